@@ -1,0 +1,50 @@
+# The commands of the project. Each installs what is missing first (.ci/deps).
+
+# Outside of the checkout: RocksDB takes long to compile, and a fresh clone finds it there.
+CARGO_TARGET_DIR ?= $(HOME)/.cache/ottla-target
+export CARGO_TARGET_DIR
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+ARGS ?=
+SUITES ?= all
+
+.PHONY: help run test check fix compat bench deps
+
+help:
+	@echo 'make run      build the broker and start it (ARGS="--config config/ottla.toml")'
+	@echo 'make test     everything that CI does'
+	@echo 'make check    format, lints, documentation and house rules; changes nothing'
+	@echo 'make fix      format, and what clippy can mend by itself'
+	@echo 'make compat   foreign clients against the debug build (SUITES="kcat java", ARGS=--short)'
+	@echo 'make bench    figures beside Apache Kafka (ARGS=--quick)'
+	@echo 'make deps     install what a build needs'
+
+run: deps
+	cargo build --release --locked
+	exec "$$CARGO_TARGET_DIR/release/ottla" server $(ARGS)
+
+test:
+	.ci/test
+
+check: deps
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --lib
+	cargo test --locked --test it -- tidy
+
+fix: deps
+	cargo clippy --locked --all-targets --fix --allow-dirty --allow-staged
+	cargo fmt
+
+compat:
+	.ci/deps build compat
+	cargo build --locked
+	compat-tests/run --broker ottla $(ARGS) $(SUITES)
+
+bench:
+	.ci/deps build compat
+	cargo build --release --locked
+	compat-tests/perf/bench $(ARGS)
+
+deps:
+	@.ci/deps build

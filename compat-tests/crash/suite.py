@@ -1,0 +1,226 @@
+"""An idempotent producer writes numbered records while $OTTLA_BIN is killed and restarted on the same files and port."""
+
+import logging
+import os
+import pathlib
+import random
+import select
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+from harness import TIMEOUT_S, eventually, run_tests
+
+ROUNDS = 3 if os.environ.get("SHORT") else 20
+PARTITIONS = 3
+ACKS_PER_ROUND = 2_000
+TOPIC = "crash"
+WORK = pathlib.Path(sys.argv[1])
+
+
+def free_port():
+    """A port below the ephemeral range: a client that reconnects could else be given the very port of the dead broker."""
+    for port in random.sample(range(20_000, 30_000), 100):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
+    raise AssertionError("no free port")
+
+
+class Broker:
+    def __init__(self):
+        self.address = f"127.0.0.1:{free_port()}"
+        self.process = None
+
+    def start(self):
+        # It takes every KAFKA_ and OTTLA_ variable for a setting.
+        env = {name: value for name, value in os.environ.items() if not name.startswith(("KAFKA_", "OTTLA_"))} | {
+            "KAFKA_LOG_DIRS": str(WORK / "data"),
+            "KAFKA_LISTENERS": f"PLAINTEXT://{self.address}",
+            "OTTLA_METRICS_LISTENER": "",
+        }
+        with open(WORK / "broker.err", "ab") as stderr:
+            command = [os.environ["OTTLA_BIN"], "server"]
+            self.process = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr)
+        readable, _, _ = select.select([self.process.stdout], [], [], TIMEOUT_S)
+        line = self.process.stdout.readline().decode() if readable else ""
+        if not (line.startswith("ready ") and self.address in line):
+            said = (WORK / "broker.err").read_text(errors="replace")[-3000:]
+            raise AssertionError(f"not ready: {line!r}\n{said}")
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self):
+        self.process.terminate()
+        assert self.process.wait(TIMEOUT_S) == 0, f"exit code {self.process.returncode} after SIGTERM"
+
+
+# librdkafka tells of every connection that was refused while the broker was down.
+quiet = logging.getLogger("librdkafka")
+quiet.addHandler(logging.NullHandler())
+quiet.propagate = False
+
+
+class Load:
+    """Sends records numbered by partition until it is told to stop, and keeps what was acknowledged."""
+
+    def __init__(self, address):
+        self.producer = Producer(
+            {
+                "bootstrap.servers": address,
+                "enable.idempotence": True,
+                "linger.ms": 2,
+                "batch.num.messages": 200,
+                "queue.buffering.max.messages": 20_000,
+                "message.timeout.ms": 300_000,
+                "reconnect.backoff.ms": 10,
+                "reconnect.backoff.max.ms": 100,
+                "retry.backoff.ms": 20,
+                "error_cb": lambda error: self.errors.append(str(error)) if error.fatal() else None,
+            },
+            logger=quiet,
+        )
+        self.sent = [0] * PARTITIONS
+        self.acked = [{} for _ in range(PARTITIONS)]  # number -> offset
+        self.errors = []
+        self.stopping = False
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
+
+    def run(self):
+        while not self.stopping:
+            for partition in range(PARTITIONS):
+                value = b"%d:%d" % (partition, self.sent[partition])
+                try:
+                    self.producer.produce(TOPIC, value, partition=partition, on_delivery=self.on_delivery)
+                except BufferError:  # the queue is full: the broker is down, or slower than we are
+                    self.producer.poll(0.01)
+                    continue
+                except KafkaException as fatal:  # what the producer can not recover from
+                    self.errors.append(str(fatal))
+                    return
+                self.sent[partition] += 1
+            self.producer.poll(0)
+
+    def on_delivery(self, error, message):
+        if error:
+            self.errors.append(str(error))
+            return
+        partition, number = map(int, message.value().split(b":"))
+        self.acked[partition][number] = message.offset()
+
+    def ack_count(self):
+        assert not self.errors, self.errors[:3]
+        return sum(map(len, self.acked))
+
+    def stop(self):
+        self.stopping = True
+        self.thread.join()
+        assert self.producer.flush(4 * TIMEOUT_S) == 0, "not everything was acknowledged"
+
+
+broker = Broker()
+load = None
+
+
+def create_topic():
+    admin = AdminClient({"bootstrap.servers": broker.address}, logger=quiet)
+    admin.create_topics([NewTopic(TOPIC, PARTITIONS, 1)])[TOPIC].result(TIMEOUT_S)
+
+
+def kill_rounds():
+    global load
+    seed = int(os.environ.get("SEED", time.time()))
+    print(f"     seed {seed}", flush=True)
+    rng = random.Random(seed)
+    broker.start()
+    create_topic()
+    load = Load(broker.address)
+    for number in range(ROUNDS):
+        before = load.ack_count()
+        eventually(lambda: load.ack_count() >= before + ACKS_PER_ROUND, 4 * TIMEOUT_S)
+        # Anywhere between the acknowledgements, not always right after one.
+        time.sleep(rng.random() * 0.2)
+        broker.kill()
+        start = time.monotonic()
+        broker.start()
+        print(f"     round {number}: {load.ack_count()} acknowledged, ready again after {time.monotonic() - start:.2f} s", flush=True)
+
+
+def all_acknowledged():
+    load.stop()
+    assert not load.errors, load.errors[:3]
+    for sent, acked in zip(load.sent, load.acked):
+        assert sorted(acked) == list(range(sent)), f"{sent} sent, {len(acked)} acknowledged"
+
+
+def read_all(partition):
+    """(offset, value) of every record of a partition."""
+    client = Consumer({"bootstrap.servers": broker.address, "group.id": "unused", "enable.auto.commit": False, "enable.partition.eof": True})
+    client.assign([TopicPartition(TOPIC, partition, OFFSET_BEGINNING)])
+    records, deadline = [], time.monotonic() + 4 * TIMEOUT_S
+    try:
+        while time.monotonic() < deadline:
+            for message in client.consume(10_000, timeout=0.1):
+                if message.error() is None:
+                    records.append((message.offset(), message.value()))
+                elif message.error().code() == KafkaError._PARTITION_EOF:
+                    return records
+        raise AssertionError(f"no end of partition {partition} after {len(records)} records")
+    finally:
+        client.close()
+
+
+def exactly_once_in_order():
+    for partition in range(PARTITIONS):
+        records = read_all(partition)
+        offsets = [offset for offset, _ in records]
+        assert offsets == list(range(len(records))), f"partition {partition}: offsets with gaps"
+        expected = [b"%d:%d" % (partition, number) for number in range(load.sent[partition])]
+        values = [value for _, value in records]
+        wrong = next((i for i, pair in enumerate(zip(values, expected)) if pair[0] != pair[1]), min(len(values), len(expected)))
+        assert values == expected, f"partition {partition}: {len(values)} records for {len(expected)}, wrong from offset {wrong}: {values[wrong:wrong + 3]}"
+        for number, offset in load.acked[partition].items():
+            assert offset == number, f"partition {partition}: record {number} was acknowledged at offset {offset}"
+
+
+def after_a_quiet_kill():
+    broker.kill()
+    broker.start()
+    exactly_once_in_order()
+
+
+def after_a_clean_stop():
+    broker.stop()
+    broker.start()
+    exactly_once_in_order()
+    broker.stop()
+
+
+def all_tests():
+    try:
+        run_tests(
+            [
+                ("kill-rounds", kill_rounds),
+                ("all-acknowledged", all_acknowledged),
+                ("exactly-once-in-order", exactly_once_in_order),
+                ("after-a-quiet-kill", after_a_quiet_kill),
+                ("after-a-clean-stop", after_a_clean_stop),
+            ]
+        )
+    finally:
+        if broker.process and broker.process.poll() is None:
+            broker.kill()
+
+
+if __name__ == "__main__":
+    all_tests()

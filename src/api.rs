@@ -1,0 +1,191 @@
+//! The APIs: one file per key, one line per key in [`TABLE`]. The table gives ApiVersions, decoding,
+//! dispatch and the metric label. A handler holds no state and does no IO of its own: it validates,
+//! calls one service, and translates the answer.
+
+pub mod context;
+pub mod errors;
+pub mod response;
+
+mod alter_configs;
+pub mod api_versions;
+mod create_partitions;
+mod create_topics;
+mod delete_records;
+mod delete_topics;
+mod describe_cluster;
+mod describe_configs;
+mod describe_topic_partitions;
+pub mod fetch;
+mod find_coordinator;
+mod incremental_alter_configs;
+mod init_producer_id;
+mod list_offsets;
+mod metadata;
+mod offset_for_leader_epoch;
+mod produce;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use kafka_protocol::messages as msg;
+use kafka_protocol::protocol::Request;
+
+use crate::api::context::Caller;
+use crate::api::response::Response;
+
+/// A request whose header has been read and whose shape has been checked.
+#[derive(Debug)]
+pub struct RawRequest {
+    pub version: i16,
+    pub correlation_id: i32,
+    pub body: Bytes,
+}
+
+/// What becomes of a request.
+#[derive(Debug)]
+pub enum Outcome {
+    Answer(Response),
+    /// `acks=0`.
+    Silence,
+    /// The connection ends; the reason is logged there.
+    Close(&'static str),
+}
+
+/// An answer under way.
+pub type Pending = BoxFuture<'static, Outcome>;
+
+/// How a request is run with respect to the others of its connection.
+#[derive(Clone, Copy)]
+pub enum Run {
+    /// After all earlier requests but parked fetches, before all later ones.
+    InTurn(fn(Arc<Caller>, RawRequest) -> Pending),
+    /// In two stages: the first is run in turn, the second (the wait for the majority, or for
+    /// records) lets later requests begin.
+    Staged(fn(Arc<Caller>, RawRequest) -> BoxFuture<'static, Pending>),
+}
+
+/// One line of the table.
+#[derive(Clone, Copy)]
+pub struct Api {
+    pub key: i16,
+    pub name: &'static str,
+    /// The versions that are served.
+    pub min: i16,
+    pub max: i16,
+    /// What ApiVersions tells.
+    pub advertised_min: i16,
+    pub run: Run,
+}
+
+impl std::fmt::Debug for Api {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Api").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// A handler of one message type, run in turn. A version above `$coded` has the same bytes as it.
+macro_rules! in_turn {
+    ($key:literal, $name:literal, $module:ident, $request:ty, $min:literal..=$max:literal) => {
+        in_turn!($key, $name, $module, $request, $min..=$max, coded as $max)
+    };
+    (
+        $key:literal, $name:literal, $module:ident, $request:ty, $min:literal..=$max:literal,
+        coded as $coded:literal
+    ) => {
+        Api {
+            key: $key,
+            name: $name,
+            min: $min,
+            max: $max,
+            advertised_min: $min,
+            run: Run::InTurn(|caller, raw| {
+                Box::pin(async move {
+                    let coded = raw.version.min($coded);
+                    let request: $request = match decode(&raw, coded) {
+                        Ok(request) => request,
+                        Err(close) => return close,
+                    };
+                    let response = $module::handle(&caller, request, raw.version).await;
+                    encode::<$request>(&raw, coded, &response)
+                })
+            }),
+        }
+    };
+}
+
+/// A handler that reads and writes its frames by hand, in two stages.
+macro_rules! staged {
+    ($key:literal, $name:literal, $module:ident, $min:literal..=$max:literal, $from:literal) => {
+        Api {
+            key: $key,
+            name: $name,
+            min: $min,
+            max: $max,
+            advertised_min: $from,
+            run: Run::Staged(|caller, raw| Box::pin($module::start(caller, raw))),
+        }
+    };
+}
+
+/// Every API that this broker serves, by key.
+pub static TABLE: &[Api] = &[
+    // Advertised from 0 although 0 to 2 are refused: librdkafka otherwise takes the broker for one
+    // without compression (KAFKA-18659).
+    staged!(0, "Produce", produce, 3..=13, 0),
+    staged!(1, "Fetch", fetch, 4..=18, 4),
+    // 11 only adds a timestamp with a meaning of its own.
+    in_turn!(2, "ListOffsets", list_offsets, msg::ListOffsetsRequest, 1..=11, coded as 10),
+    in_turn!(3, "Metadata", metadata, msg::MetadataRequest, 0..=13),
+    in_turn!(10, "FindCoordinator", find_coordinator, msg::FindCoordinatorRequest, 0..=6),
+    in_turn!(18, "ApiVersions", api_versions, msg::ApiVersionsRequest, 0..=4),
+    in_turn!(19, "CreateTopics", create_topics, msg::CreateTopicsRequest, 2..=7),
+    in_turn!(20, "DeleteTopics", delete_topics, msg::DeleteTopicsRequest, 1..=6),
+    in_turn!(21, "DeleteRecords", delete_records, msg::DeleteRecordsRequest, 0..=2),
+    in_turn!(22, "InitProducerId", init_producer_id, msg::InitProducerIdRequest, 0..=5),
+    in_turn!(
+        23,
+        "OffsetForLeaderEpoch",
+        offset_for_leader_epoch,
+        msg::OffsetForLeaderEpochRequest,
+        2..=4
+    ),
+    in_turn!(32, "DescribeConfigs", describe_configs, msg::DescribeConfigsRequest, 1..=4),
+    in_turn!(33, "AlterConfigs", alter_configs, msg::AlterConfigsRequest, 0..=2),
+    in_turn!(37, "CreatePartitions", create_partitions, msg::CreatePartitionsRequest, 0..=3),
+    in_turn!(
+        44,
+        "IncrementalAlterConfigs",
+        incremental_alter_configs,
+        msg::IncrementalAlterConfigsRequest,
+        0..=1
+    ),
+    in_turn!(60, "DescribeCluster", describe_cluster, msg::DescribeClusterRequest, 0..=2),
+    in_turn!(
+        75,
+        "DescribeTopicPartitions",
+        describe_topic_partitions,
+        msg::DescribeTopicPartitionsRequest,
+        0..=0
+    ),
+];
+
+/// The line of an API key.
+pub fn find(key: i16) -> Option<&'static Api> {
+    TABLE.binary_search_by_key(&key, |api| api.key).ok().and_then(|at| TABLE.get(at))
+}
+
+fn decode<R: Request>(raw: &RawRequest, version: i16) -> Result<R, Outcome> {
+    R::decode(&mut raw.body.clone(), version)
+        .map_err(|_| Outcome::Close("request could not be decoded"))
+}
+
+fn encode<R: Request>(raw: &RawRequest, version: i16, response: &R::Response) -> Outcome {
+    match Response::encode::<R>(raw.correlation_id, version, response) {
+        Ok(response) => Outcome::Answer(response),
+        Err(error) => {
+            tracing::error!(key = R::KEY, version, %error, "response not encoded");
+            Outcome::Close("response could not be encoded")
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! What handlers work with.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::api::errors::{self, Code};
+use crate::api::fetch::sessions::FetchSessions;
+use crate::base::env::Env;
+use crate::base::ids::{LeaderEpoch, NodeId, PartitionIndex, TopicId, TopicPartition};
+use crate::config::Loaded;
+use crate::controller::create_topics::{self, NewTopic};
+use crate::controller::service::{Controller, Decision};
+use crate::controller::topic_name;
+use crate::metadata::image::{Image, Topic};
+use crate::metadata::publisher::Images;
+use crate::metadata::records::Endpoint;
+use crate::partition::Partition;
+use crate::partition::registry::{Registry, Status};
+
+/// How long a request waits for a topic that it creates by using it.
+const AUTO_CREATE_WAIT_MS_MAX: i32 = 10_000;
+
+/// The broker's services.
+#[derive(Debug)]
+pub struct Context {
+    pub env: Env,
+    pub node: NodeId,
+    pub settings: Loaded,
+    pub images: Images,
+    pub registry: Arc<Registry>,
+    pub controller: Arc<Controller>,
+    pub sessions: FetchSessions,
+}
+
+/// Who asks, over which listener.
+#[derive(Debug)]
+pub struct Caller {
+    pub context: Arc<Context>,
+    /// The listener's name: clients are told the addresses of the one that they came by.
+    pub listener: Arc<str>,
+    pub peer: SocketAddr,
+}
+
+impl Context {
+    pub fn image(&self) -> Arc<Image> {
+        self.images.current()
+    }
+
+    pub fn now_ms(&self) -> i64 {
+        self.env.clock.now_ms()
+    }
+
+    /// How it stands with a partition here.
+    pub fn partition(&self, topic_id: TopicId, partition: i32) -> Status {
+        self.registry.status(TopicPartition { topic_id, partition })
+    }
+
+    /// Waits until the partitions of a topic that this broker has are served.
+    pub async fn settled(&self, topic: &Topic) {
+        let here = topic.partitions.iter().filter(|(_, place)| place.replicas.contains(&self.node));
+        let ids: Vec<TopicPartition> = here
+            .map(|(partition, _)| TopicPartition { topic_id: topic.id, partition: *partition })
+            .collect();
+        self.registry.settled(&ids).await;
+    }
+}
+
+impl Context {
+    /// The partition, if this broker leads it and the client does not know another epoch than the
+    /// one that holds. An epoch of -1 is none.
+    pub fn led(
+        &self,
+        topic: &Topic,
+        partition: PartitionIndex,
+        known_epoch: LeaderEpoch,
+    ) -> Result<Arc<Partition>, Code> {
+        let found = match self.partition(topic.id, partition) {
+            Status::Open(found) => found,
+            Status::Failed => return Err(Code::KafkaStorageError),
+            Status::Absent if topic.partitions.contains_key(&partition) => {
+                return Err(Code::NotLeaderOrFollower);
+            }
+            Status::Absent => return Err(Code::UnknownTopicOrPartition),
+        };
+        let epoch = found.leader_epoch().ok_or(Code::NotLeaderOrFollower)?;
+        match known_epoch {
+            ..0 => Ok(found),
+            known if known < epoch => Err(Code::FencedLeaderEpoch),
+            known if known > epoch => Err(Code::UnknownLeaderEpoch),
+            _ => Ok(found),
+        }
+    }
+
+    /// How a partition looks from here.
+    pub fn view(&self, topic: &Topic, partition: PartitionIndex) -> PartitionView {
+        let status = self.partition(topic.id, partition);
+        let leader_epoch = match &status {
+            Status::Open(partition) => partition.leader_epoch(),
+            Status::Failed | Status::Absent => None,
+        };
+        let place = topic.partitions.get(&partition);
+        let replicas = place.map(|place| place.replicas.clone()).unwrap_or_default();
+        let is_offline = |node: &NodeId| *node == self.node && matches!(status, Status::Failed);
+        let (offline, in_sync) = replicas.iter().copied().partition(is_offline);
+        PartitionView { leader_epoch, replicas, in_sync, offline }
+    }
+
+    /// Lets the controller decide, and waits for the change until the deadline.
+    pub async fn decide<A>(
+        &self,
+        deadline: Deadline,
+        decide: impl FnOnce(&Image) -> Decision<A>,
+    ) -> Result<A, Code> {
+        let decided = deadline.bound(self.controller.run(decide)).await?;
+        decided.map_err(errors::of_controller)
+    }
+
+    /// Creates a topic that a client asked for by using it, if that is wanted; resolves when it is
+    /// served.
+    pub async fn create_automatically(&self, name: &str) -> Result<Arc<Topic>, Code> {
+        if !self.settings.config.auto_create_topics_enable {
+            // A name that no topic can have is told as such all the same.
+            return Err(topic_name::validate(name).map_or_else(
+                |refusal| errors::of_refusal(&refusal),
+                |()| Code::UnknownTopicOrPartition,
+            ));
+        }
+        self.ensure_topic(name).await
+    }
+
+    /// The topic, which is created if it is not there; resolves when it is served. Two clients that
+    /// come at once get the same one.
+    pub async fn ensure_topic(&self, name: &str) -> Result<Arc<Topic>, Code> {
+        let deadline = Deadline::after_ms(AUTO_CREATE_WAIT_MS_MAX);
+        let config = &self.settings.config;
+        let id = TopicId::random(&self.env.rng);
+        let decide = |image: &Image| {
+            let new = NewTopic::automatic(id, name, config, image);
+            create_topics::ensure(image, config, &new)
+        };
+        let topic = self.decide(deadline, decide).await?;
+        let topic = topic.map_err(|refusal| errors::of_refusal(&refusal))?;
+        let settled = deadline.bound(self.settled(&topic)).await;
+        settled.map_err(|_| Code::LeaderNotAvailable)?;
+        Ok(Arc::new(topic))
+    }
+}
+
+/// How a partition looks from one broker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartitionView {
+    /// If this broker leads it.
+    pub leader_epoch: Option<LeaderEpoch>,
+    pub replicas: Vec<NodeId>,
+    pub in_sync: Vec<NodeId>,
+    pub offline: Vec<NodeId>,
+}
+
+/// A broker as clients of one listener reach it.
+#[derive(Debug, Clone, Copy)]
+pub struct Reachable<'a> {
+    pub node: NodeId,
+    pub rack: Option<&'a str>,
+    pub endpoint: &'a Endpoint,
+}
+
+impl Caller {
+    /// The brokers that can be reached over the caller's listener.
+    pub fn brokers<'a>(&self, image: &'a Image) -> impl Iterator<Item = Reachable<'a>> {
+        image.brokers.values().filter_map(|broker| {
+            let endpoint = broker.endpoints.iter().find(|e| e.listener == *self.listener)?;
+            Some(Reachable { node: broker.node, rack: broker.rack.as_deref(), endpoint })
+        })
+    }
+}
+
+/// When the client's patience with a request ends.
+#[derive(Debug, Clone, Copy)]
+pub struct Deadline(Instant);
+
+impl Deadline {
+    /// A timeout as it stands in requests.
+    pub fn after_ms(timeout_ms: i32) -> Self {
+        Self(Instant::now() + Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0)))
+    }
+
+    /// What `work` comes to, if in time. Cancels it otherwise.
+    pub async fn bound<T>(self, work: impl Future<Output = T>) -> Result<T, Code> {
+        tokio::time::timeout_at(self.0, work).await.map_err(|_| Code::RequestTimedOut)
+    }
+}

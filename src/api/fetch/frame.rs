@@ -1,0 +1,279 @@
+//! Fetch's frames, read and written by hand: records go out as they lie on disk.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::api::response::{Chunk, Response};
+use crate::base::ids::{LeaderEpoch, Offset, TopicId};
+use crate::base::primitives::{Reader, Writer};
+use crate::log::partition_log::LogSlice;
+
+const FIRST_FLEXIBLE: i16 = 12;
+pub(super) const FIRST_TOPIC_IDS: i16 = 13;
+const FIRST_REPLICA_STATE: i16 = 15;
+
+/// How a request names a topic.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum TopicRef {
+    Name(String),
+    Id(TopicId),
+}
+
+#[derive(Debug)]
+pub(super) struct FetchRequest {
+    pub(super) replica_id: i32,
+    pub(super) max_wait_ms: i32,
+    pub(super) min_bytes: i32,
+    pub(super) max_bytes: i32,
+    pub(super) session_id: i32,
+    pub(super) session_epoch: i32,
+    pub(super) topics: Vec<(TopicRef, Vec<PartitionFetch>)>,
+    pub(super) forgotten: Vec<(TopicRef, Vec<i32>)>,
+}
+
+/// What is wanted of one partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct PartitionFetch {
+    pub(super) index: i32,
+    pub(super) leader_epoch: LeaderEpoch,
+    pub(super) offset: Offset,
+    pub(super) last_fetched_epoch: LeaderEpoch,
+    pub(super) max_bytes: i32,
+}
+
+/// One partition of the answer.
+#[derive(Debug, Clone)]
+pub(super) struct PartitionData {
+    pub(super) index: i32,
+    pub(super) error: i16,
+    pub(super) high_watermark: Offset,
+    pub(super) log_start: Offset,
+    pub(super) diverging: Option<(LeaderEpoch, Offset)>,
+    pub(super) records: Option<LogSlice>,
+}
+
+impl FetchRequest {
+    pub(super) fn decode(body: Bytes, version: i16) -> Option<Self> {
+        let mut reader = Reader::new(body, version >= FIRST_FLEXIBLE);
+        let mut replica_id = if version < FIRST_REPLICA_STATE { reader.i32()? } else { -1 };
+        let (max_wait_ms, min_bytes, max_bytes) = (reader.i32()?, reader.i32()?, reader.i32()?);
+        // Both isolation levels see the same as long as there are no transactions.
+        let _isolation_level = reader.i8()?;
+        let (session_id, session_epoch) =
+            if version >= 7 { (reader.i32()?, reader.i32()?) } else { (0, -1) };
+        let topics = reader.array(3, |reader| {
+            let topic = topic_ref(reader, version)?;
+            let partitions = reader.array(16, |reader| partition_fetch(reader, version))?;
+            reader.skip_tagged()?;
+            Some((topic, partitions))
+        })?;
+        let mut forgotten = Vec::new();
+        if version >= 7 {
+            forgotten = reader.array(3, |reader| {
+                let topic = topic_ref(reader, version)?;
+                let partitions = reader.array(4, Reader::i32)?;
+                reader.skip_tagged()?;
+                Some((topic, partitions))
+            })?;
+        }
+        if version >= 11 {
+            let _rack = reader.string()?;
+        }
+        reader.tagged(|tag, value| {
+            if tag == 1
+                && let Some(id) = Reader::new(value, true).i32()
+            {
+                replica_id = id;
+            }
+        })?;
+        Some(Self {
+            replica_id,
+            max_wait_ms,
+            min_bytes,
+            max_bytes,
+            session_id,
+            session_epoch,
+            topics,
+            forgotten,
+        })
+    }
+}
+
+fn topic_ref(reader: &mut Reader, version: i16) -> Option<TopicRef> {
+    match version >= FIRST_TOPIC_IDS {
+        true => Some(TopicRef::Id(TopicId(reader.uuid()?))),
+        false => Some(TopicRef::Name(reader.string()?)),
+    }
+}
+
+fn partition_fetch(reader: &mut Reader, version: i16) -> Option<PartitionFetch> {
+    let index = reader.i32()?;
+    let leader_epoch = if version >= 9 { reader.i32()? } else { -1 };
+    let offset = reader.i64()?;
+    let last_fetched_epoch = if version >= FIRST_FLEXIBLE { reader.i32()? } else { -1 };
+    if version >= 5 {
+        let _follower_log_start = reader.i64()?;
+    }
+    let max_bytes = reader.i32()?;
+    reader.skip_tagged()?;
+    Some(PartitionFetch { index, leader_epoch, offset, last_fetched_epoch, max_bytes })
+}
+
+/// The response frame.
+pub(super) fn encode_response(
+    correlation_id: i32,
+    version: i16,
+    error: i16,
+    session_id: i32,
+    topics: &[(TopicRef, Vec<PartitionData>)],
+) -> Response {
+    let mut out = BytesMut::with_capacity(128);
+    out.put_i32(0);
+    out.put_i32(correlation_id);
+    let mut frame = Frame { chunks: Vec::new(), writer: Writer::new(out, version >= FIRST_FLEXIBLE) };
+    let writer = &mut frame.writer;
+    writer.no_tagged();
+    writer.out.put_i32(0);
+    if version >= 7 {
+        writer.out.put_i16(error);
+        writer.out.put_i32(session_id);
+    }
+    writer.array_length(topics.len());
+    for (topic, partitions) in topics {
+        match topic {
+            TopicRef::Name(name) => frame.writer.string(name),
+            TopicRef::Id(id) => frame.writer.out.put_slice(&id.0),
+        }
+        frame.writer.array_length(partitions.len());
+        for partition in partitions {
+            frame.partition(version, partition);
+        }
+        frame.writer.no_tagged();
+    }
+    frame.writer.no_tagged();
+    frame.finish()
+}
+
+/// Bytes so far, and the file slices between them.
+struct Frame {
+    chunks: Vec<Chunk>,
+    writer: Writer,
+}
+
+impl Frame {
+    fn partition(&mut self, version: i16, partition: &PartitionData) {
+        let writer = &mut self.writer;
+        writer.out.put_i32(partition.index);
+        writer.out.put_i16(partition.error);
+        writer.out.put_i64(partition.high_watermark);
+        // Without transactions the last stable offset is the high watermark.
+        writer.out.put_i64(partition.high_watermark);
+        if version >= 5 {
+            writer.out.put_i64(partition.log_start);
+        }
+        writer.null_array();
+        if version >= 11 {
+            writer.out.put_i32(-1);
+        }
+        let size = partition.records.as_ref().map_or(0, |slice| slice.size as usize);
+        writer.bytes_length(size);
+        if let Some(slice) = &partition.records {
+            let before = std::mem::take(&mut writer.out).freeze();
+            self.chunks.push(Chunk::Bytes(before));
+            self.chunks.push(Chunk::File(slice.clone()));
+        }
+        match partition.diverging.filter(|_| version >= FIRST_FLEXIBLE) {
+            None => self.writer.no_tagged(),
+            Some((epoch, end_offset)) => {
+                // Tag 0 of 13 bytes: epoch, end offset, no tagged fields.
+                for byte in [1, 0, 13] {
+                    self.writer.out.put_u8(byte);
+                }
+                self.writer.out.put_i32(epoch);
+                self.writer.out.put_i64(end_offset);
+                self.writer.out.put_u8(0);
+            }
+        }
+    }
+
+    fn finish(mut self) -> Response {
+        self.chunks.push(Chunk::Bytes(self.writer.out.freeze()));
+        let mut response = Response { chunks: self.chunks };
+        let size = i32::try_from(response.size().saturating_sub(4)).unwrap_or(i32::MAX);
+        if let Some(Chunk::Bytes(first)) = response.chunks.first_mut() {
+            let mut head = BytesMut::from(std::mem::take(first));
+            if let Some(prefix) = head.get_mut(..4) {
+                prefix.copy_from_slice(&size.to_be_bytes());
+            }
+            *first = head.freeze();
+        }
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic, ForgottenTopic};
+    use kafka_protocol::messages::{FetchResponse, ResponseHeader, TopicName};
+    use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, StrBytes};
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn request(version: i16) -> kafka_protocol::messages::FetchRequest {
+        let partition = FetchPartition::default()
+            .with_partition(3)
+            .with_fetch_offset(99)
+            .with_partition_max_bytes(1000);
+        let mut topic = FetchTopic::default().with_partitions(vec![partition]);
+        let mut forgotten = ForgottenTopic::default().with_partitions(vec![4, 5]);
+        if version >= FIRST_TOPIC_IDS {
+            topic = topic.with_topic_id(Uuid::from_bytes([9; 16]));
+            forgotten = forgotten.with_topic_id(Uuid::from_bytes([8; 16]));
+        } else {
+            topic = topic.with_topic(TopicName(StrBytes::from_static_str("t")));
+            forgotten = forgotten.with_topic(TopicName(StrBytes::from_static_str("f")));
+        }
+        let forgotten = if version >= 7 { vec![forgotten] } else { vec![] };
+        kafka_protocol::messages::FetchRequest::default()
+            .with_max_wait_ms(500)
+            .with_min_bytes(1)
+            .with_max_bytes(4096)
+            .with_topics(vec![topic])
+            .with_forgotten_topics_data(forgotten)
+    }
+
+    #[test]
+    fn frames_are_those_of_kafka_in_every_version() {
+        for version in 4..=18 {
+            let mut body = BytesMut::new();
+            request(version).encode(&mut body, version).expect("encoded");
+            let request = FetchRequest::decode(body.freeze(), version).expect("decoded");
+            assert_eq!((request.max_wait_ms, request.min_bytes, request.max_bytes), (500, 1, 4096));
+            let (topic, partitions) = &request.topics[0];
+            assert_eq!((partitions[0].index, partitions[0].offset), (3, 99));
+            assert_eq!(request.forgotten.len(), usize::from(version >= 7));
+            assert_eq!(request.replica_id, -1);
+
+            let data = PartitionData {
+                index: 3,
+                error: 1,
+                high_watermark: 10,
+                log_start: 2,
+                diverging: Some((4, 7)),
+                records: None,
+            };
+            let topics = [(topic.clone(), vec![data])];
+            let response = encode_response(77, version, 0, 5, &topics);
+            let Chunk::Bytes(frame) = &response.chunks[0] else { panic!("no files") };
+            let mut frame = frame.slice(4..);
+            let header_version = FetchResponse::header_version(version);
+            let header = ResponseHeader::decode(&mut frame, header_version).expect("a header");
+            assert_eq!(header.correlation_id, 77);
+            let response = FetchResponse::decode(&mut frame, version).expect("a response");
+            assert!(frame.is_empty());
+            let partition = &response.responses[0].partitions[0];
+            assert_eq!((partition.partition_index, partition.high_watermark), (3, 10));
+            assert_eq!(partition.diverging_epoch.end_offset, if version >= 12 { 7 } else { -1 });
+        }
+    }
+}

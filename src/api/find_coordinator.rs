@@ -1,0 +1,176 @@
+//! FindCoordinator (key 10), versions 0 to 6: which broker keeps a group.
+//!
+//! Behaviour
+//! * A group's coordinator is the leader of the partition of `__consumer_offsets` that the group's
+//!   name hashes to. The topic is created when it is first needed, whatever
+//!   `auto.create.topics.enable` says; Kafka answers COORDINATOR_NOT_AVAILABLE meanwhile, here the
+//!   answer waits.
+//! * Transactions and share groups are not served yet. They are refused with INVALID_REQUEST, as
+//!   Kafka refuses share groups where they are off: clients would ask again for ever after
+//!   COORDINATOR_NOT_AVAILABLE.
+//!
+//! Versions: 1 key type and error message, 3 flexible, 4 several keys at once (KIP-699), 5
+//! TRANSACTION_ABORTABLE (KIP-890), 6 share groups (KIP-932).
+
+use kafka_protocol::messages::find_coordinator_response::Coordinator;
+use kafka_protocol::messages::{BrokerId, FindCoordinatorRequest, FindCoordinatorResponse};
+use kafka_protocol::protocol::StrBytes;
+
+use crate::api::context::{Caller, Reachable};
+use crate::api::errors::{Code, NONE};
+use crate::controller::topic_name::CONSUMER_OFFSETS;
+use crate::metadata::image::{Image, Topic};
+
+const GROUP: i8 = 0;
+const TRANSACTION: i8 = 1;
+const SHARE: i8 = 2;
+
+/// The first version with several keys, and with share groups.
+const FIRST_BATCHED: i16 = 4;
+const FIRST_SHARE: i16 = 6;
+
+/// Why there is no coordinator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Unavailable {
+    code: Code,
+    message: &'static str,
+}
+
+const NOT_AVAILABLE: Unavailable = Unavailable {
+    code: Code::CoordinatorNotAvailable,
+    message: "The coordinator is not available.",
+};
+
+pub(super) async fn handle(
+    caller: &Caller,
+    request: FindCoordinatorRequest,
+    version: i16,
+) -> FindCoordinatorResponse {
+    let image = caller.context.image();
+    let topic = find_topic(caller, &image, request.key_type, version).await;
+    // The topic may be younger than the image.
+    let image = caller.context.image();
+    let found = |key: &str| find(caller, &image, topic.as_ref().map_err(|error| *error)?, key);
+    if version < FIRST_BATCHED {
+        return single(found(&request.key));
+    }
+    let coordinators = request.coordinator_keys.iter().map(|key| {
+        let (node, error, message) = fields(found(key), "");
+        Coordinator::default()
+            .with_key(key.clone())
+            .with_node_id(node.id)
+            .with_host(node.host)
+            .with_port(node.port)
+            .with_error_code(error)
+            .with_error_message(message)
+    });
+    FindCoordinatorResponse::default().with_coordinators(coordinators.collect())
+}
+
+fn single(found: Result<Reachable<'_>, Unavailable>) -> FindCoordinatorResponse {
+    // Without an error, Kafka's message is the name of that.
+    let (node, error, message) = fields(found, "NONE");
+    FindCoordinatorResponse::default()
+        .with_error_code(error)
+        .with_error_message(message)
+        .with_node_id(node.id)
+        .with_host(node.host)
+        .with_port(node.port)
+}
+
+/// A broker as it stands in the answer.
+struct Node {
+    id: BrokerId,
+    host: StrBytes,
+    port: i32,
+}
+
+fn fields(
+    found: Result<Reachable<'_>, Unavailable>,
+    success: &'static str,
+) -> (Node, i16, Option<StrBytes>) {
+    match found {
+        Ok(broker) => {
+            let host = StrBytes::from_string(broker.endpoint.host.clone());
+            let port = i32::from(broker.endpoint.port);
+            let node = Node { id: BrokerId(broker.node.0), host, port };
+            (node, NONE, Some(StrBytes::from_static_str(success)))
+        }
+        Err(Unavailable { code, message }) => {
+            let nowhere = Node { id: BrokerId(-1), host: StrBytes::default(), port: -1 };
+            (nowhere, code.code(), Some(StrBytes::from_static_str(message)))
+        }
+    }
+}
+
+/// The topic in which coordinators of this kind keep their state.
+async fn find_topic(
+    caller: &Caller,
+    image: &Image,
+    key_type: i8,
+    version: i16,
+) -> Result<std::sync::Arc<Topic>, Unavailable> {
+    let refuse = |message| Err(Unavailable { code: Code::InvalidRequest, message });
+    match key_type {
+        GROUP => {}
+        TRANSACTION => return refuse("Transactions are not served by this broker yet."),
+        SHARE if version < FIRST_SHARE => return refuse("Share groups need a newer version."),
+        SHARE => return refuse("Share groups are not served by this broker yet."),
+        _ => return refuse("Unknown coordinator type."),
+    }
+    if let Some(topic) = image.topic(CONSUMER_OFFSETS) {
+        return Ok(std::sync::Arc::clone(topic));
+    }
+    caller.context.ensure_topic(CONSUMER_OFFSETS).await.map_err(|code| {
+        tracing::warn!(?code, topic = CONSUMER_OFFSETS, "topic not created");
+        NOT_AVAILABLE
+    })
+}
+
+fn find<'a>(
+    caller: &Caller,
+    image: &'a Image,
+    topic: &Topic,
+    key: &str,
+) -> Result<Reachable<'a>, Unavailable> {
+    let partition = partition_for(key, topic.partitions.len());
+    let view = caller.context.view(topic, partition);
+    view.leader_epoch.ok_or(NOT_AVAILABLE)?;
+    let mut brokers = caller.brokers(image);
+    brokers.find(|broker| broker.node == caller.context.node).ok_or(NOT_AVAILABLE)
+}
+
+/// The partition that has the state of a group: `Utils.abs(key.hashCode()) % partitions`.
+fn partition_for(key: &str, partition_count: usize) -> i32 {
+    let hash = key
+        .encode_utf16()
+        .fold(0i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)));
+    // The one number without a positive counterpart becomes 0.
+    let hash = hash.checked_abs().unwrap_or(0);
+    hash.checked_rem(i32::try_from(partition_count).unwrap_or(i32::MAX)).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_hash_as_in_java() {
+        // `"…".hashCode()` as Java computes it.
+        for (key, hash) in [
+            ("", 0),
+            ("a", 97),
+            ("g1", 3_242),
+            ("group", 98_629_247),
+            ("hello world", 1_794_106_052),
+            ("é", 233),
+            ("😀", 1_772_899),
+        ] {
+            assert_eq!(partition_for(key, usize::MAX), hash, "{key}");
+            assert_eq!(partition_for(key, 50), hash % 50, "{key}");
+        }
+        // Its hash is `Integer.MIN_VALUE`.
+        assert_eq!(partition_for("polygenelubricants", 50), 0);
+        assert_eq!(partition_for("g1", 0), 0);
+    }
+}

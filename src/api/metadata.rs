@@ -1,0 +1,161 @@
+//! Metadata (key 3), versions 0 to 13: brokers, topics, partitions and their leaders.
+//!
+//! Behaviour
+//! * Topics null (from version 1) or empty (version 0) means all; empty (from 1) means none.
+//! * A topic that is not there is created if broker and request allow it; the answer then waits
+//!   until it is served. Kafka answers LEADER_NOT_AVAILABLE first and lets the client ask again.
+//! * A leader is named when it serves.
+//!
+//! Versions: 1 controller and racks, 2 cluster id, 4 `allow_auto_topic_creation`, 5 offline
+//! replicas, 7 leader epochs, 8 authorized operations (when asked for), 9 flexible, 10 topic ids,
+//! 11 no cluster operations, 12 topics by id (null names), 13 top-level error code.
+
+use std::sync::Arc;
+
+use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+use kafka_protocol::messages::metadata_response::{
+    MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
+};
+use kafka_protocol::messages::{BrokerId, MetadataRequest, MetadataResponse, TopicName};
+use kafka_protocol::protocol::StrBytes;
+use uuid::Uuid;
+
+use crate::api::context::{Caller, Context};
+use crate::api::errors::{Code, NONE};
+use crate::base::ids::{NodeId, TopicId};
+use crate::metadata::image::{Image, Partition, Topic};
+use crate::partition::registry::Status;
+
+/// "Not asked for, or not known" in the fields of authorized operations.
+const NO_OPERATIONS: i32 = i32::MIN;
+/// All of topic's operations: READ, WRITE, CREATE, DELETE, ALTER, DESCRIBE, DESCRIBE_CONFIGS,
+/// ALTER_CONFIGS as bits (`AclEntry.supportedOperations`).
+pub(crate) const ALL_TOPIC_OPERATIONS: i32 = 0b1101_1111_1000;
+/// CREATE, ALTER, DESCRIBE, CLUSTER_ACTION, DESCRIBE_CONFIGS, ALTER_CONFIGS, IDEMPOTENT_WRITE.
+pub(crate) const ALL_CLUSTER_OPERATIONS: i32 = 0b1_1111_1010_0000;
+
+pub async fn handle(caller: &Caller, request: MetadataRequest, version: i16) -> MetadataResponse {
+    let context = &caller.context;
+    let image = context.image();
+    let operations = if request.include_topic_authorized_operations {
+        ALL_TOPIC_OPERATIONS
+    } else {
+        NO_OPERATIONS
+    };
+    let topics = match &request.topics {
+        None => all(context, &image, operations),
+        Some(topics) if topics.is_empty() && version == 0 => all(context, &image, operations),
+        Some(topics) => {
+            let may_create = version < 4 || request.allow_auto_topic_creation;
+            some(context, topics, may_create, operations).await
+        }
+    };
+    let cluster_operations = if request.include_cluster_authorized_operations {
+        ALL_CLUSTER_OPERATIONS
+    } else {
+        NO_OPERATIONS
+    };
+    MetadataResponse::default()
+        .with_brokers(brokers(&image, &caller.listener))
+        .with_cluster_id(Some(StrBytes::from_string(image.cluster_id.clone())))
+        .with_controller_id(BrokerId(context.node.0))
+        .with_topics(topics)
+        .with_cluster_authorized_operations(cluster_operations)
+}
+
+fn brokers(image: &Image, listener: &str) -> Vec<MetadataResponseBroker> {
+    let reachable = image.brokers.values().filter_map(|broker| {
+        let endpoint = broker.endpoints.iter().find(|e| e.listener == listener)?;
+        let rack = broker.rack.clone().map(StrBytes::from_string);
+        Some(
+            MetadataResponseBroker::default()
+                .with_node_id(BrokerId(broker.node.0))
+                .with_host(StrBytes::from_string(endpoint.host.clone()))
+                .with_port(i32::from(endpoint.port))
+                .with_rack(rack),
+        )
+    });
+    reachable.collect()
+}
+
+fn all(context: &Context, image: &Image, operations: i32) -> Vec<MetadataResponseTopic> {
+    image.topics().map(|topic| found(context, topic, operations)).collect()
+}
+
+async fn some(
+    context: &Arc<Context>,
+    wanted: &[MetadataRequestTopic],
+    may_create: bool,
+    operations: i32,
+) -> Vec<MetadataResponseTopic> {
+    let mut topics = Vec::with_capacity(wanted.len());
+    for want in wanted {
+        let image = context.image();
+        let by_name = want.name.as_ref().map(|name| name.as_str());
+        let topic = match by_name {
+            Some(name) => match image.topic(name) {
+                Some(topic) => Ok(Arc::clone(topic)),
+                None if may_create => context.create_automatically(name).await,
+                None => Err(Code::UnknownTopicOrPartition),
+            },
+            None => {
+                let id = TopicId(*want.topic_id.as_bytes());
+                image.topic_by_id(id).cloned().ok_or(Code::UnknownTopicId)
+            }
+        };
+        topics.push(match topic {
+            Ok(topic) => found(context, &topic, operations),
+            Err(code) => MetadataResponseTopic::default()
+                .with_error_code(code.code())
+                .with_name(want.name.clone())
+                .with_topic_id(want.topic_id)
+                .with_topic_authorized_operations(NO_OPERATIONS),
+        });
+    }
+    topics
+}
+
+fn found(context: &Context, topic: &Topic, operations: i32) -> MetadataResponseTopic {
+    let partitions = topic.partitions.iter();
+    let partitions = partitions.map(|(index, place)| partition(context, topic, *index, place));
+    MetadataResponseTopic::default()
+        .with_error_code(NONE)
+        .with_name(Some(TopicName(StrBytes::from_string(topic.name.clone()))))
+        .with_topic_id(Uuid::from_bytes(topic.id.0))
+        .with_is_internal(is_internal(&topic.name))
+        .with_partitions(partitions.collect())
+        .with_topic_authorized_operations(operations)
+}
+
+/// Topics that the broker keeps for itself.
+pub(crate) fn is_internal(topic: &str) -> bool {
+    matches!(topic, "__consumer_offsets" | "__transaction_state" | "__share_group_state")
+}
+
+fn broker_ids(nodes: &[NodeId]) -> Vec<BrokerId> {
+    nodes.iter().map(|node| BrokerId(node.0)).collect()
+}
+
+fn partition(
+    context: &Context,
+    topic: &Topic,
+    index: i32,
+    place: &Partition,
+) -> MetadataResponsePartition {
+    let status = context.partition(topic.id, index);
+    let epoch = match &status {
+        Status::Open(partition) => partition.leader_epoch(),
+        Status::Failed | Status::Absent => None,
+    };
+    let offline = if matches!(status, Status::Failed) { vec![context.node] } else { Vec::new() };
+    let in_sync: Vec<NodeId> =
+        place.replicas.iter().copied().filter(|replica| !offline.contains(replica)).collect();
+    MetadataResponsePartition::default()
+        .with_error_code(epoch.map_or(Code::LeaderNotAvailable.code(), |_| NONE))
+        .with_partition_index(index)
+        .with_leader_id(BrokerId(epoch.map_or(-1, |_| context.node.0)))
+        .with_leader_epoch(epoch.unwrap_or(-1))
+        .with_replica_nodes(broker_ids(&place.replicas))
+        .with_isr_nodes(broker_ids(&in_sync))
+        .with_offline_replicas(broker_ids(&offline))
+}

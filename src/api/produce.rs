@@ -1,0 +1,148 @@
+//! Produce (key 0), versions 3 to 13: append one batch per partition.
+//!
+//! Behaviour
+//! * The records stay slices of the request's buffer; only the batch header is read.
+//! * First stage, in the order of the connection: validate and queue. Second stage: wait for what
+//!   `acks` asks for; the next requests of the connection are read meanwhile.
+//! * `acks=0` has no response; an error there ends the connection, as in Kafka.
+//! * Versions 0 to 2 are advertised but refused (KAFKA-18659).
+//!
+//! Versions: 3 transactional id, 5 log start offset, 8 record errors, 9 flexible, 10 current leader
+//! (tagged), 12 implicit transactions (KIP-890), 13 topic ids instead of names.
+
+mod frame;
+
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use futures_util::future::join_all;
+
+use crate::api::context::{Caller, Context};
+use crate::api::errors::{self, Code};
+use crate::api::response::Response;
+use crate::api::{Outcome, Pending, RawRequest};
+use crate::base::ids::Offset;
+use crate::config::TimestampType;
+use crate::metadata::image::{Image, Topic};
+use crate::partition::registry::Status;
+use crate::partition::{Acks, Partition, PendingAppend, validate};
+use frame::{PartitionAnswer, PartitionData, ProduceRequest, TopicRef};
+
+/// An append that is queued, or why not.
+enum Started {
+    Queued { partition: Arc<Partition>, pending: PendingAppend, append_time_ms: i64 },
+    Refused(Code, Option<String>),
+}
+
+/// The first stage; resolves to the second.
+pub async fn start(caller: Arc<Caller>, raw: RawRequest) -> Pending {
+    let close = |reason| futures_util::future::ready(Outcome::Close(reason)).boxed();
+    let Some(request) = ProduceRequest::decode(&raw.body, raw.version) else {
+        return close("produce request could not be decoded");
+    };
+    let acks = match request.acks {
+        0 => Some(Acks::Never),
+        1 => Some(Acks::Leader),
+        -1 => Some(Acks::All),
+        _ => None,
+    };
+    let context = &caller.context;
+    let image = context.image();
+    let mut started = Vec::with_capacity(request.partition_count());
+    for topic in &request.topics {
+        let found = find(&image, &topic.name);
+        for data in &topic.partitions {
+            started.push(match (acks, &found) {
+                (None, _) => Started::Refused(Code::InvalidRequiredAcks, None),
+                (_, Err(code)) => Started::Refused(*code, None),
+                (Some(acks), Ok(topic)) => queue(context, topic, data, acks, &request).await,
+            });
+        }
+    }
+    finish(raw, request, started).boxed()
+}
+
+fn find<'a>(image: &'a Image, topic: &TopicRef) -> Result<&'a Arc<Topic>, Code> {
+    match topic {
+        TopicRef::Name(name) => image.topic(name).ok_or(Code::UnknownTopicOrPartition),
+        TopicRef::Id(id) => image.topic_by_id(*id).ok_or(Code::UnknownTopicId),
+    }
+}
+
+async fn queue(
+    context: &Context,
+    topic: &Topic,
+    data: &PartitionData,
+    acks: Acks,
+    request: &ProduceRequest,
+) -> Started {
+    let partition = match context.partition(topic.id, data.index) {
+        Status::Open(partition) => partition,
+        Status::Failed => return Started::Refused(Code::KafkaStorageError, None),
+        Status::Absent if topic.partitions.contains_key(&data.index) => {
+            return Started::Refused(Code::NotLeaderOrFollower, None);
+        }
+        Status::Absent => return Started::Refused(Code::UnknownTopicOrPartition, None),
+    };
+    let config = partition.config();
+    let now_ms = context.now_ms();
+    let Some(records) = data.records.clone() else {
+        return Started::Refused(Code::InvalidRecord, None);
+    };
+    let batch = match validate::batch(records, &config, now_ms) {
+        Ok(batch) => batch,
+        Err(invalid) => {
+            let (code, text) = errors::of_invalid(invalid);
+            return Started::Refused(code, Some(text));
+        }
+    };
+    if batch.header().is_transactional() || request.is_transactional {
+        // No transaction can have begun: its coordinator is not served.
+        return Started::Refused(Code::InvalidTxnState, None);
+    }
+    let append_time_ms = match config.message_timestamp_type {
+        TimestampType::LogAppendTime => now_ms,
+        TimestampType::CreateTime => -1,
+    };
+    match partition.append(batch, acks).await {
+        Ok(pending) => Started::Queued { partition, pending, append_time_ms },
+        Err(error) => Started::Refused(errors::of_append(error), None),
+    }
+}
+
+/// The second stage.
+async fn finish(raw: RawRequest, request: ProduceRequest, started: Vec<Started>) -> Outcome {
+    if request.acks == 0 {
+        let refused = started.iter().any(|one| matches!(one, Started::Refused(..)));
+        return if refused { Outcome::Close("produce with acks=0 failed") } else { Outcome::Silence };
+    }
+    let deadline_ms = u64::try_from(request.timeout_ms).unwrap_or(0);
+    let deadline = std::time::Duration::from_millis(deadline_ms);
+    let answers = join_all(started.into_iter().map(|one| answer(one, deadline))).await;
+    let frame = request.encode_response(raw.correlation_id, raw.version, &answers);
+    Outcome::Answer(Response::of_frame(frame))
+}
+
+async fn answer(started: Started, deadline: std::time::Duration) -> PartitionAnswer {
+    let (partition, pending, append_time_ms) = match started {
+        Started::Queued { partition, pending, append_time_ms } => {
+            (partition, pending, append_time_ms)
+        }
+        Started::Refused(code, text) => return PartitionAnswer::error(code, text),
+    };
+    match tokio::time::timeout(deadline, pending.base_offset()).await {
+        Err(_) => PartitionAnswer::error(Code::RequestTimedOut, None),
+        Ok(Err(error)) => PartitionAnswer::error(errors::of_append(error), None),
+        Ok(Ok(base_offset)) => appended(&partition, base_offset, append_time_ms),
+    }
+}
+
+fn appended(partition: &Partition, base_offset: Offset, append_time_ms: i64) -> PartitionAnswer {
+    PartitionAnswer {
+        error: errors::NONE,
+        message: None,
+        base_offset,
+        append_time_ms,
+        log_start_offset: partition.offsets().log_start,
+    }
+}

@@ -1,0 +1,55 @@
+//! The seams as one value, handed down from the composition root.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::base::clock::{Clock, SystemClock};
+use crate::base::disk::{Disk, RealDisk};
+use crate::base::kv::KeyValue;
+use crate::base::kv::journal::JournalKv;
+use crate::base::kv::rocks::RocksKv;
+use crate::base::net::Net;
+use crate::base::rng::Rng;
+use crate::base::worker::Threads;
+
+/// Everything through which the outside world is reached. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Env {
+    pub clock: Arc<dyn Clock>,
+    pub rng: Arc<Rng>,
+    pub disk: Arc<dyn Disk>,
+    pub net: Net,
+    pub threads: Threads,
+    pub store: Store,
+}
+
+/// Which key-value store is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Store {
+    /// RocksDB, past the disk seam: it has its own threads and files.
+    Rocks,
+    /// A journal on the disk seam.
+    Journal,
+}
+
+impl Env {
+    /// The machine itself.
+    pub fn real() -> std::io::Result<Self> {
+        Ok(Self {
+            clock: Arc::new(SystemClock),
+            rng: Arc::new(Rng::from_os()?),
+            disk: Arc::new(RealDisk),
+            net: Net::tcp(),
+            threads: Threads::Os,
+            store: Store::Rocks,
+        })
+    }
+
+    /// Opens the key-value store in a folder. Blocks.
+    pub fn open_store(&self, dir: &Path) -> std::io::Result<Arc<dyn KeyValue>> {
+        Ok(match self.store {
+            Store::Rocks => Arc::new(RocksKv::open(dir)?),
+            Store::Journal => Arc::new(JournalKv::open(self.disk.as_ref(), dir)?),
+        })
+    }
+}

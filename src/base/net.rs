@@ -1,0 +1,185 @@
+//! The network seam: TCP in production, in-memory pipes in a simulation.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, Interest, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+
+/// Makes listeners and connections.
+#[derive(Debug, Clone)]
+pub enum Net {
+    Tcp,
+    Sim(SimNet),
+}
+
+/// Listeners of a simulation by port.
+#[derive(Debug, Clone, Default)]
+pub struct SimNet {
+    ports: Arc<Mutex<HashMap<u16, mpsc::Sender<DuplexStream>>>>,
+}
+
+/// Bytes a simulated connection holds in each direction.
+const SIM_PIPE_BYTES: usize = 64 * 1024;
+/// Connections that wait to be accepted.
+const SIM_BACKLOG_COUNT: usize = 16;
+
+/// A bound listener.
+#[derive(Debug)]
+pub enum Listener {
+    Tcp(TcpListener),
+    Sim { addr: SocketAddr, incoming: mpsc::Receiver<DuplexStream> },
+}
+
+/// A connection.
+#[derive(Debug)]
+pub enum Stream {
+    Tcp(TcpStream),
+    Sim(DuplexStream),
+}
+
+impl Net {
+    pub fn tcp() -> Self {
+        Self::Tcp
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the network seam")]
+    pub async fn bind(&self, host: &str, port: u16) -> io::Result<Listener> {
+        match self {
+            Self::Tcp => {
+                let host = if host.is_empty() { "0.0.0.0" } else { host };
+                Ok(Listener::Tcp(TcpListener::bind((host, port)).await?))
+            }
+            Self::Sim(sim) => {
+                let (tx, incoming) = mpsc::channel(SIM_BACKLOG_COUNT);
+                sim.lock().insert(port, tx);
+                Ok(Listener::Sim { addr: SocketAddr::from(([127, 0, 0, 1], port)), incoming })
+            }
+        }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the network seam")]
+    pub async fn connect(&self, host: &str, port: u16) -> io::Result<Stream> {
+        match self {
+            Self::Tcp => Ok(Stream::Tcp(TcpStream::connect((host, port)).await?)),
+            Self::Sim(sim) => {
+                let listener = sim.lock().get(&port).cloned();
+                let listener = listener.ok_or(io::ErrorKind::ConnectionRefused)?;
+                let (here, there) = tokio::io::duplex(SIM_PIPE_BYTES);
+                listener.send(there).await.map_err(|_| io::ErrorKind::ConnectionRefused)?;
+                Ok(Stream::Sim(here))
+            }
+        }
+    }
+}
+
+impl SimNet {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u16, mpsc::Sender<DuplexStream>>> {
+        self.ports.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Listener {
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr(),
+            Self::Sim { addr, .. } => Ok(*addr),
+        }
+    }
+
+    /// The next connection and its peer's address. Cancel safe.
+    pub async fn accept(&mut self) -> io::Result<(Stream, SocketAddr)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                // Answers are written whole; waiting for more to send only adds latency.
+                stream.set_nodelay(true)?;
+                Ok((Stream::Tcp(stream), peer))
+            }
+            Self::Sim { addr, incoming } => match incoming.recv().await {
+                Some(stream) => Ok((Stream::Sim(stream), *addr)),
+                None => std::future::pending().await,
+            },
+        }
+    }
+}
+
+impl Stream {
+    /// The descriptor for `sendfile`, where there is one.
+    pub fn as_fd(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Self::Tcp(stream) => Some(stream.as_fd()),
+            Self::Sim(_) => None,
+        }
+    }
+
+    /// Runs a non-blocking system call on the socket whenever it is writable, until it does not
+    /// answer `WouldBlock`. Cancel safe: between calls nothing is held.
+    pub async fn write_io<R>(&self, mut call: impl FnMut() -> io::Result<R>) -> io::Result<R> {
+        match self {
+            Self::Tcp(stream) => stream.async_io(Interest::WRITABLE, &mut call).await,
+            Self::Sim(_) => call(),
+        }
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Sim(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Sim(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Self::Sim(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Sim(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Sim(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}

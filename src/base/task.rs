@@ -1,0 +1,109 @@
+//! The task seam: the only place that spawns. A task has a name and a fault class (Kafka's two):
+//! a panic in a connection's task ends that connection, one in the log, replication or controller
+//! ends the process, because limping on would break promises.
+
+use std::future::Future;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// A task without a result.
+pub type Handle = JoinHandle<()>;
+
+/// What a panic in the task means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Only this task ends.
+    Task,
+    /// The process ends.
+    Process,
+}
+
+/// Spawns `future` on the current runtime.
+#[expect(clippy::disallowed_methods, reason = "this is the task seam")]
+pub fn spawn<F>(name: &'static str, fault: Fault, future: F) -> JoinHandle<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    tokio::spawn(async move {
+        let guard = PanicGuard { name, fault };
+        let output = future.await;
+        drop(guard);
+        output
+    })
+}
+
+/// Ends the process when it is dropped by a panic of a task that the process cannot do without.
+struct PanicGuard {
+    name: &'static str,
+    fault: Fault,
+}
+
+impl Drop for PanicGuard {
+    fn drop(&mut self) {
+        if std::thread::panicking() && self.fault == Fault::Process {
+            tracing::error!(task = self.name, "a task that the broker depends on panicked");
+            std::process::abort();
+        }
+    }
+}
+
+/// Tells all holders of a [`Stopping`] that the broker stops.
+#[derive(Debug)]
+pub struct Stopper {
+    tx: watch::Sender<bool>,
+}
+
+/// Cheap to clone; resolves once the broker stops.
+#[derive(Debug, Clone)]
+pub struct Stopping {
+    rx: watch::Receiver<bool>,
+}
+
+impl Default for Stopper {
+    fn default() -> Self {
+        Self { tx: watch::Sender::new(false) }
+    }
+}
+
+impl Stopper {
+    pub fn stopping(&self) -> Stopping {
+        Stopping { rx: self.tx.subscribe() }
+    }
+
+    pub fn stop(&self) {
+        self.tx.send_replace(true);
+    }
+}
+
+impl Stopping {
+    pub fn is_stopping(&self) -> bool {
+        *self.rx.borrow()
+    }
+
+    /// Cancel safe: waits for a value of a watch channel.
+    pub async fn wait(&mut self) {
+        // An error means that the stopper is gone, which is the end as well.
+        let _ = self.rx.wait_for(|stopping| *stopping).await;
+    }
+}
+
+/// Runs blocking work off the async threads; in a simulation, right here.
+#[expect(clippy::disallowed_methods, reason = "this is the task seam")]
+pub async fn blocking<R: Send + 'static>(
+    threads: crate::base::worker::Threads,
+    work: impl FnOnce() -> R + Send + 'static,
+) -> R {
+    match threads {
+        crate::base::worker::Threads::Inline => work(),
+        crate::base::worker::Threads::Os => match tokio::task::spawn_blocking(work).await {
+            Ok(result) => result,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // Only a runtime that is shutting down cancels blocking work.
+                Err(_) => std::future::pending().await,
+            },
+        },
+    }
+}

@@ -1,0 +1,46 @@
+//! Configuration: every key once in a table, from texts to typed settings and back to answers.
+//!
+//! Keys have Kafka's names wherever Kafka has them. A value comes from the environment, else from
+//! the file, else from the table; `Config::load` reads nothing itself, so the same texts always
+//! give the same settings. What the tables hold drives everything: reading and checking, `explain`
+//! and the entries for `DescribeConfigs`.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `keys.rs` | the table of broker keys, and `Config` |
+//! | `topic.rs` | the table of topic keys, `TopicConfig`, and the rules for altering it |
+//! | `ignored.rs` | Kafka's keys that mean nothing here, with the reasons |
+//! | `key.rs`, `value.rs` | what a row and a value are; Kafka's messages |
+//! | `listener.rs` | the form of listeners and the rules between them |
+//! | `read.rs` | TOML, `.properties`, environment variables |
+//! | `load.rs` | from texts to `Loaded` |
+//! | `entries.rs`, `explain.rs` | from `Loaded` to clients and people |
+//!
+//! Invariants: no key has an effect without a row in a table; no key is accepted in silence that
+//! has no effect; nothing here does IO.
+
+mod entries;
+mod error;
+mod explain;
+mod ignored;
+mod key;
+mod keys;
+mod listener;
+mod load;
+mod read;
+mod topic;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+pub use entries::{ConfigEntry, ConfigSource, topic_entries};
+pub use error::ConfigError;
+pub use keys::Config;
+pub use listener::{Listener, ProcessRoles, SecurityProtocol, SecurityProtocolMap};
+pub use load::Loaded;
+pub use topic::{
+    CleanupPolicy, CompressionType, TimestampType, TopicConfig, append_list_value, is_list,
+    subtract_list_value, validate_topic_override,
+};
+pub use value::ConfigKind;

@@ -1,0 +1,132 @@
+//! The answers to `DescribeConfigs`: values with their sources and synonyms, as Kafka gives them.
+
+use std::collections::BTreeMap;
+
+use super::key::Key;
+use super::keys::KEYS;
+use super::load::Loaded;
+use super::topic::{self, TOPIC_KEYS};
+use super::value::ConfigKind;
+
+/// Where a value is from; the number is the one that `DescribeConfigs` carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(i8)]
+pub enum ConfigSource {
+    DynamicTopic = 1,
+    DynamicBroker = 2,
+    DynamicDefaultBroker = 3,
+    /// The file or the environment.
+    StaticBroker = 4,
+    Default = 5,
+}
+
+impl ConfigSource {
+    pub fn id(self) -> i8 {
+        self as i8
+    }
+}
+
+/// One key as `DescribeConfigs` tells it. Whether the value is the default is `source`'s to say.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ConfigEntry {
+    pub name: &'static str,
+    /// `None` when there is no value, or when it is not to be shown.
+    pub value: Option<String>,
+    pub source: ConfigSource,
+    pub kind: ConfigKind,
+    /// It can not be altered while the broker runs.
+    pub read_only: bool,
+    pub sensitive: bool,
+    /// The places that give a value, the one that counts first.
+    pub synonyms: Synonyms,
+    pub doc: &'static str,
+}
+
+/// Names with their values and where those are from.
+type Synonyms = Vec<(String, Option<String>, ConfigSource)>;
+
+impl Loaded {
+    /// Every broker key, by name.
+    pub fn broker_entries(&self) -> Vec<ConfigEntry> {
+        KEYS.values()
+            .map(|key| {
+                let value = self.effective(key).map(|value| value.to_string());
+                let synonyms = self.broker_synonyms(key, &chain_of(key));
+                entry(key, value, !key.dynamic, synonyms)
+            })
+            .collect()
+    }
+
+    /// First what was given under any of the names, then the defaults of all. What stands before
+    /// `key` itself is dropped, so when only a later name has a value there is no synonym at all:
+    /// so does Kafka, and clients may go by it (`DynamicBrokerConfig.java`, `ConfigHelper.java`).
+    fn broker_synonyms(&self, key: &Key, chain: &[&'static Key]) -> Synonyms {
+        let given = chain.iter().filter_map(|key| {
+            let given = self.given.get(key.name)?;
+            let value = shown(key, Some(given.value.to_string()));
+            Some((key.name.to_owned(), value, ConfigSource::StaticBroker))
+        });
+        let defaults = chain.iter().filter_map(|key| {
+            let value = shown(key, Some(key.default_value()?.to_string()));
+            Some((key.name.to_owned(), value, ConfigSource::Default))
+        });
+        given.chain(defaults).skip_while(|(name, ..)| name != key.name).collect()
+    }
+}
+
+/// Every topic key, by name, for a topic with these overrides. Keys for tests appear only when
+/// they are set.
+pub fn topic_entries(defaults: &Loaded, overrides: &BTreeMap<String, String>) -> Vec<ConfigEntry> {
+    let told = |key: &&Key| !key.name.starts_with("internal.") || overrides.contains_key(key.name);
+    TOPIC_KEYS
+        .iter()
+        .filter(told)
+        .map(|key| {
+            let chain = synonym_keys(key);
+            let mut synonyms = chain
+                .first()
+                .map_or_else(Vec::new, |first| defaults.broker_synonyms(first, &chain));
+            let Some(text) = overrides.get(key.name) else {
+                let value = defaults.topic_default(key).map(|value| value.to_string());
+                return entry(key, value, false, synonyms);
+            };
+            // Overrides were checked when they were set; one that is no longer valid is shown.
+            let value = topic::parse_override(key.name, text)
+                .map_or_else(|_| text.clone(), |v| v.to_string());
+            let own =
+                (key.name.to_owned(), shown(key, Some(value.clone())), ConfigSource::DynamicTopic);
+            synonyms.insert(0, own);
+            entry(key, Some(value), false, synonyms)
+        })
+        .collect()
+}
+
+fn entry(key: &Key, value: Option<String>, read_only: bool, synonyms: Synonyms) -> ConfigEntry {
+    ConfigEntry {
+        name: key.name,
+        value: shown(key, value),
+        source: synonyms.first().map_or(ConfigSource::Default, |(_, _, source)| *source),
+        kind: key.kind,
+        read_only,
+        sensitive: key.sensitive(),
+        synonyms,
+        doc: key.doc,
+    }
+}
+
+fn shown(key: &Key, value: Option<String>) -> Option<String> {
+    value.filter(|_| !key.sensitive())
+}
+
+/// The broker keys that set the default of a topic key.
+fn synonym_keys(topic_key: &Key) -> Vec<&'static Key> {
+    topic_key.synonyms.iter().filter_map(|synonym| KEYS.get(synonym.name)).collect()
+}
+
+/// The broker key and those that stand for it: all that set the default of the same topic key.
+fn chain_of(key: &'static Key) -> Vec<&'static Key> {
+    match key.topic_key.and_then(topic::find) {
+        Some(topic_key) => synonym_keys(topic_key),
+        None => vec![key],
+    }
+}

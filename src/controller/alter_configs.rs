@@ -1,0 +1,235 @@
+//! Changing configs, key by key or as a whole.
+//!
+//! A resource changes wholly or not at all; others in the same request change nevertheless. Only
+//! topics have configs that can be changed: a broker takes its settings from its file and its
+//! environment when it starts.
+
+use std::collections::BTreeSet;
+
+use crate::base::ids::NodeId;
+use crate::config::{Loaded, append_list_value, is_list, subtract_list_value, topic_entries};
+use crate::controller::RECORDS_COUNT_MAX;
+use crate::controller::create_topics::check_overrides;
+use crate::controller::refusal::{Reason, Refusal};
+use crate::controller::service::Decision;
+use crate::controller::topic_name;
+use crate::metadata::image::{Configs, Image};
+use crate::metadata::records::{Record, Resource};
+
+/// What is to change. The numbers are those of the protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ResourceKind {
+    Topic,
+    Broker,
+    BrokerLogger,
+    ClientMetrics,
+    Group,
+    Unknown(i8),
+}
+
+impl From<i8> for ResourceKind {
+    fn from(kind: i8) -> Self {
+        match kind {
+            2 => Self::Topic,
+            4 => Self::Broker,
+            8 => Self::BrokerLogger,
+            16 => Self::ClientMetrics,
+            32 => Self::Group,
+            other => Self::Unknown(other),
+        }
+    }
+}
+
+/// The new configs of one resource.
+#[derive(Debug, Clone)]
+pub struct Alteration {
+    pub kind: ResourceKind,
+    pub name: String,
+    pub changes: Vec<Change>,
+    /// Keys without a change lose their override.
+    pub replaces_all: bool,
+}
+
+/// The change of one key.
+#[derive(Debug, Clone)]
+pub struct Change {
+    pub key: String,
+    pub op: Op,
+    pub value: Option<String>,
+}
+
+/// How a key changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Op {
+    Set,
+    Delete,
+    Append,
+    Subtract,
+    Unknown(i8),
+}
+
+impl From<i8> for Op {
+    fn from(op: i8) -> Self {
+        match op {
+            0 => Self::Set,
+            1 => Self::Delete,
+            2 => Self::Append,
+            3 => Self::Subtract,
+            other => Self::Unknown(other),
+        }
+    }
+}
+
+/// Changes configs; one answer for each alteration.
+pub fn decide(
+    image: &Image,
+    settings: &Loaded,
+    node: NodeId,
+    alterations: &[Alteration],
+) -> Decision<Vec<Result<(), Refusal>>> {
+    let repeated = repeated(alterations);
+    let mut records = Vec::new();
+    let answer = alterations.iter().map(|alteration| {
+        if repeated.contains(&(kind_order(alteration.kind), alteration.name.as_str())) {
+            return invalid("Each resource must appear at most once.");
+        }
+        check_changes(&alteration.changes)?;
+        match alteration.kind {
+            ResourceKind::Topic => {
+                let changed = alter_topic(image, settings, alteration)?;
+                if records.len() + changed.len() > RECORDS_COUNT_MAX {
+                    return Err(Refusal::too_many_records());
+                }
+                records.extend(changed);
+                Ok(())
+            }
+            ResourceKind::Broker => refuse_broker(node, alteration),
+            // These have nothing that could be changed yet.
+            ResourceKind::BrokerLogger if !alteration.replaces_all => refuse_any(alteration),
+            ResourceKind::ClientMetrics | ResourceKind::Group => refuse_any(alteration),
+            ResourceKind::BrokerLogger => invalid("Unknown resource type 8"),
+            ResourceKind::Unknown(kind) => invalid(format!("Unknown resource type {kind}")),
+        }
+    });
+    let answer = answer.collect();
+    Decision { records, answer }
+}
+
+fn invalid<T>(message: impl Into<String>) -> Result<T, Refusal> {
+    Err(Refusal::new(Reason::InvalidRequest, message))
+}
+
+fn kind_order(kind: ResourceKind) -> i16 {
+    match kind {
+        ResourceKind::Topic => 2,
+        ResourceKind::Broker => 4,
+        ResourceKind::BrokerLogger => 8,
+        ResourceKind::ClientMetrics => 16,
+        ResourceKind::Group => 32,
+        ResourceKind::Unknown(kind) => i16::from(kind),
+    }
+}
+
+fn repeated(alterations: &[Alteration]) -> BTreeSet<(i16, &str)> {
+    let mut seen = BTreeSet::new();
+    let keys = alterations.iter().map(|one| (kind_order(one.kind), one.name.as_str()));
+    keys.filter(|key| !seen.insert(*key)).collect()
+}
+
+fn check_changes(changes: &[Change]) -> Result<(), Refusal> {
+    let mut keys = BTreeSet::new();
+    if !changes.iter().all(|change| keys.insert(change.key.as_str())) {
+        return invalid("Error due to duplicate config keys");
+    }
+    let without_value = changes.iter().filter(|c| c.op != Op::Delete && c.value.is_none());
+    let without_value: Vec<&str> = without_value.map(|change| change.key.as_str()).collect();
+    if !without_value.is_empty() {
+        return invalid(format!("Null value not supported for : {}", without_value.join(", ")));
+    }
+    Ok(())
+}
+
+fn refuse_broker(node: NodeId, alteration: &Alteration) -> Result<(), Refusal> {
+    let name = &alteration.name;
+    match name.parse::<i32>() {
+        _ if name.is_empty() => {}
+        Ok(id) if id == node.0 => {}
+        Ok(_) => {
+            let message = format!("Unexpected broker id, expected {node}, but received {name}");
+            return invalid(message);
+        }
+        Err(_) => return invalid(format!("Node id must be an integer, but it is: {name}")),
+    }
+    refuse_any(alteration)
+}
+
+fn refuse_any(alteration: &Alteration) -> Result<(), Refusal> {
+    if alteration.changes.is_empty() {
+        return Ok(());
+    }
+    let keys: Vec<&str> = alteration.changes.iter().map(|change| change.key.as_str()).collect();
+    invalid(format!("Cannot update these configs dynamically: [{}]", keys.join(", ")))
+}
+
+fn alter_topic(
+    image: &Image,
+    settings: &Loaded,
+    alteration: &Alteration,
+) -> Result<Vec<Record>, Refusal> {
+    let name = &alteration.name;
+    let resource = Resource::Topic(name.clone());
+    let old = image.configs(&resource);
+    let mut new = if alteration.replaces_all { Configs::new() } else { Configs::clone(&old) };
+    for change in &alteration.changes {
+        match apply(settings, &old, change)? {
+            Some(value) => new.insert(change.key.clone(), value),
+            None => new.remove(&change.key),
+        };
+    }
+    if name.is_empty() {
+        return invalid("Default topic resources are not allowed.");
+    }
+    topic_name::validate(name)?;
+    check_overrides(&new, &settings.config.topic_defaults)
+        .map_err(|message| Refusal::new(Reason::InvalidConfig, message))?;
+    if image.topic(name).is_none() {
+        let message = format!("The topic '{name}' does not exist.");
+        return Err(Refusal::new(Reason::UnknownTopic, message));
+    }
+    let gone = old.keys().filter(|key| !new.contains_key(*key)).map(|key| (key, None));
+    let set = new.iter().filter(|(key, value)| old.get(*key) != Some(value));
+    let set = set.map(|(key, value)| (key, Some(value.clone())));
+    let records = gone.chain(set).map(|(key, value)| Record::Config {
+        resource: resource.clone(),
+        key: key.clone(),
+        value,
+    });
+    Ok(records.collect())
+}
+
+/// The new value of a key; `None`: it loses its override.
+fn apply(settings: &Loaded, old: &Configs, change: &Change) -> Result<Option<String>, Refusal> {
+    let operand = change.value.as_deref().unwrap_or_default();
+    let (name, combine): (_, fn(&str, &str) -> String) = match change.op {
+        Op::Set => return Ok(change.value.clone()),
+        Op::Delete => return Ok(None),
+        Op::Append => ("APPEND", append_list_value),
+        Op::Subtract => ("SUBTRACT", subtract_list_value),
+        Op::Unknown(op) => return invalid(format!("Unknown operations type {op}")),
+    };
+    let key = &change.key;
+    if !is_list(key) {
+        let message = format!("Can't {name} to key {key} because its type is not LIST.");
+        return Err(Refusal::new(Reason::InvalidConfig, message));
+    }
+    let current = old.get(key).cloned().or_else(|| default_text(settings, key));
+    Ok(Some(combine(&current.unwrap_or_default(), operand)))
+}
+
+fn default_text(settings: &Loaded, key: &str) -> Option<String> {
+    let entries = topic_entries(settings, &Configs::new());
+    entries.into_iter().find(|entry| entry.name == key)?.value
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,102 @@
+//! Drives decisions over the metadata group: one at a time, each on the image that all earlier ones
+//! made.
+
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::Semaphore;
+
+use crate::base::task::{self, Fault};
+use crate::controller::producer_ids;
+use crate::metadata::image::Image;
+use crate::metadata::publisher::Images;
+use crate::metadata::records::{self, Record};
+use crate::replication::metadata_group::MetadataGroup;
+use crate::replication::partition_group::ProposeError;
+
+/// What a decision comes to: records to append, and what to answer once they are committed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision<A> {
+    pub records: Vec<Record>,
+    pub answer: A,
+}
+
+impl<A> Decision<A> {
+    /// The same answer without its effect, if the client only wants to know.
+    #[must_use]
+    pub fn validate_only(self, only: bool) -> Self {
+        if only { Self { records: Vec::new(), ..self } } else { self }
+    }
+}
+
+/// The active controller.
+#[derive(Debug)]
+pub struct Controller {
+    group: Arc<MetadataGroup>,
+    images: Images,
+    /// One permit: decisions take turns.
+    turn: Arc<Semaphore>,
+    /// Producer ids of this broker that are left of its block.
+    producer_ids: Mutex<Range<i64>>,
+    /// One permit: a block is asked for once.
+    refill: Semaphore,
+}
+
+impl Controller {
+    pub fn new(group: MetadataGroup, images: Images) -> Arc<Self> {
+        Arc::new(Self {
+            group: Arc::new(group),
+            images,
+            turn: Arc::new(Semaphore::new(1)),
+            producer_ids: Mutex::default(),
+            refill: Semaphore::new(1),
+        })
+    }
+
+    /// Decides on the current image, appends the records, and answers when they are committed and
+    /// in the image. Cancelling after the append does not take it back, nor does it let the next
+    /// decision begin before the image has it.
+    pub async fn run<A>(
+        &self,
+        decide: impl FnOnce(&Image) -> Decision<A>,
+    ) -> Result<A, ProposeError> {
+        let turn = Arc::clone(&self.turn).acquire_owned().await;
+        let turn = turn.map_err(|_| ProposeError::Stopped)?;
+        let decision = decide(&self.images.current());
+        if decision.records.is_empty() {
+            return Ok(decision.answer);
+        }
+        let group = Arc::clone(&self.group);
+        let encoded = records::encode(&decision.records);
+        let proposal = task::spawn("metadata change", Fault::Process, async move {
+            let proposed = group.propose(encoded).await;
+            drop(turn);
+            proposed
+        });
+        proposal.await.map_err(|_| ProposeError::Stopped)??;
+        Ok(decision.answer)
+    }
+
+    /// An id that no producer of the cluster ever had; `None` when all are used up.
+    pub async fn next_producer_id(&self) -> Result<Option<i64>, ProposeError> {
+        if let Some(id) = self.take_producer_id() {
+            return Ok(Some(id));
+        }
+        let _refill = self.refill.acquire().await.map_err(|_| ProposeError::Stopped)?;
+        if let Some(id) = self.take_producer_id() {
+            return Ok(Some(id));
+        }
+        let block = self.run(producer_ids::allocate).await?;
+        *self.producer_ids.lock().unwrap_or_else(PoisonError::into_inner) = block;
+        Ok(self.take_producer_id())
+    }
+
+    fn take_producer_id(&self) -> Option<i64> {
+        self.producer_ids.lock().unwrap_or_else(PoisonError::into_inner).next()
+    }
+
+    pub async fn shutdown(&self) -> std::io::Result<()> {
+        self.turn.close();
+        self.group.shutdown().await
+    }
+}

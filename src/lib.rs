@@ -1,0 +1,26 @@
+//! The broker as a library; `main.rs` is the command.
+#![doc = include_str!("ARCHITECTURE.md")]
+
+pub mod base;
+
+pub mod config;
+pub mod metrics;
+
+pub mod log;
+pub mod metadata;
+
+pub mod replication;
+
+pub mod partition;
+
+pub mod controller;
+
+pub mod api;
+
+pub mod wire;
+
+pub mod server;
+
+pub mod cli;
+
+pub mod sim;

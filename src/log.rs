@@ -1,0 +1,13 @@
+//! The log of one partition: Kafka-format segments and the Raft index beside them, one set of
+//! files. Knows bytes, offsets, indexes and terms; knows neither openraft nor the protocol.
+
+pub mod batch;
+pub mod dir;
+pub mod entry;
+pub mod flusher;
+pub mod index;
+pub mod partition_log;
+pub mod producer_state;
+pub mod records;
+pub mod recovery;
+pub mod segment;

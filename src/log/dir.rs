@@ -1,0 +1,112 @@
+//! The layout of a log dir, Kafka's: `<topic>-<partition>/` per partition, `meta.properties` with
+//! the identity of cluster and node, a lock, and a marker of an orderly stop.
+
+use std::fmt::Debug;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::base::disk::Disk;
+use crate::base::ids::{NodeId, PartitionIndex, TopicId, uuid_parse};
+
+const LOCK_FILE: &str = ".lock";
+const CLEAN_FILE: &str = ".kafka_cleanshutdown";
+const IDENTITY_FILE: &str = "meta.properties";
+const PARTITION_FILE: &str = "partition.metadata";
+
+/// Who the broker is; written at the first start, checked at every later one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    pub cluster_id: String,
+    pub node_id: NodeId,
+}
+
+/// An opened and locked log dir.
+#[derive(Debug)]
+pub struct LogDir {
+    pub path: PathBuf,
+    disk: Arc<dyn Disk>,
+    /// Whether the broker stopped in order before this start.
+    pub clean: bool,
+    _lock: Box<dyn Debug + Send + Sync>,
+}
+
+impl LogDir {
+    /// Makes the folder if need be, takes its lock and the marker of an orderly stop.
+    pub fn open(disk: Arc<dyn Disk>, path: &Path) -> io::Result<Self> {
+        disk.create_dir_all(path)?;
+        let lock = disk.lock(&path.join(LOCK_FILE)).map_err(|error| {
+            let text = format!("{} is in use by another broker ({error})", path.display());
+            io::Error::new(error.kind(), text)
+        })?;
+        let marker = path.join(CLEAN_FILE);
+        let clean = disk.exists(&marker);
+        if clean {
+            disk.remove_file(&marker)?;
+            disk.sync_dir(path)?;
+        }
+        Ok(Self { path: path.to_owned(), disk, clean, _lock: lock })
+    }
+
+    /// Leaves the marker of an orderly stop; all logs must have been closed.
+    pub fn mark_clean(&self) -> io::Result<()> {
+        self.disk.replace(&self.path.join(CLEAN_FILE), b"{\"version\":0}")
+    }
+
+    pub fn identity(&self) -> io::Result<Option<Identity>> {
+        let path = self.path.join(IDENTITY_FILE);
+        if !self.disk.exists(&path) {
+            return Ok(None);
+        }
+        let text = String::from_utf8(self.disk.read(&path)?).map_err(io::Error::other)?;
+        let node_id = property(&text, "node.id").and_then(|id| id.parse().ok());
+        match (property(&text, "cluster.id"), node_id) {
+            (Some(cluster_id), Some(node_id)) => {
+                Ok(Some(Identity { cluster_id: cluster_id.to_owned(), node_id: NodeId(node_id) }))
+            }
+            _ => Err(io::Error::other(format!("{} is damaged", path.display()))),
+        }
+    }
+
+    pub fn set_identity(&self, identity: &Identity) -> io::Result<()> {
+        let Identity { cluster_id, node_id } = identity;
+        let text = format!("version=1\ncluster.id={cluster_id}\nnode.id={node_id}\n");
+        self.disk.replace(&self.path.join(IDENTITY_FILE), text.as_bytes())
+    }
+
+    /// The folder of a partition. `topic` must be a valid topic name: it becomes part of a path.
+    pub fn partition(&self, topic: &str, partition: PartitionIndex) -> PathBuf {
+        debug_assert!(!topic.contains('/') && topic != "." && topic != "..");
+        self.path.join(format!("{topic}-{partition}"))
+    }
+
+    /// Writes whose log a folder is (Kafka's `partition.metadata`).
+    pub fn set_topic_id(&self, dir: &Path, topic_id: TopicId) -> io::Result<()> {
+        let text = format!("version: 0\ntopic_id: {topic_id}\n");
+        self.disk.replace(&dir.join(PARTITION_FILE), text.as_bytes())
+    }
+
+    /// The folders of partitions and the topic ids in them, if they have one.
+    pub fn partitions(&self) -> io::Result<Vec<(PathBuf, Option<TopicId>)>> {
+        let mut found = Vec::new();
+        for name in self.disk.list(&self.path)? {
+            let is_partition = name.rsplit_once('-').is_some_and(|(_, p)| p.parse::<u32>().is_ok());
+            if is_partition {
+                let dir = self.path.join(name);
+                let topic_id = self.topic_id(&dir);
+                found.push((dir, topic_id));
+            }
+        }
+        Ok(found)
+    }
+
+    fn topic_id(&self, dir: &Path) -> Option<TopicId> {
+        let text = String::from_utf8(self.disk.read(&dir.join(PARTITION_FILE)).ok()?).ok()?;
+        let id = text.lines().find_map(|line| line.strip_prefix("topic_id: "))?;
+        uuid_parse(id.trim()).map(TopicId)
+    }
+}
+
+fn property<'a>(text: &'a str, key: &str) -> Option<&'a str> {
+    text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='))
+}

@@ -1,0 +1,195 @@
+//! The writer of one log dir: takes what all its partitions appended, writes it with one call per
+//! file, makes it durable with one sync per file, then reports (group commit). While a sync runs,
+//! the next appends gather.
+//!
+//! After a failed write or sync the log dir is dead until restart: nothing more is written and
+//! every append fails.
+
+use std::fmt;
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::base::worker::{Threads, Worker};
+use crate::log::batch::Batch;
+use crate::log::partition_log::PartitionLog;
+use crate::log::producer_state::AppendOutcome;
+use crate::log::segment::SegmentFiles;
+use crate::metrics::flush::FlushMetrics;
+
+/// Reports that an append is as durable as its topic asks for, or why not.
+pub type Completion = Box<dyn FnOnce(io::Result<()>) + Send>;
+
+/// One append of one partition to one segment.
+pub struct WriteJob {
+    pub files: Arc<SegmentFiles>,
+    pub log_position: u32,
+    pub batches: Vec<Batch>,
+    pub raft_position: u64,
+    /// Records for the `.raft` file.
+    pub metas: Vec<u8>,
+    /// Whether `done` waits for the disk, or only for the page cache (`write.caching`).
+    pub sync: bool,
+    /// Whether the `.raft` file must be durable too: it holds something that cannot be made again
+    /// from the batches.
+    pub sync_raft: bool,
+    /// `acks=1`: told after the write.
+    pub written: Vec<(oneshot::Sender<AppendOutcome>, AppendOutcome)>,
+    /// Told after the write that the bodies in memory may go.
+    pub log: Arc<PartitionLog>,
+    /// One past the Raft index of the last entry in it.
+    pub end_index: u64,
+    pub done: Option<Completion>,
+}
+
+/// Work for the writer, done in the order of its coming.
+pub enum Job {
+    Write(WriteJob),
+    /// Anything else that must not overtake the writes before it. `Err` is handed to it when the
+    /// log dir is dead.
+    Run(Box<dyn FnOnce(io::Result<()>) + Send>),
+}
+
+impl fmt::Debug for Job {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Write(_) => "Write",
+            Self::Run(_) => "Run",
+        })
+    }
+}
+
+/// Starts the writer of a log dir.
+pub fn start(
+    threads: Threads,
+    metrics: FlushMetrics,
+) -> io::Result<Worker<Job>> {
+    let mut writer = Writer { metrics, failure: None };
+    Worker::start(threads, "log-writer", move |jobs| writer.process(jobs))
+}
+
+struct Writer {
+    metrics: FlushMetrics,
+    failure: Option<(io::ErrorKind, String)>,
+}
+
+impl Writer {
+    fn process(&mut self, jobs: &mut Vec<Job>) {
+        let mut writes = Vec::with_capacity(jobs.len());
+        for job in jobs.drain(..) {
+            match job {
+                Job::Write(write) => writes.push(write),
+                Job::Run(run) => {
+                    self.flush(&mut writes);
+                    run(self.health());
+                }
+            }
+        }
+        self.flush(&mut writes);
+    }
+
+    fn health(&self) -> io::Result<()> {
+        match &self.failure {
+            None => Ok(()),
+            Some((kind, text)) => Err(io::Error::new(*kind, text.clone())),
+        }
+    }
+
+    fn flush(&mut self, writes: &mut Vec<WriteJob>) {
+        if writes.is_empty() {
+            return;
+        }
+        // Stable, so the order within a file stays.
+        writes.sort_by_key(|write| Arc::as_ptr(&write.files).addr());
+        if self.failure.is_none()
+            && let Err(error) = self.write_and_sync(writes)
+        {
+            tracing::error!(%error, "the log dir failed; it is offline until restart");
+            self.failure = Some((error.kind(), error.to_string()));
+        }
+        for write in writes.drain(..) {
+            if let Some(done) = write.done {
+                done(self.health());
+            }
+        }
+    }
+
+    fn write_and_sync(&self, writes: &mut [WriteJob]) -> io::Result<()> {
+        for group in writes.chunk_by_mut(|a, b| Arc::ptr_eq(&a.files, &b.files)) {
+            write_group(group)?;
+        }
+        let started = Instant::now();
+        let (mut appends, mut bytes) = (0, 0);
+        for group in writes.chunk_by(|a, b| Arc::ptr_eq(&a.files, &b.files)) {
+            let Some(first) = group.first() else { continue };
+            let sync_raft = group.iter().any(|write| write.sync_raft);
+            // The `.raft` file must not be ahead of the batches on disk: see `recovery`.
+            if sync_raft || group.iter().any(|write| write.sync) {
+                first.files.log.sync()?;
+                appends += u32::try_from(group.len()).unwrap_or(u32::MAX);
+                bytes += group.iter().map(|write| write.size() as u64).sum::<u64>();
+            }
+            if sync_raft {
+                first.files.raft.sync()?;
+            }
+            if let Some(last) = group.last()
+                && first.sync
+            {
+                last.log.synced(&last.files, last.log_end())?;
+            }
+        }
+        if appends > 0 {
+            self.metrics.flushed(appends, bytes, started.elapsed());
+        }
+        Ok(())
+    }
+}
+
+impl WriteJob {
+    /// Where the `.log` file ends after it.
+    fn log_end(&self) -> u32 {
+        self.log_position + u32::try_from(self.size()).unwrap_or(u32::MAX)
+    }
+
+    fn size(&self) -> usize {
+        self.batches.iter().map(Batch::size).sum()
+    }
+}
+
+/// Writes the appends of one segment, which follow each other without a gap.
+fn write_group(group: &mut [WriteJob]) -> io::Result<()> {
+    let Some(first) = group.first() else { return Ok(()) };
+    let mut slices = Vec::new();
+    let mut expected = (first.log_position, first.raft_position);
+    for write in &*group {
+        assert_eq!((write.log_position, write.raft_position), expected, "appends have no gaps");
+        for batch in &write.batches {
+            slices.push(IoSlice::new(batch.head()));
+            slices.push(IoSlice::new(batch.records()));
+        }
+        expected = (write.log_end(), expected.1 + write.metas.len() as u64);
+    }
+    if !slices.is_empty() {
+        first.files.log.write_all_at(&slices, u64::from(first.log_position))?;
+    }
+    let metas: Vec<IoSlice<'_>> = group.iter().map(|write| IoSlice::new(&write.metas)).collect();
+    first.files.raft.write_all_at(&metas, first.raft_position)?;
+    if let Some(last) = group.last() {
+        last.log.written(last.end_index);
+    }
+    for write in group {
+        for (tell, outcome) in write.written.drain(..) {
+            // Whoever asked may have gone.
+            let _ = tell.send(outcome);
+        }
+        if !write.sync
+            && !write.sync_raft
+            && let Some(done) = write.done.take()
+        {
+            done(Ok(()));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,693 @@
+//! The log of one partition: an ordered list of segments and what is known of their contents.
+//!
+//! Invariants:
+//! * `log_start_offset ≤ high_watermark ≤ next_offset`; the high watermark never goes back.
+//! * Raft indexes have no holes: segment `i + 1` begins where segment `i` ends.
+//! * A base offset is one past the last offset of the entry before, so every replica that has the
+//!   same entries has the same offsets.
+//! * State in memory runs ahead of the files: what is not written yet is in `recent`.
+//! * All writes go through one writer per log dir, in the order of the appends.
+
+mod read;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+
+use crate::base::clock::Clock;
+use crate::base::disk::Disk;
+use crate::base::ids::Offset;
+use crate::base::kv::{Change, KeyValue};
+use crate::base::worker::Worker;
+use crate::log::batch::Batch;
+use crate::log::entry::{Entry, EntryBody, EntryId, EntryKind, EntryMeta};
+use crate::log::flusher::{Completion, Job, WriteJob};
+use crate::log::producer_state::{AppendOutcome, ProducerStates};
+use crate::log::recovery;
+use crate::log::segment::{Segment, SegmentFiles, meta_position};
+
+pub use read::{EntryStub, LogSlice, ReadError};
+
+/// Entries whose metas stay in memory although nobody needs them for sure.
+const RECENT_COUNT_MIN: usize = 64;
+/// Kafka's files address 31 bits.
+const SEGMENT_BYTES_MAX: u64 = 0x7fff_ffff;
+/// The durable position is noted again after this many bytes.
+const DURABLE_NOTE_BYTES: u32 = 1024 * 1024;
+
+/// What a topic's configuration says of its logs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogConfig {
+    pub segment_bytes: u32,
+    pub segment_ms: i64,
+    pub index_interval_bytes: u32,
+    /// `acks=all` waits for the page cache only.
+    pub write_caching: bool,
+    pub producer_expiration_ms: i64,
+}
+
+/// What a log is opened with.
+#[derive(Debug, Clone)]
+pub struct LogSetup {
+    pub dir: PathBuf,
+    /// For messages: `topic-partition`.
+    pub name: String,
+    /// The prefix of this partition's keys in the store.
+    pub key: Vec<u8>,
+    pub disk: Arc<dyn Disk>,
+    pub clock: Arc<dyn Clock>,
+    pub kv: Arc<dyn KeyValue>,
+    pub writer: Worker<Job>,
+    pub config: LogConfig,
+    /// Whether the broker stopped in order before this start.
+    pub clean: bool,
+}
+
+/// Where a term begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TermStart {
+    pub first: EntryId,
+    pub start_offset: Offset,
+}
+
+/// The offsets of a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Offsets {
+    pub log_start: Offset,
+    pub high_watermark: Offset,
+    pub log_end: Offset,
+}
+
+/// An entry that is still in memory.
+#[derive(Debug)]
+struct Recent {
+    meta: EntryMeta,
+    outcome: AppendOutcome,
+    /// Until it is written.
+    batch: Option<Batch>,
+}
+
+/// What [`recovery`] finds and appends change.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) segments: Vec<Segment>,
+    pub(crate) terms: Vec<TermStart>,
+    pub(crate) producers: ProducerStates,
+    pub(crate) next_offset: Offset,
+    pub(crate) log_start_offset: Offset,
+    pub(crate) purged: Option<EntryId>,
+    recent: VecDeque<Recent>,
+    /// Raft index of the first of `recent`.
+    recent_first: u64,
+    high_watermark: Offset,
+    /// Base offset of the segment and the position in it up to which readers may see.
+    visible_end: (Offset, u32),
+    applied_index: u64,
+    written_index: u64,
+    durable_noted: u32,
+    waiters: Vec<Arc<Notify>>,
+}
+
+/// The log of one partition.
+pub struct PartitionLog {
+    setup: LogSetup,
+    config: Mutex<LogConfig>,
+    state: Mutex<State>,
+    closed: AtomicBool,
+}
+
+impl fmt::Debug for PartitionLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PartitionLog").field("name", &self.setup.name).finish_non_exhaustive()
+    }
+}
+
+impl State {
+    pub(crate) fn new(
+        segments: Vec<Segment>,
+        terms: Vec<TermStart>,
+        producers: ProducerStates,
+        next_offset: Offset,
+    ) -> Self {
+        let next_index = segments.last().map_or(0, |segment| segment.next_index);
+        let first = segments.first();
+        let (log_start_offset, base) = first.map_or((0, 0), |s| (s.base_offset, s.base_offset));
+        Self {
+            segments,
+            terms,
+            producers,
+            next_offset,
+            log_start_offset,
+            purged: None,
+            recent: VecDeque::new(),
+            recent_first: next_index,
+            high_watermark: log_start_offset,
+            visible_end: (base, 0),
+            applied_index: 0,
+            written_index: next_index,
+            durable_noted: 0,
+            waiters: Vec::new(),
+        }
+    }
+
+    pub(crate) fn next_index(&self) -> u64 {
+        let purged = self.purged.map_or(0, |purged| purged.index + 1);
+        self.segments.last().map_or(0, |segment| segment.next_index).max(purged)
+    }
+
+    fn active(&mut self) -> &mut Segment {
+        self.segments.last_mut().expect("invariant: a log has a segment")
+    }
+
+    /// The id of the last entry, purged ones included.
+    fn last_id(&self) -> Option<EntryId> {
+        let index = self.next_index().checked_sub(1)?;
+        match self.purged {
+            Some(purged) if purged.index == index => Some(purged),
+            _ => Some(EntryId { term: self.terms.last()?.first.term, index }),
+        }
+    }
+
+    fn note_term(&mut self, id: EntryId) {
+        if self.terms.last().is_none_or(|last| last.first.term != id.term) {
+            self.terms.push(TermStart { first: id, start_offset: self.next_offset });
+        }
+    }
+
+    /// Drops from memory what is applied and written.
+    fn trim_recent(&mut self) {
+        let keep_from = self.applied_index.min(self.written_index.saturating_sub(1));
+        while self.recent.len() > RECENT_COUNT_MIN && self.recent_first < keep_from {
+            self.recent.pop_front();
+            self.recent_first += 1;
+        }
+    }
+
+    fn check_invariants(&self) {
+        debug_assert!(self.log_start_offset <= self.high_watermark);
+        debug_assert!(self.high_watermark <= self.next_offset);
+        debug_assert_eq!(self.recent_first + self.recent.len() as u64, self.next_index());
+        debug_assert!(self.segments.windows(2).all(|pair| match pair {
+            [a, b] => a.next_index == b.base_index && a.base_offset < b.base_offset,
+            _ => true,
+        }));
+    }
+}
+
+impl PartitionLog {
+    /// Opens the log in `setup.dir`, repairing what a crash left. Blocks.
+    pub fn open(setup: LogSetup) -> Result<Arc<Self>, recovery::RecoveryError> {
+        let state = recovery::recover(&setup)?;
+        let config = Mutex::new(setup.config.clone());
+        let (state, closed) = (Mutex::new(state), AtomicBool::new(false));
+        Ok(Arc::new(Self { setup, config, state, closed }))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn name(&self) -> &str {
+        &self.setup.name
+    }
+
+    /// The prefix of this partition's keys in the store.
+    pub fn key(&self) -> &[u8] {
+        &self.setup.key
+    }
+
+    pub fn kv(&self) -> &Arc<dyn KeyValue> {
+        &self.setup.kv
+    }
+
+    pub fn config(&self) -> LogConfig {
+        self.config.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub fn set_config(&self, config: LogConfig) {
+        *self.config.lock().unwrap_or_else(PoisonError::into_inner) = config;
+    }
+
+    pub fn offsets(&self) -> Offsets {
+        let state = self.lock();
+        Offsets {
+            log_start: state.log_start_offset,
+            high_watermark: state.high_watermark,
+            log_end: state.next_offset,
+        }
+    }
+
+    /// Bytes in all `.log` files.
+    pub fn size_bytes(&self) -> u64 {
+        self.lock().segments.iter().map(|segment| u64::from(segment.size)).sum()
+    }
+
+    pub fn segment_count(&self) -> usize {
+        self.lock().segments.len()
+    }
+
+    /// The ids of the last purged and of the last entry.
+    pub fn bounds(&self) -> (Option<EntryId>, Option<EntryId>) {
+        let state = self.lock();
+        (state.purged, state.last_id())
+    }
+
+    /// The last entry of the last segment that holds nothing but records below the log start.
+    pub fn last_below_log_start(&self) -> Option<EntryId> {
+        let state = self.lock();
+        let below = |pair: &&[Segment]| match pair {
+            [_, next] => next.base_offset <= state.log_start_offset,
+            _ => false,
+        };
+        let index = state.segments.windows(2).rfind(below)?.first()?.next_index.checked_sub(1)?;
+        let index = index.min(state.applied_index);
+        let start = state.terms.iter().rev().find(|start| start.first.index <= index)?;
+        Some(EntryId { term: start.first.term, index })
+    }
+
+    /// Where each term begins, oldest first.
+    pub fn terms(&self) -> Vec<TermStart> {
+        self.lock().terms.clone()
+    }
+
+    /// Appends entries whose indexes follow the last one. `done` is called once they are as durable
+    /// as the topic asks for. Never blocks on the disk, but for the files of a new segment.
+    pub fn append(
+        self: &Arc<Self>,
+        entries: impl IntoIterator<Item = Entry>,
+        done: Completion,
+    ) -> io::Result<()> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(io::Error::other("the log is closed"));
+        }
+        let config = self.config();
+        let now_ms = self.setup.clock.now_ms();
+        let mut entries = entries.into_iter().peekable();
+        let mut state = self.lock();
+        if let Some(first) = entries.peek() {
+            self.begin_at(&mut state, first.id.index)?;
+        }
+        let mut job = self.new_job(&mut state, &config);
+        for entry in entries {
+            assert_eq!(entry.id.index, state.next_index(), "entries follow each other");
+            if let EntryBody::Batch(batch) = &entry.body
+                && must_roll(state.active(), &config, now_ms, batch)
+            {
+                self.push_write(job);
+                self.roll(&mut state, now_ms)?;
+                job = self.new_job(&mut state, &config);
+            }
+            self.append_entry(&mut state, &mut job, entry, &config, now_ms);
+        }
+        job.done = Some(done);
+        state.check_invariants();
+        self.push_write(job);
+        Ok(())
+    }
+
+    /// A log that has never had an entry begins with whatever index comes first.
+    fn begin_at(&self, state: &mut State, index: u64) -> io::Result<()> {
+        if index == 0 || state.next_index() != 0 {
+            return Ok(());
+        }
+        let segment = state.active();
+        segment.files.write_raft_head(index)?;
+        segment.files.raft.sync()?;
+        (segment.base_index, segment.next_index) = (index, index);
+        state.recent_first = index;
+        state.written_index = index;
+        Ok(())
+    }
+
+    fn new_job(self: &Arc<Self>, state: &mut State, config: &LogConfig) -> WriteJob {
+        let segment = state.active();
+        WriteJob {
+            files: Arc::clone(&segment.files),
+            log_position: segment.size,
+            batches: Vec::new(),
+            raft_position: meta_position(segment.base_index, segment.next_index),
+            metas: Vec::new(),
+            sync: !config.write_caching,
+            sync_raft: false,
+            written: Vec::new(),
+            log: Arc::clone(self),
+            end_index: segment.next_index,
+            done: None,
+        }
+    }
+
+    fn push_write(&self, job: WriteJob) {
+        if !job.metas.is_empty() || job.done.is_some() {
+            self.setup.writer.push(Job::Write(job));
+        }
+    }
+
+    fn append_entry(
+        &self,
+        state: &mut State,
+        job: &mut WriteJob,
+        entry: Entry,
+        config: &LogConfig,
+        now_ms: i64,
+    ) {
+        let Entry { id, body, ticket } = entry;
+        state.note_term(id);
+        let mut outcome = AppendOutcome::None;
+        let mut delete_before = 0;
+        let (kind, batch) = match body {
+            EntryBody::Blank => (EntryKind::Blank, None),
+            EntryBody::Void => (EntryKind::Void, None),
+            // Its bytes are in the store already: see `put_membership`.
+            EntryBody::Membership(_) => (EntryKind::Membership, None),
+            EntryBody::DeleteRecords(before) => {
+                delete_before = before;
+                (EntryKind::DeleteRecords, None)
+            }
+            EntryBody::Batch(batch) => {
+                // Only the proposer judges: on any other replica the entry has been judged.
+                outcome = match ticket {
+                    Some(_) => judge(&state.producers, &batch, config, now_ms),
+                    None => AppendOutcome::Appended { base_offset: 0 },
+                };
+                match outcome {
+                    AppendOutcome::Appended { .. } => (EntryKind::Batch, Some(batch)),
+                    _ => (EntryKind::Void, None),
+                }
+            }
+        };
+        let mut meta = EntryMeta {
+            term: id.term,
+            kind,
+            base_offset: state.next_offset,
+            position: state.active().size,
+            size: 0,
+            last_offset_delta: 0,
+            delete_before,
+        };
+        let batch = batch.map(|batch| {
+            outcome = AppendOutcome::Appended { base_offset: meta.base_offset };
+            note_batch(state, &mut meta, batch, id, config, now_ms)
+        });
+        meta.encode(id.index, &mut job.metas);
+        job.batches.extend(batch.clone());
+        job.sync_raft |= kind != EntryKind::Batch;
+        job.written.extend(ticket.and_then(|ticket| ticket.written).map(|tell| (tell, outcome)));
+        state.next_offset = meta.next_offset();
+        state.active().next_index += 1;
+        job.end_index = id.index + 1;
+        state.recent.push_back(Recent { meta, outcome, batch });
+    }
+
+    fn membership_key(&self, index: u64) -> Vec<u8> {
+        [&self.setup.key[..], b"m", &index.to_be_bytes()].concat()
+    }
+
+    /// The change that keeps a membership. It must be durable before its entry is appended.
+    pub fn put_membership(&self, index: u64, bytes: &Bytes) -> Change {
+        Change::Put { key: self.membership_key(index), value: bytes.to_vec() }
+    }
+
+    /// The membership that the entry at `index` holds. Blocks.
+    pub fn membership(&self, index: u64) -> io::Result<Bytes> {
+        let value = self.setup.kv.get(&self.membership_key(index))?;
+        value.map(Bytes::from).ok_or_else(|| {
+            io::Error::new(io::ErrorKind::NotFound, format!("membership {index} is missing"))
+        })
+    }
+
+    /// Called by the writer: everything below `end_index` is in the files.
+    pub(crate) fn written(&self, end_index: u64) {
+        let mut state = self.lock();
+        let from = state.written_index.max(state.recent_first) - state.recent_first;
+        let to = end_index.saturating_sub(state.recent_first);
+        for i in from..to {
+            if let Some(recent) = usize::try_from(i).ok().and_then(|i| state.recent.get_mut(i)) {
+                recent.batch = None;
+            }
+        }
+        state.written_index = state.written_index.max(end_index);
+        state.trim_recent();
+    }
+
+    /// Called by the writer: the `.log` file is on disk up to `position`.
+    pub(crate) fn synced(&self, files: &SegmentFiles, position: u32) -> io::Result<()> {
+        let mut state = self.lock();
+        let is_active = state.active().base_offset == files.base_offset;
+        if !is_active || position < state.durable_noted.saturating_add(DURABLE_NOTE_BYTES) {
+            return Ok(());
+        }
+        state.durable_noted = position;
+        drop(state);
+        files.write_durable_position(position)
+    }
+
+    /// Closes the active segment and begins the next one.
+    fn roll(self: &Arc<Self>, state: &mut State, now_ms: i64) -> io::Result<()> {
+        let (base_offset, base_index) = (state.next_offset, state.next_index());
+        state.producers.expire(now_ms - self.config().producer_expiration_ms);
+        let snapshot = recovery::encode_state(state);
+        let old = state.active();
+        let (indexes, old_files, size) = (old.index_files(), Arc::clone(&old.files), old.size);
+        let dir = &self.setup.dir;
+        let files = Arc::new(SegmentFiles::open(self.setup.disk.as_ref(), dir, base_offset)?);
+        files.write_raft_head(base_index)?;
+        state.segments.push(Segment::empty(files, base_index));
+        state.durable_noted = 0;
+        let log = Arc::clone(self);
+        let seal = move |health: io::Result<()>| {
+            let disk = log.setup.disk.as_ref();
+            let sealed = health.and_then(|()| {
+                old_files.log.sync()?;
+                old_files.write_durable_position(size)?;
+                old_files.raft.sync()?;
+                indexes.write(disk)?;
+                recovery::write_state(disk, &log.setup.dir, base_offset, &snapshot)?;
+                disk.sync_dir(&log.setup.dir)
+            });
+            if let Err(error) = sealed {
+                // Recovery makes again what is missing; appends report the failure of the disk.
+                tracing::error!(%error, log = log.name(), "a segment could not be closed");
+            }
+        };
+        self.setup.writer.push(Job::Run(Box::new(seal)));
+        Ok(())
+    }
+
+    /// Removes all entries after `index` (all, if `None`); `done` is called when they are gone from
+    /// the disk. Committed entries are never removed.
+    pub fn truncate_after(
+        self: &Arc<Self>,
+        index: Option<u64>,
+        done: Completion,
+    ) {
+        let log = Arc::clone(self);
+        let run = move |health: io::Result<()>| {
+            done(health.and_then(|()| log.truncate_now(index.map_or(0, |index| index + 1))));
+        };
+        self.setup.writer.push(Job::Run(Box::new(run)));
+    }
+
+    fn truncate_now(&self, next_index: u64) -> io::Result<()> {
+        let mut state = self.lock();
+        if next_index >= state.next_index() {
+            return Ok(());
+        }
+        assert!(next_index > state.applied_index || state.applied_index == 0, "applied is final");
+        let fresh = recovery::truncate(&self.setup, &mut state.segments, next_index)?;
+        let old = std::mem::replace(&mut *state, fresh);
+        state.log_start_offset = old.log_start_offset;
+        state.purged = old.purged;
+        state.high_watermark = old.high_watermark;
+        state.visible_end = old.visible_end;
+        state.applied_index = old.applied_index;
+        state.waiters = old.waiters;
+        state.check_invariants();
+        Ok(())
+    }
+
+    /// Forgets entries up to `upto`: whole segments below it are deleted. The log start offset is
+    /// never behind the first kept segment. Blocks for the deletion of the names only.
+    pub fn purge(self: &Arc<Self>, upto: EntryId) -> io::Result<()> {
+        let mut state = self.lock();
+        if state.purged.is_some_and(|purged| purged.index >= upto.index) {
+            return Ok(());
+        }
+        let key = [&self.setup.key[..], b"p"].concat();
+        let value = [upto.term.to_be_bytes(), upto.index.to_be_bytes()].concat();
+        self.setup.kv.write(&[Change::Put { key, value }])?;
+        if upto.index >= state.next_index() {
+            return self.restart_at(&mut state, upto);
+        }
+        state.purged = Some(upto);
+        let dropped = state.segments.iter().take_while(|s| s.next_index <= upto.index + 1).count();
+        // The active segment stays, even if it is empty of entries that count.
+        let dropped = dropped.min(state.segments.len() - 1);
+        let segments: Vec<Segment> = state.segments.drain(..dropped).collect();
+        let base_offset = state.segments.first().map_or(0, |segment| segment.base_offset);
+        state.log_start_offset = state.log_start_offset.max(base_offset);
+        let kept = state.terms.partition_point(|term| term.first.index <= upto.index);
+        state.terms.drain(..kept.saturating_sub(1));
+        drop(state);
+        self.delete_files(&segments);
+        Ok(())
+    }
+
+    /// The whole log is behind a snapshot that came from elsewhere.
+    fn restart_at(&self, state: &mut State, purged: EntryId) -> io::Result<()> {
+        let segments = std::mem::take(&mut state.segments);
+        let base_offset = state.next_offset;
+        self.delete_files(&segments);
+        let disk = self.setup.disk.as_ref();
+        let files = Arc::new(SegmentFiles::open(disk, &self.setup.dir, base_offset)?);
+        files.log.set_len(0)?;
+        files.write_raft_head(purged.index + 1)?;
+        files.raft.sync()?;
+        disk.sync_dir(&self.setup.dir)?;
+        let segment = Segment::empty(files, purged.index + 1);
+        let waiters = std::mem::take(&mut state.waiters);
+        *state = State::new(vec![segment], Vec::new(), ProducerStates::default(), base_offset);
+        state.purged = Some(purged);
+        state.applied_index = purged.index;
+        state.waiters = waiters;
+        Ok(())
+    }
+
+    fn delete_files(&self, segments: &[Segment]) {
+        for segment in segments {
+            for extension in ["log", "raft", "index", "timeindex", "state"] {
+                let path = segment.files.path(extension);
+                if self.setup.disk.exists(&path)
+                    && let Err(error) = self.setup.disk.remove_file(&path)
+                {
+                    tracing::warn!(%error, path = %path.display(), "a file was not deleted");
+                }
+            }
+        }
+    }
+
+    /// Moves the high watermark over the entry at `index` and wakes who waits for records.
+    pub fn apply(&self, index: u64, meta: &EntryMeta) {
+        let mut state = self.lock();
+        state.applied_index = state.applied_index.max(index);
+        if meta.kind == EntryKind::DeleteRecords {
+            let before = meta.delete_before.min(meta.base_offset);
+            state.log_start_offset = state.log_start_offset.max(before);
+        }
+        if meta.next_offset() >= state.high_watermark {
+            let base = state.segments.iter().rev().find(|s| s.base_index <= index);
+            let base = base.map_or(0, |segment| segment.base_offset);
+            state.high_watermark = meta.next_offset();
+            state.visible_end = (base, meta.end_position());
+        }
+        state.high_watermark = state.high_watermark.max(state.log_start_offset);
+        state.trim_recent();
+        state.check_invariants();
+        let waiters = std::mem::take(&mut state.waiters);
+        drop(state);
+        for waiter in waiters {
+            waiter.notify_one();
+        }
+    }
+
+    /// Notifies `waiter` once when records become visible. Ask again for the next time.
+    pub fn wake_on_progress(&self, waiter: &Arc<Notify>) {
+        let mut state = self.lock();
+        if !state.waiters.iter().any(|known| Arc::ptr_eq(known, waiter)) {
+            state.waiters.push(Arc::clone(waiter));
+        }
+    }
+
+    /// Takes back [`Self::wake_on_progress`].
+    pub fn forget_waiter(&self, waiter: &Arc<Notify>) {
+        self.lock().waiters.retain(|known| !Arc::ptr_eq(known, waiter));
+    }
+
+    /// Moves the log start up to `offset`, as it was before a restart.
+    pub fn restore_log_start(&self, offset: Offset) {
+        let mut state = self.lock();
+        state.log_start_offset = state.log_start_offset.max(offset.min(state.next_offset));
+        state.high_watermark = state.high_watermark.max(state.log_start_offset);
+    }
+
+    /// Stops appends and writes what makes the next start quick. `done` is called at the end.
+    pub fn close(self: &Arc<Self>, done: Completion) {
+        self.closed.store(true, Ordering::Release);
+        let log = Arc::clone(self);
+        let run = move |health: io::Result<()>| done(health.and_then(|()| log.close_now()));
+        self.setup.writer.push(Job::Run(Box::new(run)));
+    }
+
+    fn close_now(&self) -> io::Result<()> {
+        let mut state = self.lock();
+        let next_offset = state.next_offset;
+        let snapshot = recovery::encode_state(&state);
+        let segment = state.active();
+        segment.files.log.sync()?;
+        segment.files.write_durable_position(segment.size)?;
+        segment.files.raft.sync()?;
+        let indexes = segment.index_files();
+        drop(state);
+        let disk = self.setup.disk.as_ref();
+        indexes.write(disk)?;
+        recovery::write_state(disk, &self.setup.dir, next_offset, &snapshot)?;
+        disk.sync_dir(&self.setup.dir)
+    }
+
+    /// Deletes everything. The log must have been closed to appends before.
+    pub fn delete(self: &Arc<Self>, done: Completion) {
+        self.closed.store(true, Ordering::Release);
+        let log = Arc::clone(self);
+        let run = move |_: io::Result<()>| done(recovery::delete(&log.setup));
+        self.setup.writer.push(Job::Run(Box::new(run)));
+    }
+}
+
+/// Whether `batch` begins a new segment.
+fn must_roll(segment: &Segment, config: &LogConfig, now_ms: i64, batch: &Batch) -> bool {
+    if segment.size == 0 {
+        return false;
+    }
+    let end = u64::from(segment.size) + batch.size() as u64;
+    let too_old = segment.first_append_ms.is_some_and(|first| now_ms - first >= config.segment_ms);
+    end > u64::from(config.segment_bytes) || end > SEGMENT_BYTES_MAX || too_old
+}
+
+fn judge(
+    producers: &ProducerStates,
+    batch: &Batch,
+    config: &LogConfig,
+    now_ms: i64,
+) -> AppendOutcome {
+    if !batch.header().has_producer_id() {
+        return AppendOutcome::Appended { base_offset: 0 };
+    }
+    producers.check(batch.header(), now_ms - config.producer_expiration_ms)
+}
+
+fn note_batch(
+    state: &mut State,
+    meta: &mut EntryMeta,
+    mut batch: Batch,
+    id: EntryId,
+    config: &LogConfig,
+    now_ms: i64,
+) -> Batch {
+    batch.assign(meta.base_offset, id.leader_epoch());
+    let header = *batch.header();
+    meta.size = u32::try_from(batch.size()).unwrap_or(u32::MAX);
+    meta.last_offset_delta = header.last_offset_delta.unsigned_abs();
+    state.producers.replay(&header, now_ms);
+    let segment = state.active();
+    segment.note_batch(&header, config.index_interval_bytes);
+    segment.first_append_ms.get_or_insert(now_ms);
+    batch
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,193 @@
+//! A log against a plain list of what was appended to it, through rolls, truncations, purges, orderly
+//! restarts and power cuts between any two writes.
+
+mod model;
+mod rig;
+
+use crate::base::rng::Rng;
+use crate::log::entry::EntryKind;
+use crate::log::partition_log::tests::model::Model;
+pub(crate) use crate::log::partition_log::tests::rig::{Rig, Wanted, batch, config};
+
+/// Steps of one seed.
+const STEPS_COUNT: u64 = 60;
+
+struct Run {
+    seed: u64,
+    rng: Rng,
+    rig: Rig,
+    model: Model,
+}
+
+impl Run {
+    fn new(seed: u64, write_caching: bool) -> Self {
+        let rng = Rng::seeded(seed);
+        let segment_bytes = 300 + u32::try_from(rng.below(3000)).expect("small");
+        let config = config(segment_bytes, write_caching);
+        let model = Model::new(write_caching);
+        Self { seed, rig: Rig::new(seed, config), rng, model }
+    }
+
+    fn go(&mut self) {
+        for _ in 0..STEPS_COUNT {
+            if self.rng.below(8) == 0 {
+                self.rig.disk.crash_in(self.rng.below(40));
+            }
+            self.step();
+            if self.rig.disk.is_crashed() {
+                self.restart_after_crash();
+            }
+        }
+    }
+
+    fn step(&mut self) {
+        match self.rng.below(100) {
+            0..70 => self.append(),
+            70..78 => self.truncate(),
+            78..88 => self.purge(),
+            88..93 => self.restart_in_order(),
+            _ => self.check(),
+        }
+    }
+
+    fn append(&mut self) {
+        let count = 1 + self.rng.below(5);
+        let wanted: Vec<Wanted> = (0..count).map(|_| self.model.choose(&self.rng)).collect();
+        let entries = wanted.iter().map(|wanted| self.model.push(wanted)).collect();
+        if self.rig.append(entries).is_ok() {
+            self.model.appended();
+            self.model.apply_some(&self.rng);
+            self.apply();
+        }
+    }
+
+    fn apply(&self) {
+        if let Some(last) = self.model.applied.checked_sub(1) {
+            let stubs = self.rig.log().stubs(last as u64, last as u64 + 1);
+            // What is purged cannot be looked at, and the disk may be dead.
+            if let Some(stub) = stubs.unwrap_or_default().first() {
+                self.rig.log().apply(stub.id.index, &stub.meta);
+            }
+        }
+    }
+
+    fn truncate(&mut self) {
+        let (from, to) = (self.model.applied, self.model.entries.len());
+        let next = from + usize::try_from(self.rng.below((to - from) as u64 + 1)).expect("small");
+        if next == 0 {
+            return;
+        }
+        self.model.durable = self.model.durable.min(next);
+        if self.rig.truncate_after(next as u64 - 1).is_ok() {
+            self.model.entries.truncate(next);
+            self.model.term += 1;
+        }
+    }
+
+    fn purge(&mut self) {
+        let first = self.model.purged.map_or(0, |purged| purged.index + 1);
+        let room = (self.model.applied as u64).saturating_sub(first);
+        if room == 0 {
+            return;
+        }
+        let upto = self.model.entries[usize::try_from(first + self.rng.below(room)).expect("small")].id;
+        match self.rig.log().purge(upto) {
+            Ok(()) => self.model.purged = Some(upto),
+            Err(_) => self.model.maybe_purged = Some(upto),
+        }
+    }
+
+    fn restart_in_order(&mut self) {
+        if self.rig.close().is_ok() {
+            self.model.durable = self.model.entries.len();
+            if self.rig.open(true).is_ok() {
+                self.check();
+            }
+        }
+    }
+
+    fn restart_after_crash(&mut self) {
+        for attempt in 0.. {
+            assert!(attempt < 20);
+            self.rig.lose_power();
+            if attempt < 3 && self.rng.below(3) == 0 {
+                self.rig.disk.crash_in(self.rng.below(25));
+            }
+            let opened = self.rig.open(false);
+            if self.rig.disk.is_crashed() {
+                continue;
+            }
+            opened.unwrap_or_else(|error| panic!("seed {}: not opened: {error}", self.seed));
+            break;
+        }
+        self.check();
+    }
+
+    /// What is there is what was appended, up to a place behind all that is durable.
+    fn check(&mut self) {
+        let log = self.rig.log();
+        let (purged, last) = log.bounds();
+        let model = &mut self.model;
+        assert!(
+            purged == model.purged || purged == model.maybe_purged,
+            "seed {}: purged {purged:?}",
+            self.seed
+        );
+        (model.purged, model.maybe_purged) = (purged, None);
+        let count = last.map_or(0, |last| usize::try_from(last.index + 1).expect("small"));
+        assert!(
+            (model.durable..=model.entries.len()).contains(&count),
+            "seed {}: {count} entries, {} durable, {} appended",
+            self.seed,
+            model.durable,
+            model.entries.len()
+        );
+        model.entries.truncate(count);
+        model.applied = model.applied.min(count);
+        self.apply();
+        if self.rig.disk.is_crashed() {
+            return;
+        }
+        self.model.check(log, self.seed);
+        self.model.durable = self.model.durable.max(if self.model.write_caching { 0 } else { count });
+    }
+}
+
+fn run(seeds: std::ops::Range<u64>, write_caching: bool) {
+    for seed in seeds {
+        let outcome = std::panic::catch_unwind(|| Run::new(seed, write_caching).go());
+        assert!(outcome.is_ok(), "seed {seed}, write caching {write_caching}");
+    }
+}
+
+fn seeds() -> u64 {
+    std::env::var("SIM_SEEDS").ok().and_then(|count| count.parse().ok()).unwrap_or(150)
+}
+
+#[test]
+fn a_log_is_what_was_appended_to_it() {
+    let first = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
+    match first {
+        Some(seed) => run(seed..seed + 1, false),
+        None => run(0..seeds(), false),
+    }
+}
+
+#[test]
+fn a_log_with_write_caching_loses_its_tail_at_most() {
+    let first = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
+    match first {
+        Some(seed) => run(seed..seed + 1, true),
+        None => run(0..seeds(), true),
+    }
+}
+
+#[test]
+fn the_kinds_of_entries_are_all_used() {
+    let mut run = Run::new(1, false);
+    run.go();
+    for kind in [EntryKind::Blank, EntryKind::Void, EntryKind::DeleteRecords, EntryKind::Batch] {
+        assert!(run.model.entries.iter().any(|kept| kept.meta.kind == kind), "{kind:?}");
+    }
+    assert!(run.model.purged.is_some());
+}

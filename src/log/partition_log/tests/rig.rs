@@ -1,0 +1,144 @@
+//! A log on a simulated disk, driven step by step.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
+
+use crate::base::clock::ManualClock;
+use crate::base::kv::journal::JournalKv;
+use crate::base::worker::Threads;
+use crate::log::batch::Batch;
+use crate::log::batch::tests::{Sample, encode};
+use crate::log::entry::{Entry, EntryBody};
+use crate::log::flusher::{self, Completion};
+use crate::log::partition_log::{LogConfig, LogSetup, PartitionLog};
+use crate::log::recovery::RecoveryError;
+use crate::metrics::flush::FlushMetrics;
+use crate::sim::disk::SimDisk;
+
+pub(crate) const DIR: &str = "/data/t-0";
+
+/// What is to be appended.
+#[derive(Debug, Clone)]
+pub(crate) enum Wanted {
+    Blank,
+    Void,
+    DeleteRecords(i64),
+    Batch(Batch),
+    /// Judged by the producer's state.
+    Judged(Batch),
+}
+
+/// The log with all that it needs.
+pub(crate) struct Rig {
+    runtime: Runtime,
+    pub(crate) disk: SimDisk,
+    config: LogConfig,
+    log: Option<Arc<PartitionLog>>,
+}
+
+/// A batch of `count` records of `size` bytes each.
+pub(crate) fn batch(count: usize, size: usize, sample: Sample) -> Batch {
+    let value = vec![7; size];
+    let values: Vec<&[u8]> = vec![&value; count];
+    Batch::take(&mut encode(&values, sample)).expect("a good batch")
+}
+
+pub(crate) fn config(segment_bytes: u32, write_caching: bool) -> LogConfig {
+    LogConfig {
+        segment_bytes,
+        segment_ms: i64::MAX,
+        index_interval_bytes: 200,
+        write_caching,
+        producer_expiration_ms: i64::MAX / 2,
+    }
+}
+
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
+}
+
+impl Rig {
+    /// An empty log.
+    pub(crate) fn new(seed: u64, config: LogConfig) -> Self {
+        let disk = SimDisk::new(seed);
+        let mut rig = Self { runtime: runtime(), disk, config, log: None };
+        rig.open(false).expect("an empty log");
+        rig
+    }
+
+    pub(crate) fn log(&self) -> &Arc<PartitionLog> {
+        self.log.as_ref().expect("open")
+    }
+
+    pub(crate) fn open(&mut self, clean: bool) -> Result<(), RecoveryError> {
+        self.log = None;
+        self.runtime = runtime();
+        let _guard = self.runtime.enter();
+        let disk = Arc::new(self.disk.clone());
+        let kv = Arc::new(JournalKv::open(disk.as_ref(), Path::new("/data/kv"))?);
+        crate::base::disk::Disk::sync_dir(disk.as_ref(), Path::new("/"))?;
+        let log = PartitionLog::open(LogSetup {
+            dir: DIR.into(),
+            name: "t-0".to_owned(),
+            key: b"P".to_vec(),
+            disk,
+            clock: Arc::new(ManualClock::new(1_000_000)),
+            kv,
+            writer: flusher::start(Threads::Inline, FlushMetrics::default())?,
+            config: self.config.clone(),
+            clean,
+        })?;
+        self.log = Some(log);
+        Ok(())
+    }
+
+    /// Kills all tasks and lets the power come back.
+    pub(crate) fn lose_power(&mut self) {
+        self.log = None;
+        self.runtime = runtime();
+        self.disk = self.disk.crash();
+    }
+
+    fn wait(&self, begin: impl FnOnce(Completion)) -> std::io::Result<()> {
+        let _guard = self.runtime.enter();
+        let (tx, rx) = oneshot::channel();
+        begin(Box::new(move |result| tx.send(result).expect("the test waits")));
+        self.runtime.block_on(rx).map_err(std::io::Error::other)?
+    }
+
+    /// Resolves when the entries are as durable as the configuration says.
+    pub(crate) fn append(&self, entries: Vec<Entry>) -> std::io::Result<()> {
+        let mut refused = Ok(());
+        let appended = self.wait(|done| refused = self.log().append(entries, done));
+        refused.and(appended)
+    }
+
+    pub(crate) fn append_one(&self, entry: Entry) -> std::io::Result<()> {
+        self.append(vec![entry])
+    }
+
+    pub(crate) fn truncate_after(&self, index: u64) -> std::io::Result<()> {
+        self.wait(|done| self.log().truncate_after(Some(index), done))
+    }
+
+    pub(crate) fn close(&self) -> std::io::Result<()> {
+        self.wait(|done| self.log().close(done))
+    }
+
+    /// The entries from `from` on.
+    pub(crate) fn entries(&self, from: u64) -> Vec<Entry> {
+        self.log().entries(from, u64::MAX, usize::MAX).expect("readable")
+    }
+}
+
+/// The bytes of a batch entry.
+pub(crate) fn bytes_of(body: &EntryBody) -> Option<Bytes> {
+    match body {
+        EntryBody::Batch(batch) => Some([&batch.head()[..], batch.records()].concat().into()),
+        _ => None,
+    }
+}

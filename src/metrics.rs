@@ -1,0 +1,6 @@
+//! Metrics: their names, once, with help texts, and the recorder behind the endpoint.
+
+pub mod flush;
+pub mod names;
+pub mod recorder;
+pub mod requests;

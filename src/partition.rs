@@ -1,0 +1,199 @@
+//! The partitions of this broker: each a Raft group over a log, found by identity.
+
+mod open;
+pub mod registry;
+pub mod validate;
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{Notify, oneshot};
+
+use crate::base::ids::{LeaderEpoch, Offset, TopicPartition};
+use crate::config::TopicConfig;
+use crate::log::batch::Batch;
+use crate::log::partition_log::{LogConfig, LogSlice, Offsets, ReadError};
+use crate::log::producer_state::{AppendOutcome, SequenceError};
+use crate::replication::partition_group::{PartitionGroup, Proposal, ProposeError};
+
+/// One partition that this broker serves.
+#[derive(Debug)]
+pub struct Partition {
+    pub id: TopicPartition,
+    /// The topic's name.
+    pub topic: String,
+    group: PartitionGroup,
+    config: Mutex<Arc<TopicConfig>>,
+}
+
+/// When an append is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Acks {
+    /// Never (`acks=0`).
+    Never,
+    /// When it is written here (`acks=1`).
+    Leader,
+    /// When it is committed (`acks=all`).
+    All,
+}
+
+/// Why an append came to nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AppendError {
+    NotLeader,
+    /// The log failed or the broker stops.
+    Unavailable,
+    Sequence(SequenceError),
+}
+
+impl From<ProposeError> for AppendError {
+    fn from(error: ProposeError) -> Self {
+        match error {
+            ProposeError::NotLeader => Self::NotLeader,
+            ProposeError::Stopped => Self::Unavailable,
+        }
+    }
+}
+
+/// An append in its group's queue.
+#[derive(Debug)]
+pub enum PendingAppend {
+    Silent,
+    Written(oneshot::Receiver<AppendOutcome>),
+    Committed(Proposal),
+}
+
+impl PendingAppend {
+    /// The base offset once the append is as safe as was asked for. For a duplicate it is the one
+    /// of the first time.
+    pub async fn base_offset(self) -> Result<Offset, AppendError> {
+        let outcome = match self {
+            Self::Silent => return Ok(-1),
+            Self::Written(written) => written.await.map_err(|_| AppendError::NotLeader)?,
+            Self::Committed(proposal) => proposal.outcome().await?,
+        };
+        match outcome {
+            AppendOutcome::Appended { base_offset } | AppendOutcome::Duplicate { base_offset } => {
+                Ok(base_offset)
+            }
+            AppendOutcome::Refused(error) => Err(AppendError::Sequence(error)),
+            AppendOutcome::None => Err(AppendError::Unavailable),
+        }
+    }
+}
+
+impl Partition {
+    pub(crate) fn new(
+        id: TopicPartition,
+        topic: String,
+        group: PartitionGroup,
+        config: Arc<TopicConfig>,
+    ) -> Self {
+        Self { id, topic, group, config: Mutex::new(config) }
+    }
+
+    pub fn config(&self) -> Arc<TopicConfig> {
+        Arc::clone(&self.config.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn set_config(&self, config: Arc<TopicConfig>, log: LogConfig) {
+        self.group.log().set_config(log);
+        *self.config.lock().unwrap_or_else(PoisonError::into_inner) = config;
+    }
+
+    /// The leader epoch if this broker leads the partition.
+    pub fn leader_epoch(&self) -> Option<LeaderEpoch> {
+        self.group.leader_epoch()
+    }
+
+    /// Puts a batch, validated by [`validate::batch`], into the group's queue. Appends are made in
+    /// the order of these calls.
+    pub async fn append(&self, batch: Batch, acks: Acks) -> Result<PendingAppend, AppendError> {
+        let epoch = self.leader_epoch().ok_or(AppendError::NotLeader)?;
+        Ok(match acks {
+            Acks::All => PendingAppend::Committed(self.group.propose(batch, epoch).await?),
+            Acks::Leader => {
+                let (tell, written) = oneshot::channel();
+                self.group.propose_unconfirmed(batch, epoch, Some(tell)).await?;
+                PendingAppend::Written(written)
+            }
+            Acks::Never => {
+                self.group.propose_unconfirmed(batch, epoch, None).await?;
+                PendingAppend::Silent
+            }
+        })
+    }
+
+    pub fn offsets(&self) -> Offsets {
+        self.group.log().offsets()
+    }
+
+    /// Committed batches from `offset` on: see `PartitionLog::slice`.
+    pub fn slice(
+        &self,
+        offset: Offset,
+        size_max: u32,
+        first_whole: bool,
+    ) -> Result<Option<LogSlice>, ReadError> {
+        self.group.log().slice(offset, size_max, first_whole)
+    }
+
+    /// Notifies `waiter` once when records become visible.
+    pub fn wake_on_progress(&self, waiter: &Arc<Notify>) {
+        self.group.log().wake_on_progress(waiter);
+    }
+
+    /// Takes back [`Self::wake_on_progress`].
+    pub fn forget_waiter(&self, waiter: &Arc<Notify>) {
+        self.group.log().forget_waiter(waiter);
+    }
+
+    /// Where the records of an epoch end; `None` if the log does not know it.
+    pub fn end_of_epoch(&self, epoch: LeaderEpoch) -> Option<(LeaderEpoch, Offset)> {
+        self.group.log().end_of_epoch(epoch)
+    }
+
+    /// The epoch of the record at `offset`; -1 if there is none.
+    pub fn epoch_of(&self, offset: Offset) -> LeaderEpoch {
+        self.group.log().epoch_of(offset)
+    }
+
+    /// The first committed record at or after a timestamp: its timestamp in ms and offset. Blocks.
+    pub fn offset_for_timestamp(&self, timestamp_ms: i64) -> io::Result<Option<(i64, Offset)>> {
+        self.group.log().offset_for_timestamp(timestamp_ms)
+    }
+
+    /// The committed record with the largest timestamp: its timestamp in ms and offset. Blocks.
+    pub fn max_timestamp(&self) -> io::Result<Option<(i64, Offset)>> {
+        self.group.log().max_timestamp()
+    }
+
+    /// Raises the log start to `before` (the high watermark, if it is -1); resolves to the new log
+    /// start when that is durable. `None`: the offset is beyond the high watermark.
+    pub async fn delete_records(&self, before: Offset) -> Result<Option<Offset>, AppendError> {
+        let epoch = self.leader_epoch().ok_or(AppendError::NotLeader)?;
+        let offsets = self.offsets();
+        let before = if before == -1 { offsets.high_watermark } else { before };
+        if before < 0 || before > offsets.high_watermark {
+            return Ok(None);
+        }
+        if before > offsets.log_start {
+            self.group.propose_delete_records(before, epoch).await?.outcome().await?;
+            self.group.drop_deleted_segments().await?;
+        }
+        Ok(Some(self.offsets().log_start))
+    }
+
+    /// Bytes of records on disk.
+    pub fn size_bytes(&self) -> u64 {
+        self.group.log().size_bytes()
+    }
+
+    pub fn segment_count(&self) -> usize {
+        self.group.log().segment_count()
+    }
+
+    pub(crate) fn group(&self) -> &PartitionGroup {
+        &self.group
+    }
+}

@@ -1,0 +1,126 @@
+//! Opening one partition: its folder, its log, its group.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::base::env::Env;
+use crate::base::ids::{NodeId, TopicPartition};
+use crate::base::kv::{KeyValue, KvWriter};
+use crate::base::task;
+use crate::base::worker::Worker;
+use crate::config::TopicConfig;
+use crate::log::dir::LogDir;
+use crate::log::flusher::Job;
+use crate::log::partition_log::{LogConfig, LogSetup, PartitionLog};
+use crate::partition::Partition;
+use crate::replication::partition_group::PartitionGroup;
+
+/// A log dir with its writer.
+#[derive(Debug, Clone)]
+pub struct OpenDir {
+    pub dir: Arc<LogDir>,
+    pub writer: Worker<Job>,
+}
+
+/// What every partition is opened with.
+#[derive(Debug, Clone)]
+pub struct Storage {
+    pub env: Env,
+    pub node: NodeId,
+    pub dirs: Vec<OpenDir>,
+    pub kv: Arc<dyn KeyValue>,
+    pub kv_writer: KvWriter,
+    /// `producer.id.expiration.ms`.
+    pub producer_expiration_ms: i64,
+}
+
+/// Which partition, and where.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    pub(crate) id: TopicPartition,
+    pub(crate) topic: String,
+    pub(crate) replicas: Vec<NodeId>,
+    pub(crate) config: Arc<TopicConfig>,
+}
+
+impl Storage {
+    pub(crate) fn log_config(&self, config: &TopicConfig) -> LogConfig {
+        LogConfig {
+            segment_bytes: config.segment_bytes,
+            segment_ms: config.segment_ms,
+            index_interval_bytes: config.index_interval_bytes,
+            write_caching: config.write_caching,
+            producer_expiration_ms: self.producer_expiration_ms,
+        }
+    }
+
+    /// The folder that the partition has, or else the log dir with the fewest partitions.
+    fn dir_of(&self, place: &Place) -> io::Result<(OpenDir, PathBuf)> {
+        let mut fewest: Option<(usize, &OpenDir)> = None;
+        for open in &self.dirs {
+            let path = open.dir.partition(&place.topic, place.id.partition);
+            if self.env.disk.exists(&path) {
+                return Ok((open.clone(), path));
+            }
+            // Counting is only worth it if there is a choice.
+            let count = if self.dirs.len() > 1 { open.dir.partitions()?.len() } else { 0 };
+            if fewest.is_none_or(|(least, _)| count < least) {
+                fewest = Some((count, open));
+            }
+        }
+        let (_, open) = fewest.ok_or_else(|| io::Error::other("no log dir"))?;
+        Ok((open.clone(), open.dir.partition(&place.topic, place.id.partition)))
+    }
+
+    fn open_log(&self, place: &Place) -> io::Result<Arc<PartitionLog>> {
+        let (open, dir) = self.dir_of(place)?;
+        let fresh = !self.env.disk.exists(&dir);
+        let mut key = vec![b'P'];
+        key.extend_from_slice(&place.id.topic_id.0);
+        key.extend_from_slice(&place.id.partition.to_be_bytes());
+        let log = PartitionLog::open(LogSetup {
+            dir: dir.clone(),
+            name: format!("{}-{}", place.topic, place.id.partition),
+            key,
+            disk: Arc::clone(&self.env.disk),
+            clock: Arc::clone(&self.env.clock),
+            kv: Arc::clone(&self.kv),
+            writer: open.writer.clone(),
+            config: self.log_config(&place.config),
+            clean: open.dir.clean,
+        })?;
+        if fresh {
+            open.dir.set_topic_id(&dir, place.id.topic_id)?;
+        }
+        Ok(log)
+    }
+
+    /// Opens a partition; resolves when it serves.
+    pub(crate) async fn open(&self, place: Place) -> io::Result<Partition> {
+        let (storage, wanted) = (self.clone(), place.clone());
+        let log = task::blocking(self.env.threads, move || storage.open_log(&wanted)).await?;
+        let writer = self.kv_writer.clone();
+        let group = PartitionGroup::open(self.node, &place.replicas, log, writer).await?;
+        Ok(Partition::new(place.id, place.topic, group, place.config))
+    }
+
+    /// Deletes folders of topics that are gone: their deletion was under way when the broker
+    /// stopped. Blocks.
+    pub(crate) fn delete_orphans(&self, is_known: impl Fn(TopicPartition) -> bool) -> io::Result<()> {
+        for open in &self.dirs {
+            for (dir, topic_id) in open.dir.partitions()? {
+                let partition = dir.file_name().and_then(|name| name.to_str());
+                let partition = partition.and_then(|name| name.rsplit_once('-')?.1.parse().ok());
+                // A folder without an id may be anything, so it is left alone.
+                if let (Some(topic_id), Some(partition)) = (topic_id, partition)
+                    && !is_known(TopicPartition { topic_id, partition })
+                {
+                    tracing::info!(dir = %dir.display(), "deleting a folder of a deleted topic");
+                    self.env.disk.remove_dir_all(&dir)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,261 @@
+//! Which partitions this broker serves. One task follows the metadata: it opens what is new, deletes
+//! what is gone, and hands on changed configs. Everyone else looks partitions up.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::watch;
+
+use crate::base::ids::{TopicId, TopicPartition};
+use crate::base::task::{self, Fault, Stopping};
+use crate::config::TopicConfig;
+use crate::metadata::image::{Configs, Image};
+use crate::metadata::publisher::Images;
+use crate::metadata::records::Resource;
+use crate::partition::Partition;
+use crate::partition::open::Place;
+pub use crate::partition::open::{OpenDir, Storage};
+
+/// Partitions opened, closed or deleted at one time.
+const TRANSITIONS_AT_ONCE_COUNT: usize = 32;
+
+/// The partitions of this broker.
+#[derive(Debug)]
+pub struct Registry {
+    storage: Storage,
+    defaults: TopicConfig,
+    slots: RwLock<HashMap<TopicPartition, Slot>>,
+    /// Counts changes of `slots`; who waits for a partition watches it.
+    changes: watch::Sender<u64>,
+}
+
+#[derive(Debug, Clone)]
+enum Slot {
+    Open(Arc<Partition>),
+    /// It could not be opened; the reason has been logged.
+    Failed,
+}
+
+/// How it stands with a partition here.
+#[derive(Debug, Clone)]
+pub enum Status {
+    Open(Arc<Partition>),
+    /// Its log failed or is damaged.
+    Failed,
+    /// Not here, or not open yet.
+    Absent,
+}
+
+impl Registry {
+    pub fn new(storage: Storage, defaults: TopicConfig) -> Arc<Self> {
+        Arc::new(Self {
+            storage,
+            defaults,
+            slots: RwLock::default(),
+            changes: watch::Sender::new(0),
+        })
+    }
+
+    pub fn status(&self, id: TopicPartition) -> Status {
+        match self.slots.read().unwrap_or_else(PoisonError::into_inner).get(&id) {
+            Some(Slot::Open(partition)) => Status::Open(Arc::clone(partition)),
+            Some(Slot::Failed) => Status::Failed,
+            None => Status::Absent,
+        }
+    }
+
+    /// The partition, if it is open.
+    pub fn get(&self, id: TopicPartition) -> Option<Arc<Partition>> {
+        match self.status(id) {
+            Status::Open(partition) => Some(partition),
+            Status::Failed | Status::Absent => None,
+        }
+    }
+
+    /// All open partitions.
+    pub fn partitions(&self) -> Vec<Arc<Partition>> {
+        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
+        let open = slots.values().filter_map(|slot| match slot {
+            Slot::Open(partition) => Some(Arc::clone(partition)),
+            Slot::Failed => None,
+        });
+        open.collect()
+    }
+
+    /// Waits until all these partitions are open or have failed. Cancel safe.
+    pub async fn settled(&self, ids: &[TopicPartition]) {
+        self.wait(|slots| ids.iter().all(|id| slots.contains_key(id))).await;
+    }
+
+    /// Waits until no partition of the topic is open. Cancel safe.
+    pub async fn gone(&self, topic_id: TopicId) {
+        self.wait(|slots| slots.keys().all(|id| id.topic_id != topic_id)).await;
+    }
+
+    async fn wait(&self, reached: impl Fn(&HashMap<TopicPartition, Slot>) -> bool) {
+        let mut changes = self.changes.subscribe();
+        while !reached(&self.slots.read().unwrap_or_else(PoisonError::into_inner)) {
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn set(&self, id: TopicPartition, slot: Option<Slot>) {
+        let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
+        match slot {
+            Some(slot) => slots.insert(id, slot),
+            None => slots.remove(&id),
+        };
+        drop(slots);
+        self.changes.send_modify(|count| *count += 1);
+    }
+
+    /// Follows the metadata until the broker stops.
+    pub fn start(self: &Arc<Self>, mut images: Images, mut stopping: Stopping) -> task::Handle {
+        let registry = Arc::clone(self);
+        task::spawn("partitions", Fault::Process, async move {
+            let mut seen = Arc::new(Image::default());
+            let mut image = images.current();
+            let known = Arc::clone(&image);
+            let storage = registry.storage.clone();
+            let orphans = task::blocking(registry.storage.env.threads, move || {
+                storage.delete_orphans(|id| {
+                    let topic = known.topic_by_id(id.topic_id);
+                    topic.is_some_and(|topic| topic.partitions.contains_key(&id.partition))
+                })
+            });
+            if let Err(error) = orphans.await {
+                tracing::warn!(%error, "folders of deleted topics could not be deleted");
+            }
+            loop {
+                registry.follow(&seen, &image).await;
+                seen = image;
+                tokio::select! {
+                    () = stopping.wait() => return,
+                    next = images.changed() => match next {
+                        Some(next) => image = next,
+                        None => return,
+                    },
+                }
+            }
+        })
+    }
+
+    /// Makes the partitions what the image says.
+    async fn follow(&self, seen: &Image, image: &Image) {
+        let wanted = self.wanted(image);
+        let open: BTreeSet<TopicPartition> =
+            self.slots.read().unwrap_or_else(PoisonError::into_inner).keys().copied().collect();
+        // A topic may come back under its old name: first the old folders go.
+        let gone = open.iter().filter(|id| !wanted.contains_key(id));
+        each(gone.map(|id| self.delete(*id))).await;
+        let new = wanted.values().filter(|place| !open.contains(&place.id));
+        each(new.map(|place| self.open(place.clone()))).await;
+        self.update_configs(seen, image);
+    }
+
+    fn wanted(&self, image: &Image) -> BTreeMap<TopicPartition, Place> {
+        let mut wanted = BTreeMap::new();
+        for topic in image.topics() {
+            let config = self.topic_config(&image.configs(&Resource::Topic(topic.name.clone())));
+            for (partition, place) in &topic.partitions {
+                if place.replicas.contains(&self.storage.node) {
+                    let id = TopicPartition { topic_id: topic.id, partition: *partition };
+                    let place = Place {
+                        id,
+                        topic: topic.name.clone(),
+                        replicas: place.replicas.clone(),
+                        config: Arc::clone(&config),
+                    };
+                    wanted.insert(id, place);
+                }
+            }
+        }
+        wanted
+    }
+
+    /// The settings of a topic: its overrides over the broker's defaults.
+    pub fn topic_config(&self, overrides: &Configs) -> Arc<TopicConfig> {
+        let resolved = TopicConfig::resolve(&self.defaults, overrides);
+        Arc::new(resolved.unwrap_or_else(|error| {
+            // The controller checked them; a later version may check more.
+            tracing::warn!(error, "topic config does not hold, using the defaults");
+            self.defaults.clone()
+        }))
+    }
+
+    fn update_configs(&self, seen: &Image, image: &Image) {
+        for topic in image.topics() {
+            let resource = Resource::Topic(topic.name.clone());
+            let (old, new) = (seen.configs(&resource), image.configs(&resource));
+            if Arc::ptr_eq(&old, &new) || old == new {
+                continue;
+            }
+            let config = self.topic_config(&new);
+            for partition in topic.partitions.keys() {
+                let id = TopicPartition { topic_id: topic.id, partition: *partition };
+                if let Some(partition) = self.get(id) {
+                    let log = self.storage.log_config(&config);
+                    partition.set_config(Arc::clone(&config), log);
+                }
+            }
+        }
+    }
+
+    async fn open(&self, place: Place) {
+        let (id, topic) = (place.id, place.topic.clone());
+        let slot = match self.storage.open(place).await {
+            Ok(partition) => Slot::Open(Arc::new(partition)),
+            Err(error) => {
+                tracing::error!(%error, topic, partition = id.partition, "partition is offline");
+                Slot::Failed
+            }
+        };
+        self.set(id, Some(slot));
+    }
+
+    async fn delete(&self, id: TopicPartition) {
+        if let Some(partition) = self.get(id)
+            && let Err(error) = partition.group().delete().await
+        {
+            // Its folder is deleted at the next start.
+            tracing::warn!(%error, topic = partition.topic, "a partition was not deleted");
+        }
+        self.set(id, None);
+    }
+
+    /// Stops all partitions and closes their logs; the log dirs are then marked as clean.
+    pub async fn shutdown(&self) -> io::Result<()> {
+        let partitions = self.partitions();
+        let failed = std::sync::atomic::AtomicBool::new(false);
+        each(partitions.iter().map(|partition| async {
+            if let Err(error) = partition.group().shutdown().await {
+                tracing::warn!(%error, topic = partition.topic, "a log was not closed");
+                failed.store(true, std::sync::atomic::Ordering::Relaxed);
+            }
+        }))
+        .await;
+        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
+        if failed.into_inner() || slots.values().any(|slot| matches!(slot, Slot::Failed)) {
+            // The next start must look at the files again.
+            return Ok(());
+        }
+        self.storage.dirs.iter().try_for_each(|open| open.dir.mark_clean())
+    }
+}
+
+/// Runs all futures, a bounded number at a time.
+async fn each<F: Future<Output = ()>>(futures: impl Iterator<Item = F>) {
+    let mut running = FuturesUnordered::new();
+    for future in futures {
+        running.push(future);
+        if running.len() == TRANSITIONS_AT_ONCE_COUNT {
+            running.next().await;
+        }
+    }
+    while running.next().await.is_some() {}
+}

@@ -1,0 +1,15 @@
+//! The glue to openraft, the only place that names it: one group per partition over its log, and
+//! one group for the cluster's metadata over the key-value store. Others hold handles without
+//! generics.
+//!
+//! Groups do not tick: an idle group costs nothing. A group with one voter elects itself when it
+//! is opened.
+
+mod codec;
+mod log_store;
+pub mod metadata_group;
+mod metadata_store;
+mod network;
+pub mod partition_group;
+mod state_machine;
+mod types;

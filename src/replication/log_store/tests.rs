@@ -1,0 +1,160 @@
+//! openraft's own storage suite, over the partition's log and over the metadata store.
+
+use std::sync::Arc;
+
+use openraft::StorageError;
+use openraft::testing::log::{StoreBuilder, Suite};
+use tempfile::TempDir;
+
+use super::*;
+use crate::base::clock::ManualClock;
+use crate::base::disk::RealDisk;
+use crate::base::kv::KeyValue;
+use crate::base::kv::journal::JournalKv;
+use crate::base::worker::Threads;
+use crate::log::flusher;
+use crate::log::partition_log::{LogConfig, LogSetup};
+use crate::metadata::publisher::Publisher;
+use crate::metrics::flush::FlushMetrics;
+use crate::replication::metadata_store::{MetadataLogStore, MetadataStateMachine};
+use crate::replication::state_machine::PartitionStateMachine;
+use crate::replication::types::MetadataTypes;
+
+struct PartitionBuilder;
+
+fn store(dir: &TempDir) -> (Arc<dyn KeyValue>, KvWriter) {
+    let kv: Arc<dyn KeyValue> =
+        Arc::new(JournalKv::open(&RealDisk, &dir.path().join("kv")).expect("a store"));
+    let writer = KvWriter::start(Threads::Os, Arc::clone(&kv)).expect("a thread");
+    (kv, writer)
+}
+
+fn open_log(dir: &TempDir, kv: Arc<dyn KeyValue>) -> Arc<PartitionLog> {
+    let writer = flusher::start(Threads::Os, FlushMetrics::default()).expect("a thread");
+    PartitionLog::open(LogSetup {
+        dir: dir.path().join("t-0"),
+        name: "t-0".to_owned(),
+        key: b"P".to_vec(),
+        disk: Arc::new(RealDisk),
+        clock: Arc::new(ManualClock::new(1)),
+        kv,
+        writer,
+        config: LogConfig {
+            segment_bytes: 1 << 20,
+            segment_ms: i64::MAX,
+            index_interval_bytes: 4096,
+            write_caching: false,
+            producer_expiration_ms: i64::MAX / 2,
+        },
+        clean: false,
+    })
+    .expect("a log")
+}
+
+impl StoreBuilder<PartitionTypes, PartitionLogStore, PartitionStateMachine, TempDir>
+    for PartitionBuilder
+{
+    async fn build(
+        &self,
+    ) -> Result<(TempDir, PartitionLogStore, PartitionStateMachine), StorageError<PartitionTypes>>
+    {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (kv, writer) = store(&dir);
+        let log = open_log(&dir, kv);
+        let machine = PartitionStateMachine::open(Arc::clone(&log), writer.clone());
+        Ok((dir, PartitionLogStore::new(log, writer), machine.expect("a state machine")))
+    }
+}
+
+type PartitionSuite = Suite<
+    PartitionTypes,
+    PartitionLogStore,
+    PartitionStateMachine,
+    PartitionBuilder,
+    TempDir,
+>;
+
+/// All of the suite but `snapshot_meta` and `transfer_snapshot`, which want a snapshot at the last
+/// applied entry: a partition's lies at the log start on purpose.
+#[test]
+fn the_partition_log_passes_openrafts_suite() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.expect("a runtime").block_on(async {
+        macro_rules! run {
+            ($($test:ident)+) => {$(
+                let (_dir, store, machine) = PartitionBuilder.build().await.expect("built");
+                PartitionSuite::$test(store, machine).await.expect(stringify!($test));
+            )+};
+        }
+        run! {
+            last_membership_in_log_initial
+            last_membership_in_log
+            last_membership_in_log_multi_step
+            get_membership_initial
+            get_membership_from_log_and_empty_sm
+            get_membership_from_empty_log_and_sm
+            get_membership_from_log_le_sm_last_applied
+            get_membership_from_log_gt_sm_last_applied_1
+            get_membership_from_log_gt_sm_last_applied_2
+            get_initial_state_without_init
+            get_initial_state_membership_from_empty_log_and_sm
+            get_initial_state_membership_from_sm_inlog_is_smaller
+            get_initial_state_membership_from_log_insm_is_smaller
+            get_initial_state_with_state
+            get_initial_state_last_log_gt_sm
+            get_initial_state_last_log_lt_sm
+            get_initial_state_inverted_log_order
+            get_initial_state_conflict_at_same_index
+            get_initial_state_log_ids
+            get_initial_state_re_apply_committed
+            save_vote
+            get_log_entries
+            limited_get_log_entries
+            leader_bounded_stream
+            entries_stream
+            try_get_log_entry
+            log_reader_reads_new_entries
+            initial_logs
+            get_log_state
+            get_log_id
+            last_id_in_log
+            last_applied_state
+            purge_logs_upto_0
+            purge_logs_upto_5
+            purge_logs_upto_20
+            delete_logs_after_11
+            delete_logs_after_5
+            delete_logs_after_0
+            delete_logs_after_none
+            append_to_log
+            snapshot_meta_optional
+            apply_single
+            apply_multiple
+        }
+    });
+}
+
+struct MetadataBuilder;
+
+impl StoreBuilder<MetadataTypes, MetadataLogStore, MetadataStateMachine, TempDir>
+    for MetadataBuilder
+{
+    async fn build(
+        &self,
+    ) -> Result<(TempDir, MetadataLogStore, MetadataStateMachine), StorageError<MetadataTypes>>
+    {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (kv, writer) = store(&dir);
+        let store = MetadataLogStore { kv, writer };
+        let machine = MetadataStateMachine::new(store.clone(), Arc::new(Publisher::default()));
+        Ok((dir, store, machine))
+    }
+}
+
+#[test]
+fn the_metadata_store_passes_openrafts_suite() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.expect("a runtime").block_on(async {
+        Suite::test_all(MetadataBuilder).await.expect("the suite passes");
+    });
+}

@@ -1,0 +1,237 @@
+//! A partition's state machine: the high watermark and the log start. Both live in the log; what is
+//! kept beside it is the *checkpoint*, from which a restart goes on applying.
+//!
+//! A snapshot is tiny and lies at the log start, older than what is applied: it stands for the
+//! segments that may be deleted.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::{Buf, BufMut, Bytes};
+use futures_util::{Stream, StreamExt};
+use openraft::EntryPayload;
+use openraft::storage::{ApplyResponder, EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
+
+use crate::base::ids::Offset;
+use crate::base::kv::{Change, KvWriter};
+use crate::log::entry::{EntryId, EntryKind};
+use crate::log::partition_log::PartitionLog;
+use crate::log::producer_state::AppendOutcome;
+use crate::replication::codec;
+use crate::replication::types::{
+    Command, LogId, PartitionTypes, Snapshot, SnapshotMeta, StoredMembership,
+};
+
+/// Memberships remembered: changes are rare, and only those behind the log start are forgotten.
+const MEMBERSHIPS_COUNT_MAX: usize = 64;
+
+/// What a restart begins with.
+#[derive(Debug, Clone, Default)]
+struct Checkpoint {
+    applied: Option<LogId>,
+    log_start: Offset,
+    /// Oldest first; the snapshot needs the one as of its place.
+    memberships: Vec<StoredMembership>,
+}
+
+/// The state machine of one partition.
+#[derive(Debug)]
+pub(crate) struct PartitionStateMachine {
+    log: Arc<PartitionLog>,
+    kv: KvWriter,
+    state: Checkpoint,
+    /// Segments there were at the last checkpoint.
+    segments: usize,
+}
+
+impl Checkpoint {
+    fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        codec::put_log_id(&mut out, self.applied.as_ref());
+        out.put_i64(self.log_start);
+        out.put_u32(u32::try_from(self.memberships.len()).unwrap_or(u32::MAX));
+        for stored in &self.memberships {
+            codec::put_stored_membership(&mut out, stored);
+        }
+        out
+    }
+
+    fn decode(mut bytes: &[u8]) -> io::Result<Self> {
+        let applied = codec::get_log_id(&mut bytes)?;
+        let log_start = bytes.try_get_i64().map_err(io::Error::other)?;
+        let count = bytes.try_get_u32().map_err(io::Error::other)?;
+        let memberships = (0..count).map(|_| codec::get_stored_membership(&mut bytes));
+        Ok(Self { applied, log_start, memberships: memberships.collect::<io::Result<_>>()? })
+    }
+}
+
+fn checkpoint_key(log: &PartitionLog) -> Vec<u8> {
+    [log.key(), b"a"].concat()
+}
+
+fn snapshot_key(log: &PartitionLog) -> Vec<u8> {
+    [log.key(), b"s"].concat()
+}
+
+impl PartitionStateMachine {
+    /// Loads the checkpoint and restores the log start. Blocks.
+    pub(crate) fn open(log: Arc<PartitionLog>, kv: KvWriter) -> io::Result<Self> {
+        let stored = log.kv().get(&checkpoint_key(&log))?;
+        let mut state = match stored {
+            Some(bytes) => Checkpoint::decode(&bytes)?,
+            None => Checkpoint::default(),
+        };
+        // Without fsync a power cut may have taken entries that were applied already.
+        let last = log.bounds().1.map(codec::log_id);
+        if state.applied > last {
+            state.applied = last;
+        }
+        log.restore_log_start(state.log_start);
+        if let Some(applied) = state.applied
+            && let Some(stub) = log.stubs(applied.index, applied.index + 1)?.first()
+        {
+            log.apply(applied.index, &stub.meta);
+        }
+        let segments = log.segment_count();
+        Ok(Self { log, kv, state, segments })
+    }
+
+    async fn save_checkpoint(&mut self) -> io::Result<()> {
+        self.state.log_start = self.log.offsets().log_start;
+        let put = Change::Put { key: checkpoint_key(&self.log), value: self.state.encode() };
+        self.kv.write(vec![put]).await
+    }
+
+    fn note_membership(&mut self, stored: StoredMembership) {
+        let memberships = &mut self.state.memberships;
+        memberships.push(stored);
+        if memberships.len() > MEMBERSHIPS_COUNT_MAX {
+            memberships.remove(0);
+        }
+    }
+
+    /// Applies one entry and gives the answer to its proposer.
+    fn apply_entry(&mut self, payload: EntryPayload<Command, u64, openraft::EmptyNode>, id: LogId)
+    -> io::Result<AppendOutcome> {
+        match payload {
+            EntryPayload::Normal(Command::Stub(stub)) => {
+                if stub.meta.kind == EntryKind::DeleteRecords {
+                    self.log.apply(id.index, &stub.meta);
+                }
+                Ok(stub.outcome)
+            }
+            EntryPayload::Membership(membership) => {
+                self.note_membership(StoredMembership::new(Some(id), membership));
+                Ok(AppendOutcome::None)
+            }
+            EntryPayload::Blank | EntryPayload::Normal(_) => Ok(AppendOutcome::None),
+        }
+    }
+}
+
+impl RaftStateMachine<PartitionTypes> for PartitionStateMachine {
+    type SnapshotData = Bytes;
+    type SnapshotBuilder = SnapshotBuilder;
+
+    async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
+        let membership = self.state.memberships.last().cloned().unwrap_or_default();
+        Ok((self.state.applied, membership))
+    }
+
+    async fn apply<S>(&mut self, mut entries: S) -> io::Result<()>
+    where
+        S: Stream<Item = io::Result<EntryResponder<PartitionTypes>>> + Unpin + Send,
+    {
+        let mut answers: Vec<(ApplyResponder<PartitionTypes>, AppendOutcome)> = Vec::new();
+        let mut must_save = false;
+        while let Some(entry) = entries.next().await {
+            let (entry, responder) = entry?;
+            let id = entry.log_id;
+            must_save |= matches!(&entry.payload, EntryPayload::Normal(Command::Stub(stub))
+                if stub.meta.kind == EntryKind::DeleteRecords);
+            let outcome = self.apply_entry(entry.payload, id)?;
+            answers.extend(responder.map(|responder| (responder, outcome)));
+            self.state.applied = Some(id);
+        }
+        if let Some(applied) = self.state.applied
+            && let Some(stub) = self.log.stubs(applied.index, applied.index + 1)?.first()
+        {
+            self.log.apply(applied.index, &stub.meta);
+        }
+        // A deletion is durable before it is answered; else the checkpoint follows the segments.
+        let segments = self.log.segment_count();
+        if must_save || segments != self.segments {
+            self.segments = segments;
+            self.save_checkpoint().await?;
+        }
+        for (responder, outcome) in answers {
+            responder.send(outcome);
+        }
+        Ok(())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> SnapshotBuilder {
+        SnapshotBuilder {
+            log: Arc::clone(&self.log),
+            kv: self.kv.clone(),
+            state: self.state.clone(),
+        }
+    }
+
+    async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: Bytes) -> io::Result<()> {
+        let log_start = (&snapshot[..]).try_get_i64().map_err(io::Error::other)?;
+        save_snapshot(&self.log, &self.kv, meta, &snapshot).await?;
+        if self.state.applied < meta.last_log_id {
+            self.state.applied = meta.last_log_id;
+            self.note_membership(meta.last_membership.clone());
+        }
+        self.log.restore_log_start(log_start);
+        self.save_checkpoint().await
+    }
+
+    async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
+        let Some(value) = self.log.kv().get(&snapshot_key(&self.log))? else { return Ok(None) };
+        let mut bytes = &value[..];
+        let last_log_id = codec::get_log_id(&mut bytes)?;
+        let last_membership = codec::get_stored_membership(&mut bytes)?;
+        let snapshot = Bytes::copy_from_slice(bytes);
+        Ok(Some(Snapshot { meta: SnapshotMeta { last_log_id, last_membership }, snapshot }))
+    }
+}
+
+async fn save_snapshot(
+    log: &PartitionLog,
+    kv: &KvWriter,
+    meta: &SnapshotMeta,
+    snapshot: &[u8],
+) -> io::Result<()> {
+    let mut value = Vec::new();
+    codec::put_log_id(&mut value, meta.last_log_id.as_ref());
+    codec::put_stored_membership(&mut value, &meta.last_membership);
+    value.extend_from_slice(snapshot);
+    kv.write(vec![Change::Put { key: snapshot_key(log), value }]).await
+}
+
+/// Builds the snapshot that stands for the segments below the log start.
+#[derive(Debug)]
+pub(crate) struct SnapshotBuilder {
+    log: Arc<PartitionLog>,
+    kv: KvWriter,
+    state: Checkpoint,
+}
+
+impl RaftSnapshotBuilder<PartitionTypes> for SnapshotBuilder {
+    type SnapshotData = Bytes;
+
+    async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
+        let evict_to: Option<EntryId> = self.log.last_below_log_start();
+        let last_log_id = evict_to.map(codec::log_id);
+        let as_of = |stored: &&StoredMembership| *stored.log_id() <= last_log_id;
+        let last_membership = self.state.memberships.iter().rev().find(as_of).cloned();
+        let meta =
+            SnapshotMeta { last_log_id, last_membership: last_membership.unwrap_or_default() };
+        let snapshot = Bytes::copy_from_slice(&self.log.offsets().log_start.to_be_bytes());
+        save_snapshot(&self.log, &self.kv, &meta, &snapshot).await?;
+        Ok(Snapshot { meta, snapshot })
+    }
+}

@@ -1,0 +1,4 @@
+//! A seeded world for tests: a disk that loses power, a client, and a check of what was promised.
+//! Nothing here is part of the broker.
+
+pub mod disk;

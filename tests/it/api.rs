@@ -1,0 +1,4 @@
+//! One file per API, over a socket.
+
+mod api_versions;
+mod metadata;

@@ -1,0 +1,263 @@
+//! A broker in a temporary folder, and a client that speaks raw frames.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+use kafka_protocol::messages::{
+    CreateTopicsRequest, MetadataRequest, RequestHeader, ResponseHeader, TopicName,
+};
+use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
+use ottla::base::env::Env;
+use ottla::config::Config;
+use ottla::server::Server;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use uuid::Uuid;
+
+/// Generous: what takes longer does not come.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+
+/// A broker of this process.
+pub struct Broker {
+    pub address: SocketAddr,
+    pub dir: Arc<TempDir>,
+    server: Option<Server>,
+}
+
+impl Broker {
+    /// Starts a broker with default settings in a folder of its own.
+    pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// With these settings, named as in the environment.
+    pub async fn start_with(settings: &[(&str, &str)]) -> Self {
+        Self::start_in(Arc::new(tempfile::tempdir().unwrap()), settings).await
+    }
+
+    pub async fn start_in(dir: Arc<TempDir>, settings: &[(&str, &str)]) -> Self {
+        let loaded = settings_in(dir.path(), settings);
+        let server = Server::start(Env::real().unwrap(), loaded).await.unwrap();
+        let address = server.listeners[0].1;
+        Self { address, dir, server: Some(server) }
+    }
+
+    pub fn metrics(&self) -> SocketAddr {
+        self.server.as_ref().unwrap().metrics.unwrap()
+    }
+
+    pub async fn client(&self) -> Client {
+        Client::connect(self.address).await
+    }
+
+    /// Stops in order; the folder stays for a next start.
+    pub async fn stop(mut self) -> Arc<TempDir> {
+        self.server.take().unwrap().stop().await.unwrap();
+        Arc::clone(&self.dir)
+    }
+
+    /// A topic that is served when this returns.
+    pub async fn create_topic(&self, name: &str, partitions: i32, configs: &[(&str, &str)]) -> Uuid {
+        self.client().await.create_topic(name, partitions, configs).await
+    }
+}
+
+/// Settings for a broker in `dir` on a free port, without a metrics endpoint.
+pub fn settings_in(dir: &Path, settings: &[(&str, &str)]) -> ottla::config::Loaded {
+    let mut env = vec![
+        ("KAFKA_LOG_DIRS".to_owned(), dir.join("data").display().to_string()),
+        ("KAFKA_LISTENERS".to_owned(), "PLAINTEXT://127.0.0.1:0".to_owned()),
+        ("OTTLA_METRICS_LISTENER".to_owned(), String::new()),
+    ];
+    for (key, value) in settings {
+        env.retain(|(known, _)| known != key);
+        env.push(((*key).to_owned(), (*value).to_owned()));
+    }
+    Config::load(None, &env).unwrap()
+}
+
+/// A connection.
+pub struct Client {
+    pub stream: TcpStream,
+    next_id: i32,
+}
+
+impl Client {
+    pub async fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self { stream, next_id: 1 }
+    }
+
+    /// Sends a request and reads its answer.
+    pub async fn call<R: Request>(&mut self, version: i16, request: &R) -> R::Response {
+        let id = self.send(version, request).await;
+        self.receive::<R>(version, id).await
+    }
+
+    /// Sends a request; its correlation id.
+    pub async fn send<R: Request>(&mut self, version: i16, request: &R) -> i32 {
+        let id = self.next_id;
+        self.next_id += 1;
+        let frame = frame(id, version, request);
+        self.stream.write_all(&frame).await.unwrap();
+        id
+    }
+
+    pub async fn receive<R: Request>(&mut self, version: i16, id: i32) -> R::Response {
+        let mut body = self.receive_frame().await.expect("an answer");
+        let header_version = R::Response::header_version(version);
+        let header = ResponseHeader::decode(&mut body, header_version).unwrap();
+        assert_eq!(header.correlation_id, id, "answers come in the order of the requests");
+        let response = R::Response::decode(&mut body, version).unwrap();
+        assert!(!body.has_remaining(), "the answer has nothing more");
+        response
+    }
+
+    pub async fn send_raw(&mut self, bytes: &[u8]) {
+        // The broker may have closed already: the test looks at what comes back.
+        let _ = self.stream.write_all(bytes).await;
+    }
+
+    /// The next frame without its length; `None` if the broker closed the connection.
+    pub async fn receive_frame(&mut self) -> Option<Bytes> {
+        let read = async {
+            let size = self.stream.read_i32().await.ok()?;
+            let mut body = vec![0; usize::try_from(size).unwrap()];
+            self.stream.read_exact(&mut body).await.ok()?;
+            Some(Bytes::from(body))
+        };
+        tokio::time::timeout(DEADLINE, read).await.expect("the broker answers or closes")
+    }
+
+    pub async fn create_topic(
+        &mut self,
+        name: &str,
+        partitions: i32,
+        configs: &[(&str, &str)],
+    ) -> Uuid {
+        let configs = configs.iter().map(|(key, value)| {
+            CreatableTopicConfig::default()
+                .with_name(text(key))
+                .with_value(Some(text(value)))
+        });
+        let topic = CreatableTopic::default()
+            .with_name(topic_name(name))
+            .with_num_partitions(partitions)
+            .with_replication_factor(-1)
+            .with_configs(configs.collect());
+        let request =
+            CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(60_000);
+        let answer = self.call(7, &request).await;
+        assert_eq!(answer.topics[0].error_code, 0, "{:?}", answer.topics[0]);
+        answer.topics[0].topic_id
+    }
+
+    /// What Metadata says of one topic.
+    pub async fn topic(
+        &mut self,
+        name: &str,
+    ) -> kafka_protocol::messages::metadata_response::MetadataResponseTopic {
+        let wanted = MetadataRequestTopic::default().with_name(Some(topic_name(name)));
+        let request = MetadataRequest::default()
+            .with_topics(Some(vec![wanted]))
+            .with_allow_auto_topic_creation(false);
+        self.call(12, &request).await.topics.remove(0)
+    }
+}
+
+pub fn text(text: &str) -> StrBytes {
+    StrBytes::from_string(text.to_owned())
+}
+
+pub fn topic_name(name: &str) -> TopicName {
+    TopicName(text(name))
+}
+
+/// A whole request frame, its length included.
+pub fn frame<R: Request>(id: i32, version: i16, request: &R) -> Bytes {
+    let header = RequestHeader::default()
+        .with_request_api_key(R::KEY)
+        .with_request_api_version(version)
+        .with_correlation_id(id)
+        .with_client_id(Some(text("it")));
+    let mut out = BytesMut::new();
+    out.put_i32(0);
+    header.encode(&mut out, R::header_version(version)).unwrap();
+    request.encode(&mut out, version).unwrap();
+    let size = i32::try_from(out.len() - 4).unwrap();
+    out[..4].copy_from_slice(&size.to_be_bytes());
+    out.freeze()
+}
+
+/// Runs a test with a deadline on a runtime of its own.
+pub fn run(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        tokio::time::timeout(2 * DEADLINE, test).await.expect("the test ends");
+    });
+    runtime.shutdown_background();
+}
+
+/// Encodes record batches for tests, uncompressed and without headers.
+pub mod batch {
+    use bytes::{BufMut, Bytes, BytesMut};
+
+    /// Producer id, epoch, base sequence.
+    pub const NO_PRODUCER: (i64, i16, i32) = (-1, -1, -1);
+
+    pub fn of(values: &[&[u8]]) -> Bytes {
+        with(values, NO_PRODUCER, 1_700_000_000_000)
+    }
+
+    pub fn with(values: &[&[u8]], producer: (i64, i16, i32), timestamp_ms: i64) -> Bytes {
+        let mut records = BytesMut::new();
+        for (delta, value) in values.iter().enumerate() {
+            let mut record = BytesMut::new();
+            record.put_u8(0);
+            varint(&mut record, 0);
+            varint(&mut record, i64::try_from(delta).unwrap());
+            varint(&mut record, -1);
+            varint(&mut record, i64::try_from(value.len()).unwrap());
+            record.put_slice(value);
+            varint(&mut record, 0);
+            varint(&mut records, i64::try_from(record.len()).unwrap());
+            records.put(record);
+        }
+        let count = i32::try_from(values.len()).unwrap();
+        let mut covered = BytesMut::new();
+        covered.put_i16(0);
+        covered.put_i32(count - 1);
+        covered.put_i64(timestamp_ms);
+        covered.put_i64(timestamp_ms);
+        covered.put_i64(producer.0);
+        covered.put_i16(producer.1);
+        covered.put_i32(producer.2);
+        covered.put_i32(count);
+        covered.put(records);
+        let mut batch = BytesMut::new();
+        batch.put_i64(0);
+        batch.put_i32(i32::try_from(covered.len() + 9).unwrap());
+        batch.put_i32(-1);
+        batch.put_i8(2);
+        batch.put_u32(crc32c::crc32c(&covered));
+        batch.put(covered);
+        batch.freeze()
+    }
+
+    /// Zigzag.
+    pub fn varint(out: &mut BytesMut, value: i64) {
+        let mut zigzag = (value << 1 ^ value >> 63).cast_unsigned();
+        while zigzag >= 0x80 {
+            out.put_u8(zigzag.to_le_bytes()[0] | 0x80);
+            zigzag >>= 7;
+        }
+        out.put_u8(zigzag.to_le_bytes()[0]);
+    }
+}

@@ -1,0 +1,20 @@
+//! The whole broker over real sockets: one test binary.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    clippy::cast_possible_truncation,
+    clippy::print_stdout,
+    unreachable_pub,
+    reason = "tests fail loudly, and stand outside the seams"
+)]
+
+mod api;
+mod harness;
+mod tidy;
+mod wire;
+
+/// The allocation test reads its peak.
+#[global_allocator]
+static ALLOCATOR: peak_alloc::PeakAlloc = peak_alloc::PeakAlloc;

@@ -1,0 +1,5 @@
+//! Frames, shapes, bad input.
+
+mod allocation;
+mod golden;
+mod shapes;
