@@ -65,8 +65,17 @@ pub enum Run {
     Staged(fn(Arc<Caller>, RawRequest) -> BoxFuture<'static, Pending>),
 }
 
+impl std::fmt::Debug for Run {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::InTurn(_) => "InTurn",
+            Self::Staged(_) => "Staged",
+        })
+    }
+}
+
 /// One line of the table.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub struct Api {
     pub key: i16,
     pub name: &'static str,
@@ -76,12 +85,6 @@ pub struct Api {
     /// What ApiVersions tells.
     pub advertised_min: i16,
     pub run: Run,
-}
-
-impl std::fmt::Debug for Api {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Api").field("name", &self.name).finish_non_exhaustive()
-    }
 }
 
 /// A handler of one message type, run in turn. A version above `$coded` has the same bytes as it.

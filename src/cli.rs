@@ -66,6 +66,7 @@ fn complain(text: &str) {
 fn load(file: Option<&str>) -> io::Result<crate::config::Loaded> {
     let read = |path: &str| std::fs::read_to_string(path);
     let env = std::env::vars_os();
-    let env = env.filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)));
+    let env =
+        env.filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)));
     crate::config::Config::load_from(file, read, env).map_err(io::Error::other)
 }

@@ -11,3 +11,4 @@ pub mod producer_state;
 pub mod records;
 pub mod recovery;
 pub mod segment;
+mod sync_pool;

@@ -43,6 +43,7 @@ pub struct Server {
     /// The bound listeners, in the order of the configuration.
     pub listeners: Vec<(ListenerConfig, SocketAddr)>,
     pub metrics: Option<SocketAddr>,
+    store: Arc<dyn KeyValue>,
     context: Arc<Context>,
     stopper: Stopper,
     tasks: Vec<task::Handle>,
@@ -59,6 +60,7 @@ impl Server {
         let opening = env.clone();
         let kv = task::blocking(env.threads, move || opening.open_store(&store)).await?;
         let kv_writer = KvWriter::start(env.threads, Arc::clone(&kv))?;
+        let store = Arc::clone(&kv);
 
         let publisher = Arc::new(Publisher::default());
         let images = publisher.images();
@@ -83,8 +85,15 @@ impl Server {
             controller,
             settings,
         });
-        let mut server =
-            Self { identity, listeners: Vec::new(), metrics: None, context, stopper, tasks: vec![] };
+        let mut server = Self {
+            identity,
+            listeners: Vec::new(),
+            metrics: None,
+            store,
+            context,
+            stopper,
+            tasks: Vec::new(),
+        };
         let counts = server.accept(listeners, &mut tasks)?;
         let scrape = scrape::Scrape { handle, context: Arc::clone(&server.context), counts };
         server.metrics = metrics_endpoint::start(scrape, &server.stopper, &mut tasks).await?;
@@ -118,6 +127,11 @@ impl Server {
             tasks.push(acceptor.start(self.stopper.stopping()));
         }
         Ok(counts)
+    }
+
+    /// The key-value store, for whoever must outlive the broker.
+    pub fn store(&self) -> Arc<dyn KeyValue> {
+        Arc::clone(&self.store)
     }
 
     /// Stops in order: no new requests, then the partitions, then the metadata.

@@ -17,7 +17,8 @@ use crate::api::errors::Told;
 use crate::controller::alter_configs::{self, Alteration, Change, Op, ResourceKind};
 use crate::metadata::image::Image;
 
-/// The requests have no timeout of their own; this is Kafka's for what brokers ask of the controller.
+/// The requests have no timeout of their own; this is Kafka's for what brokers ask of the
+/// controller.
 const WAIT_MS_MAX: i32 = 30_000;
 
 pub(super) async fn handle(

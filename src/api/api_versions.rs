@@ -22,7 +22,7 @@ use crate::api::errors::{Code, NONE};
 /// The API's key.
 pub const KEY: i16 = 18;
 
-pub async fn handle(
+pub(super) async fn handle(
     _caller: &Caller,
     request: ApiVersionsRequest,
     version: i16,

@@ -2,8 +2,8 @@
 //!
 //! Behaviour
 //! * A topic is answered when its new partitions are served, as in CreateTopics.
-//! * More than 10,000 new partitions in one request are refused with POLICY_VIOLATION; Kafka answers
-//!   UNKNOWN_SERVER_ERROR.
+//! * More than 10,000 new partitions in one request are refused with POLICY_VIOLATION; Kafka
+//!   answers UNKNOWN_SERVER_ERROR.
 //!
 //! Versions: 2 flexible, 3 may be throttled with an error of its own.
 

@@ -8,8 +8,8 @@
 //! * A name collides if it differs from another topic's only in dots and underscores. As in Kafka,
 //!   names within one request are not compared.
 //!
-//! Versions: 4 counts of -1 stand for the defaults, 5 flexible, and answers with counts and configs,
-//! 6 may be throttled with an error of its own, 7 topic ids.
+//! Versions: 4 counts of -1 stand for the defaults, 5 flexible, and answers with counts and
+//! configs, 6 may be throttled with an error of its own, 7 topic ids.
 
 use std::collections::BTreeMap;
 

@@ -3,8 +3,8 @@
 //! Behaviour
 //! * Offset -1 stands for the high watermark.
 //! * A partition is answered with its new log start when that is durable.
-//! * Topics without `delete` in `cleanup.policy` are refused with POLICY_VIOLATION, the broker's own
-//!   topics with INVALID_TOPIC_EXCEPTION.
+//! * Topics without `delete` in `cleanup.policy` are refused with POLICY_VIOLATION, the broker's
+//!   own topics with INVALID_TOPIC_EXCEPTION.
 //! * When a partition stands more than once in a request, the last offset counts.
 //!
 //! Versions: 2 flexible.

@@ -1,10 +1,10 @@
 //! DeleteTopics (key 20), versions 1 to 6: delete topics by name or by id.
 //!
 //! Behaviour
-//! * A topic is answered when none of its partitions is open here any more, so that the name is free
-//!   for another topic. Kafka answers earlier.
-//! * A topic that is named twice is refused. What was named is answered in its order; Kafka shuffles
-//!   it, to hide what may not be seen.
+//! * A topic is answered when none of its partitions is open here any more, so that the name is
+//!   free for another topic. Kafka answers earlier.
+//! * A topic that is named twice is refused. What was named is answered in its order; Kafka
+//!   shuffles it, to hide what may not be seen.
 //! * With `delete.topic.enable=false` every topic is refused.
 //!
 //! Versions: 3 TOPIC_DELETION_DISABLED instead of INVALID_REQUEST, 4 flexible, 5 error messages, 6

@@ -4,10 +4,10 @@
 //! Behaviour
 //! * Keys null or empty means all. Keys that do not exist are left out.
 //! * A broker is this one, by its id; the empty name is the default of all brokers, which has no
-//!   configs as long as they can not be changed while brokers run. Loggers, client metrics and groups
-//!   have none either.
-//! * A resource that stands more than once in a request is answered once, so that an answer is never
-//!   larger than what there is.
+//!   configs as long as they can not be changed while brokers run. Loggers, client metrics and
+//!   groups have none either.
+//! * A resource that stands more than once in a request is answered once, so that an answer is
+//!   never larger than what there is.
 //!
 //! Versions: 3 types and documentation, 4 flexible.
 
@@ -88,7 +88,12 @@ fn entries(
         ResourceKind::Broker if name.is_empty() => Ok(Vec::new()),
         ResourceKind::Broker => {
             check_broker(context, name, " or empty string,")?;
-            Ok(context.settings.broker_entries())
+            let mut entries = context.settings.broker_entries();
+            // The id may have been made at the first start; it is the node's all the same.
+            if let Some(id) = entries.iter_mut().find(|entry| entry.name == "node.id") {
+                id.value = Some(context.node.to_string());
+            }
+            Ok(entries)
         }
         ResourceKind::BrokerLogger if name.is_empty() => invalid("Broker id must not be empty"),
         ResourceKind::BrokerLogger => check_broker(context, name, "").map(|()| Vec::new()),

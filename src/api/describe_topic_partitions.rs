@@ -1,4 +1,5 @@
-//! DescribeTopicPartitions (key 75), version 0: topics with their partitions, page by page (KIP-966).
+//! DescribeTopicPartitions (key 75), version 0: topics with their partitions, page by page
+//! (KIP-966).
 //!
 //! Behaviour
 //! * No topics means all. Topics come sorted by name, each once, from the cursor's on.

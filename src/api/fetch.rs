@@ -38,7 +38,7 @@ struct Source {
 }
 
 /// The first stage only decodes; the fetch itself may park.
-pub async fn start(caller: Arc<Caller>, raw: RawRequest) -> Pending {
+pub(super) async fn start(caller: Arc<Caller>, raw: RawRequest) -> Pending {
     let Some(request) = FetchRequest::decode(raw.body.clone(), raw.version) else {
         let close = Outcome::Close("fetch request could not be decoded");
         return futures_util::future::ready(close).boxed();
@@ -72,8 +72,7 @@ fn respond(
             _ => topics.push((topic, vec![data])),
         }
     }
-    let frame =
-        frame::encode_response(raw.correlation_id, raw.version, error, session_id, &topics);
+    let frame = frame::encode_response(raw.correlation_id, raw.version, error, session_id, &topics);
     Outcome::Answer(frame)
 }
 

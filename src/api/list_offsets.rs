@@ -8,8 +8,8 @@
 //! * A partition that stands twice in a request is refused.
 //!
 //! Versions: 2 isolation level, 4 leader epochs, 6 flexible, 7 largest timestamp (-3), 8 earliest
-//! local offset (-4), 9 latest tiered offset (-5), 10 timeout for tiered storage, 11 earliest offset
-//! to be uploaded (-6).
+//! local offset (-4), 9 latest tiered offset (-5), 10 timeout for tiered storage, 11 earliest
+//! offset to be uploaded (-6).
 
 use std::collections::BTreeSet;
 use std::io;

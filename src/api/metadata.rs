@@ -34,7 +34,11 @@ pub(crate) const ALL_TOPIC_OPERATIONS: i32 = 0b1101_1111_1000;
 /// CREATE, ALTER, DESCRIBE, CLUSTER_ACTION, DESCRIBE_CONFIGS, ALTER_CONFIGS, IDEMPOTENT_WRITE.
 pub(crate) const ALL_CLUSTER_OPERATIONS: i32 = 0b1_1111_1010_0000;
 
-pub async fn handle(caller: &Caller, request: MetadataRequest, version: i16) -> MetadataResponse {
+pub(super) async fn handle(
+    caller: &Caller,
+    request: MetadataRequest,
+    version: i16,
+) -> MetadataResponse {
     let context = &caller.context;
     let image = context.image();
     let operations = if request.include_topic_authorized_operations {
@@ -91,7 +95,9 @@ async fn some(
     let mut topics = Vec::with_capacity(wanted.len());
     for want in wanted {
         let image = context.image();
-        let by_name = want.name.as_ref().map(|name| name.as_str());
+        // The Java client sends an empty name beside an id.
+        let by_id = !want.topic_id.is_nil();
+        let by_name = want.name.as_ref().map(|name| name.as_str()).filter(|_| !by_id);
         let topic = match by_name {
             Some(name) => match image.topic(name) {
                 Some(topic) => Ok(Arc::clone(topic)),

@@ -35,7 +35,7 @@ enum Started {
 }
 
 /// The first stage; resolves to the second.
-pub async fn start(caller: Arc<Caller>, raw: RawRequest) -> Pending {
+pub(super) async fn start(caller: Arc<Caller>, raw: RawRequest) -> Pending {
     let close = |reason| futures_util::future::ready(Outcome::Close(reason)).boxed();
     let Some(request) = ProduceRequest::decode(&raw.body, raw.version) else {
         return close("produce request could not be decoded");
@@ -114,7 +114,11 @@ async fn queue(
 async fn finish(raw: RawRequest, request: ProduceRequest, started: Vec<Started>) -> Outcome {
     if request.acks == 0 {
         let refused = started.iter().any(|one| matches!(one, Started::Refused(..)));
-        return if refused { Outcome::Close("produce with acks=0 failed") } else { Outcome::Silence };
+        return if refused {
+            Outcome::Close("produce with acks=0 failed")
+        } else {
+            Outcome::Silence
+        };
     }
     let deadline_ms = u64::try_from(request.timeout_ms).unwrap_or(0);
     let deadline = std::time::Duration::from_millis(deadline_ms);

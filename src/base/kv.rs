@@ -16,10 +16,18 @@ use crate::base::worker::{Threads, Worker};
 /// One change of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    Put { key: Vec<u8>, value: Vec<u8> },
-    Delete { key: Vec<u8> },
+    Put {
+        key: Vec<u8>,
+        value: Vec<u8>,
+    },
+    Delete {
+        key: Vec<u8>,
+    },
     /// All keys from `from` up to `to`, exclusive.
-    DeleteRange { from: Vec<u8>, to: Vec<u8> },
+    DeleteRange {
+        from: Vec<u8>,
+        to: Vec<u8>,
+    },
 }
 
 /// An ordered store of bytes. Calls block.

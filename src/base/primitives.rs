@@ -214,7 +214,10 @@ mod tests {
         }
 
         #[test]
-        fn lies_end_the_reading(flexible: bool, bytes in proptest::collection::vec(any::<u8>(), 0..99)) {
+        fn lies_end_the_reading(
+            flexible: bool,
+            bytes in proptest::collection::vec(any::<u8>(), 0..99),
+        ) {
             let mut reader = Reader::new(bytes.into(), flexible);
             let _ = reader.array(1, |reader| {
                 reader.string()?;

@@ -37,6 +37,9 @@ fn serve(settings: Loaded) -> io::Result<()> {
             _ = interrupt.recv() => {}
         }
         tracing::info!("stopping");
+        // RocksDB is not closed: everything in it is durable, and its closing could meet the
+        // destructors of its library on another thread while the process ends.
+        std::mem::forget(server.store());
         server.stop().await
     });
     // Blocking work that is left has nothing to finish.
@@ -47,7 +50,8 @@ fn serve(settings: Loaded) -> io::Result<()> {
 /// The one line on standard output: scripts wait for it and read the bound addresses off it.
 fn ready(server: &Server) -> String {
     let listeners = server.listeners.iter().map(|(listener, address)| {
-        let host = if listener.host.is_empty() { address.ip().to_string() } else { listener.host.clone() };
+        let host =
+            if listener.host.is_empty() { address.ip().to_string() } else { listener.host.clone() };
         format!("{}://{host}:{}", listener.name, address.port())
     });
     let listeners: Vec<String> = listeners.collect();

@@ -1,5 +1,6 @@
 //! Producer ids are handed out in blocks, so that not every producer costs a change of the
-//! metadata. An id is never handed out twice: what is left of a block when its broker stops is lost.
+//! metadata. An id is never handed out twice: what is left of a block when its broker stops is
+//! lost.
 
 use std::ops::Range;
 

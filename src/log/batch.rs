@@ -198,17 +198,23 @@ impl Batch {
         }
     }
 
-    /// Makes the batch one of LogAppendTime: all its records are as old as `now_ms` says. Readers
-    /// take the max timestamp then; the deltas in the records stay.
-    pub fn set_log_append_time(&mut self, now_ms: i64) {
-        self.header.attributes |= LOG_APPEND_TIME;
-        self.header.max_timestamp_ms = now_ms;
-        let attributes = self.header.attributes.to_be_bytes();
-        if let Some(field) = self.head.get_mut(21..23) {
-            field.copy_from_slice(&attributes);
+    /// The same batch with its records in another codec.
+    pub fn with_records(&self, codec: i16, records: Bytes) -> Self {
+        let mut batch = Self { records, ..self.clone() };
+        let length = HEADER_BYTES - LENGTH_PREFIX_BYTES + batch.records.len();
+        batch.header.length = i32::try_from(length).unwrap_or(i32::MAX);
+        if let Some(field) = batch.head.get_mut(8..12) {
+            field.copy_from_slice(&batch.header.length.to_be_bytes());
         }
-        if let Some(field) = self.head.get_mut(35..43) {
-            field.copy_from_slice(&now_ms.to_be_bytes());
+        batch.set_attributes(batch.header.attributes & !CODEC_MASK | codec & CODEC_MASK);
+        batch
+    }
+
+    /// Writes attributes and the checksum that follows from them.
+    fn set_attributes(&mut self, attributes: i16) {
+        self.header.attributes = attributes;
+        if let Some(field) = self.head.get_mut(21..23) {
+            field.copy_from_slice(&attributes.to_be_bytes());
         }
         self.header.crc = self.checksum();
         let crc = self.header.crc.to_be_bytes();
@@ -217,20 +223,20 @@ impl Batch {
         }
     }
 
+    /// Makes the batch one of LogAppendTime: all its records are as old as `now_ms` says. Readers
+    /// take the max timestamp then; the deltas in the records stay.
+    pub fn set_log_append_time(&mut self, now_ms: i64) {
+        self.header.max_timestamp_ms = now_ms;
+        if let Some(field) = self.head.get_mut(35..43) {
+            field.copy_from_slice(&now_ms.to_be_bytes());
+        }
+        self.set_attributes(self.header.attributes | LOG_APPEND_TIME);
+    }
+
     /// Clears the LogAppendTime bit that a producer set for a CreateTime topic.
     pub fn set_create_time(&mut self) {
-        if !self.header.is_log_append_time() {
-            return;
-        }
-        self.header.attributes &= !LOG_APPEND_TIME;
-        let attributes = self.header.attributes.to_be_bytes();
-        if let Some(field) = self.head.get_mut(21..23) {
-            field.copy_from_slice(&attributes);
-        }
-        self.header.crc = self.checksum();
-        let crc = self.header.crc.to_be_bytes();
-        if let Some(field) = self.head.get_mut(17..21) {
-            field.copy_from_slice(&crc);
+        if self.header.is_log_append_time() {
+            self.set_attributes(self.header.attributes & !LOG_APPEND_TIME);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The writer of one log dir: takes what all its partitions appended, writes it with one call per
-//! file, makes it durable with one sync per file, then reports (group commit). While a sync runs,
-//! the next appends gather.
+//! file, makes it durable with one sync per file, all at once, then reports (group commit). While
+//! the syncs run, the next appends gather.
 //!
 //! After a failed write or sync the log dir is dead until restart: nothing more is written and
 //! every append fails.
@@ -17,6 +17,7 @@ use crate::log::batch::Batch;
 use crate::log::partition_log::PartitionLog;
 use crate::log::producer_state::AppendOutcome;
 use crate::log::segment::SegmentFiles;
+use crate::log::sync_pool::SyncPool;
 use crate::metrics::flush::FlushMetrics;
 
 /// Reports that an append is as durable as its topic asks for, or why not.
@@ -48,8 +49,14 @@ pub struct WriteJob {
 pub enum Job {
     Write(WriteJob),
     /// Anything else that must not overtake the writes before it. `Err` is handed to it when the
-    /// log dir is dead.
-    Run(Box<dyn FnOnce(io::Result<()>) + Send>),
+    /// log dir is dead; what it fails with makes the log dir dead.
+    Run(Box<dyn FnOnce(io::Result<()>) -> io::Result<()> + Send>),
+}
+
+impl fmt::Debug for WriteJob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WriteJob").field("end_index", &self.end_index).finish_non_exhaustive()
+    }
 }
 
 impl fmt::Debug for Job {
@@ -62,16 +69,14 @@ impl fmt::Debug for Job {
 }
 
 /// Starts the writer of a log dir.
-pub fn start(
-    threads: Threads,
-    metrics: FlushMetrics,
-) -> io::Result<Worker<Job>> {
-    let mut writer = Writer { metrics, failure: None };
+pub fn start(threads: Threads, metrics: FlushMetrics) -> io::Result<Worker<Job>> {
+    let mut writer = Writer { metrics, pool: SyncPool::new(threads), failure: None };
     Worker::start(threads, "log-writer", move |jobs| writer.process(jobs))
 }
 
 struct Writer {
     metrics: FlushMetrics,
+    pool: SyncPool,
     failure: Option<(io::ErrorKind, String)>,
 }
 
@@ -80,10 +85,17 @@ impl Writer {
         let mut writes = Vec::with_capacity(jobs.len());
         for job in jobs.drain(..) {
             match job {
-                Job::Write(write) => writes.push(write),
+                Job::Write(write) => {
+                    if write.must_wait_for(&writes) {
+                        self.flush(&mut writes);
+                    }
+                    writes.push(write);
+                }
                 Job::Run(run) => {
                     self.flush(&mut writes);
-                    run(self.health());
+                    if let Err(error) = run(self.health()) {
+                        self.fail(&error);
+                    }
                 }
             }
         }
@@ -97,6 +109,13 @@ impl Writer {
         }
     }
 
+    fn fail(&mut self, error: &io::Error) {
+        if self.failure.is_none() {
+            tracing::error!(%error, "the log dir failed; it is offline until restart");
+            self.failure = Some((error.kind(), error.to_string()));
+        }
+    }
+
     fn flush(&mut self, writes: &mut Vec<WriteJob>) {
         if writes.is_empty() {
             return;
@@ -106,8 +125,7 @@ impl Writer {
         if self.failure.is_none()
             && let Err(error) = self.write_and_sync(writes)
         {
-            tracing::error!(%error, "the log dir failed; it is offline until restart");
-            self.failure = Some((error.kind(), error.to_string()));
+            self.fail(&error);
         }
         for write in writes.drain(..) {
             if let Some(done) = write.done {
@@ -116,38 +134,49 @@ impl Writer {
         }
     }
 
-    fn write_and_sync(&self, writes: &mut [WriteJob]) -> io::Result<()> {
+    fn write_and_sync(&mut self, writes: &mut [WriteJob]) -> io::Result<()> {
         for group in writes.chunk_by_mut(|a, b| Arc::ptr_eq(&a.files, &b.files)) {
             write_group(group)?;
         }
         let started = Instant::now();
         let (mut appends, mut bytes) = (0, 0);
+        let (mut logs, mut rafts) = (Vec::new(), Vec::new());
         for group in writes.chunk_by(|a, b| Arc::ptr_eq(&a.files, &b.files)) {
             let Some(first) = group.first() else { continue };
             let sync_raft = group.iter().any(|write| write.sync_raft);
-            // The `.raft` file must not be ahead of the batches on disk: see `recovery`.
             if sync_raft || group.iter().any(|write| write.sync) {
-                first.files.log.sync()?;
+                logs.push(Arc::clone(&first.files.log));
                 appends += u32::try_from(group.len()).unwrap_or(u32::MAX);
                 bytes += group.iter().map(|write| write.size() as u64).sum::<u64>();
             }
             if sync_raft {
-                first.files.raft.sync()?;
-            }
-            if let Some(last) = group.last()
-                && first.sync
-            {
-                last.log.synced(&last.files, last.log_end())?;
+                rafts.push(Arc::clone(&first.files.raft));
             }
         }
+        // The `.raft` file must not be ahead of the batches on disk: see `recovery`.
+        self.pool.sync_all(&logs)?;
+        self.pool.sync_all(&rafts)?;
         if appends > 0 {
             self.metrics.flushed(appends, bytes, started.elapsed());
+        }
+        for group in writes.chunk_by(|a, b| Arc::ptr_eq(&a.files, &b.files)) {
+            if let Some(last) = group.last().filter(|last| last.sync) {
+                last.log.synced(&last.files, last.log_end(), last.end_index)?;
+            }
         }
         Ok(())
     }
 }
 
 impl WriteJob {
+    /// An entry without a batch must be durable before the next batch of its segment is written:
+    /// recovery makes lost `.raft` records again from the batches, and would not see that there was
+    /// another entry between two of them. The second would get the index of the first.
+    fn must_wait_for(&self, writes: &[Self]) -> bool {
+        let has_none = |write: &Self| write.sync_raft && Arc::ptr_eq(&write.files, &self.files);
+        !self.batches.is_empty() && writes.iter().any(has_none)
+    }
+
     /// Where the `.log` file ends after it.
     fn log_end(&self) -> u32 {
         self.log_position + u32::try_from(self.size()).unwrap_or(u32::MAX)

@@ -30,7 +30,7 @@ use crate::log::entry::{Entry, EntryBody, EntryId, EntryKind, EntryMeta};
 use crate::log::flusher::{Completion, Job, WriteJob};
 use crate::log::producer_state::{AppendOutcome, ProducerStates};
 use crate::log::recovery;
-use crate::log::segment::{Segment, SegmentFiles, meta_position};
+use crate::log::segment::{DurableNote, Segment, SegmentFiles, meta_position};
 
 pub use read::{EntryStub, LogSlice, ReadError};
 
@@ -296,12 +296,16 @@ impl PartitionLog {
         let mut job = self.new_job(&mut state, &config);
         for entry in entries {
             assert_eq!(entry.id.index, state.next_index(), "entries follow each other");
-            if let EntryBody::Batch(batch) = &entry.body
-                && must_roll(state.active(), &config, now_ms, batch)
-            {
-                self.push_write(job);
-                self.roll(&mut state, now_ms)?;
-                job = self.new_job(&mut state, &config);
+            if let EntryBody::Batch(batch) = &entry.body {
+                let rolls = must_roll(state.active(), &config, now_ms, batch);
+                // The writer makes an entry without a batch durable before the batches after it.
+                if rolls || job.sync_raft {
+                    self.push_write(job);
+                    if rolls {
+                        self.roll(&mut state, now_ms)?;
+                    }
+                    job = self.new_job(&mut state, &config);
+                }
             }
             self.append_entry(&mut state, &mut job, entry, &config, now_ms);
         }
@@ -435,8 +439,13 @@ impl PartitionLog {
         state.trim_recent();
     }
 
-    /// Called by the writer: the `.log` file is on disk up to `position`.
-    pub(crate) fn synced(&self, files: &SegmentFiles, position: u32) -> io::Result<()> {
+    /// Called by the writer: the segment is on disk up to `position`, `end_index` in Raft's count.
+    pub(crate) fn synced(
+        &self,
+        files: &SegmentFiles,
+        position: u32,
+        end_index: u64,
+    ) -> io::Result<()> {
         let mut state = self.lock();
         let is_active = state.active().base_offset == files.base_offset;
         if !is_active || position < state.durable_noted.saturating_add(DURABLE_NOTE_BYTES) {
@@ -444,7 +453,7 @@ impl PartitionLog {
         }
         state.durable_noted = position;
         drop(state);
-        files.write_durable_position(position)
+        files.write_note(&DurableNote { position, end_index, ..DurableNote::default() })
     }
 
     /// Closes the active segment and begins the next one.
@@ -452,43 +461,46 @@ impl PartitionLog {
         let (base_offset, base_index) = (state.next_offset, state.next_index());
         state.producers.expire(now_ms - self.config().producer_expiration_ms);
         let snapshot = recovery::encode_state(state);
-        let old = state.active();
-        let (indexes, old_files, size) = (old.index_files(), Arc::clone(&old.files), old.size);
+        let closing = state.active().closing(true);
         let dir = &self.setup.dir;
         let files = Arc::new(SegmentFiles::open(self.setup.disk.as_ref(), dir, base_offset)?);
         files.write_raft_head(base_index)?;
+        let next = Arc::clone(&files);
         state.segments.push(Segment::empty(files, base_index));
         state.durable_noted = 0;
         let log = Arc::clone(self);
         let seal = move |health: io::Result<()>| {
             let disk = log.setup.disk.as_ref();
-            let sealed = health.and_then(|()| {
-                old_files.log.sync()?;
-                old_files.write_durable_position(size)?;
-                old_files.raft.sync()?;
-                indexes.write(disk)?;
-                recovery::write_state(disk, &log.setup.dir, base_offset, &snapshot)?;
-                disk.sync_dir(&log.setup.dir)
-            });
-            if let Err(error) = sealed {
-                // Recovery makes again what is missing; appends report the failure of the disk.
-                tracing::error!(%error, log = log.name(), "a segment could not be closed");
-            }
+            health?;
+            closing.write(disk)?;
+            recovery::write_state(disk, &log.setup.dir, base_offset, &snapshot)?;
+            // The head of the new segment and the names of its files: nothing in it is durable
+            // without them.
+            next.raft.sync()?;
+            closing.confirm(disk)?;
+            log.sealed(base_offset);
+            Ok(())
         };
         self.setup.writer.push(Job::Run(Box::new(seal)));
         Ok(())
     }
 
+    /// The segment before the one that begins at `base_offset` is closed.
+    fn sealed(&self, base_offset: Offset) {
+        let mut state = self.lock();
+        let after = state.segments.partition_point(|segment| segment.base_offset < base_offset);
+        if let Some(segment) = after.checked_sub(1).and_then(|at| state.segments.get_mut(at)) {
+            segment.sealed = true;
+        }
+    }
+
     /// Removes all entries after `index` (all, if `None`); `done` is called when they are gone from
     /// the disk. Committed entries are never removed.
-    pub fn truncate_after(
-        self: &Arc<Self>,
-        index: Option<u64>,
-        done: Completion,
-    ) {
+    pub fn truncate_after(self: &Arc<Self>, index: Option<u64>, done: Completion) {
         let log = Arc::clone(self);
         let run = move |health: io::Result<()>| {
             done(health.and_then(|()| log.truncate_now(index.map_or(0, |index| index + 1))));
+            Ok(())
         };
         self.setup.writer.push(Job::Run(Box::new(run)));
     }
@@ -619,7 +631,10 @@ impl PartitionLog {
     pub fn close(self: &Arc<Self>, done: Completion) {
         self.closed.store(true, Ordering::Release);
         let log = Arc::clone(self);
-        let run = move |health: io::Result<()>| done(health.and_then(|()| log.close_now()));
+        let run = move |health: io::Result<()>| {
+            done(health.and_then(|()| log.close_now()));
+            Ok(())
+        };
         self.setup.writer.push(Job::Run(Box::new(run)));
     }
 
@@ -627,23 +642,26 @@ impl PartitionLog {
         let mut state = self.lock();
         let next_offset = state.next_offset;
         let snapshot = recovery::encode_state(&state);
-        let segment = state.active();
-        segment.files.log.sync()?;
-        segment.files.write_durable_position(segment.size)?;
-        segment.files.raft.sync()?;
-        let indexes = segment.index_files();
+        let closing = state.active().closing(false);
+        let is_empty = state.active().size == 0;
         drop(state);
         let disk = self.setup.disk.as_ref();
-        indexes.write(disk)?;
-        recovery::write_state(disk, &self.setup.dir, next_offset, &snapshot)?;
-        disk.sync_dir(&self.setup.dir)
+        closing.write(disk)?;
+        // The state at the beginning of the segment is not put at risk for one that says the same.
+        if !is_empty {
+            recovery::write_state(disk, &self.setup.dir, next_offset, &snapshot)?;
+        }
+        closing.confirm(disk)
     }
 
     /// Deletes everything. The log must have been closed to appends before.
     pub fn delete(self: &Arc<Self>, done: Completion) {
         self.closed.store(true, Ordering::Release);
         let log = Arc::clone(self);
-        let run = move |_: io::Result<()>| done(recovery::delete(&log.setup));
+        let run = move |_: io::Result<()>| {
+            done(recovery::delete(&log.setup));
+            Ok(())
+        };
         self.setup.writer.push(Job::Run(Box::new(run)));
     }
 }

@@ -16,9 +16,13 @@ pub const BATCHES_RETAINED_COUNT: usize = 5;
 /// What became of a proposed batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AppendOutcome {
-    Appended { base_offset: Offset },
+    Appended {
+        base_offset: Offset,
+    },
     /// It was there already.
-    Duplicate { base_offset: Offset },
+    Duplicate {
+        base_offset: Offset,
+    },
     Refused(SequenceError),
     /// Not a batch.
     None,

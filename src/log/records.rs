@@ -1,15 +1,15 @@
 //! A walk over the records of a batch, for the few questions that need one: a record's own offset
 //! and timestamp. Decompression is bounded.
 
-use std::io::{self, Read};
+mod codec;
+
+use std::io;
 
 use bytes::Bytes;
 
 use crate::base::ids::Offset;
-use crate::log::batch::{BatchHeader, HEADER_BYTES};
+use crate::log::batch::{Batch, BatchHeader, HEADER_BYTES};
 
-/// What a batch may hold when it is unpacked; more is taken for a bomb.
-pub const UNPACKED_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// A record cannot be smaller: length, attributes, two deltas, two lengths, header count.
 const RECORD_BYTES_MIN: usize = 7;
 
@@ -37,7 +37,7 @@ pub fn first_at_or_after(
     from: Offset,
 ) -> io::Result<Option<(i64, Offset)>> {
     let header = BatchHeader::parse(batch).ok_or(Malformed)?;
-    let body = unpack(&header, batch.slice(HEADER_BYTES..))?;
+    let body = codec::unpack(&header, batch.slice(HEADER_BYTES..))?;
     let mut rest = &body[..];
     for _ in 0..header.record_count {
         let place = next_record(&header, &mut rest).ok_or(Malformed)?;
@@ -46,6 +46,27 @@ pub fn first_at_or_after(
         }
     }
     Ok(None)
+}
+
+/// Whether every record has a key, as compacted topics demand.
+pub fn all_keyed(batch: &Batch) -> io::Result<bool> {
+    let body = codec::unpack(batch.header(), batch.records().clone())?;
+    let mut rest = &body[..];
+    for _ in 0..batch.header().record_count {
+        let mut record = take_record(&mut rest).ok_or(Malformed)?;
+        let head = record.split_off_first().and_then(|_| varint(&mut record));
+        head.and_then(|_| varint(&mut record)).ok_or(Malformed)?;
+        if varint(&mut record).ok_or(Malformed)? < 0 {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// The same batch in another codec: for topics whose `compression.type` is not the producer's.
+pub fn recompressed(batch: &Batch, codec: i16) -> io::Result<Batch> {
+    let body = codec::unpack(batch.header(), batch.records().clone())?;
+    Ok(batch.with_records(codec, codec::pack(codec, &body)?))
 }
 
 /// Whether the uncompressed `records` are `count` records with offset deltas 0, 1, 2 … and nothing
@@ -97,62 +118,6 @@ fn varint(rest: &mut &[u8]) -> Option<i64> {
     None
 }
 
-/// The records as they were before compression.
-fn unpack(header: &BatchHeader, body: Bytes) -> io::Result<Bytes> {
-    match header.codec() {
-        0 => Ok(body),
-        1 => bounded(flate2::read::MultiGzDecoder::new(&body[..])),
-        2 => unpack_snappy(&body),
-        3 => bounded(lz4_flex::frame::FrameDecoder::new(&body[..])),
-        4 => {
-            let decoder = ruzstd::decoding::StreamingDecoder::new(&body[..]);
-            bounded(decoder.map_err(io::Error::other)?)
-        }
-        codec => Err(io::Error::other(format!("unknown codec {codec}"))),
-    }
-}
-
-fn bounded(reader: impl Read) -> io::Result<Bytes> {
-    let mut unpacked = Vec::new();
-    let limit = UNPACKED_BYTES_MAX as u64 + 1;
-    reader.take(limit).read_to_end(&mut unpacked)?;
-    if unpacked.len() > UNPACKED_BYTES_MAX {
-        return Err(io::Error::other("records unpack to more than is allowed"));
-    }
-    Ok(unpacked.into())
-}
-
-/// Snappy comes framed as the xerial library does (magic, two versions, then blocks with a 4-byte
-/// length each) or raw.
-fn unpack_snappy(body: &[u8]) -> io::Result<Bytes> {
-    const XERIAL_MAGIC: &[u8] = b"\x82SNAPPY\0";
-    const XERIAL_HEAD_BYTES: usize = 16;
-    let mut unpacked = Vec::new();
-    if !body.starts_with(XERIAL_MAGIC) {
-        unpack_snappy_block(body, &mut unpacked)?;
-        return Ok(unpacked.into());
-    }
-    let mut rest = body.get(XERIAL_HEAD_BYTES..).ok_or(Malformed)?;
-    while let Some(size) = rest.split_off(..4) {
-        let size = u32::from_be_bytes(size.try_into().map_err(|_| Malformed)?);
-        let block = rest.split_off(..size as usize).ok_or(Malformed)?;
-        unpack_snappy_block(block, &mut unpacked)?;
-    }
-    Ok(unpacked.into())
-}
-
-fn unpack_snappy_block(block: &[u8], unpacked: &mut Vec<u8>) -> io::Result<()> {
-    // The length is the sender's claim: it is checked before anything is reserved.
-    let size = snap::raw::decompress_len(block).map_err(io::Error::other)?;
-    // Snappy's best ratio is about 1:21; a larger claim is a lie.
-    if size > block.len().saturating_mul(64) || unpacked.len() + size > UNPACKED_BYTES_MAX {
-        return Err(io::Error::other("records unpack to more than is allowed"));
-    }
-    let block = snap::raw::Decoder::new().decompress_vec(block).map_err(io::Error::other)?;
-    unpacked.extend_from_slice(&block);
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -172,21 +137,45 @@ mod tests {
     }
 
     #[test]
+    fn batches_survive_every_change_of_codec() {
+        let values: Vec<Vec<u8>> = (0..2000u32).map(|i| i.to_be_bytes().to_vec()).collect();
+        let values: Vec<&[u8]> = values.iter().map(Vec::as_slice).collect();
+        let plain = Batch::take(&mut encode(&values, Sample::default())).expect("a batch");
+        assert!(!all_keyed(&plain).expect("walked"));
+        let mut batch = plain.clone();
+        for codec in [1, 2, 3, 4, 3, 1, 0] {
+            batch = recompressed(&batch, codec).expect("recompressed");
+            assert_eq!(batch.header().codec(), codec);
+            let whole: Bytes = [&batch.head()[..], batch.records()].concat().into();
+            assert_eq!(Batch::take(&mut whole.clone()), Ok(batch.clone()), "the checksum holds");
+            let last = first_at_or_after(whole, 0, 1999).expect("walked").expect("a record");
+            assert_eq!(last.1, 1999);
+        }
+        assert_eq!(batch.records(), plain.records());
+    }
+
+    #[test]
     fn a_bomb_is_not_unpacked() {
-        let zeroes = vec![0; UNPACKED_BYTES_MAX + 1];
+        let zeroes = vec![0; codec::UNPACKED_BYTES_MAX + 1];
         let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         io::Write::write_all(&mut packed, &zeroes).expect("packed");
         let packed = packed.finish().expect("packed");
-        assert!(bounded(flate2::read::MultiGzDecoder::new(&packed[..])).is_err());
+        let mut header =
+            *Batch::take(&mut encode(&[b"a"], Sample::default())).expect("a batch").header();
+        header.attributes = 1;
+        assert!(codec::unpack(&header, packed.into()).is_err());
     }
 
     proptest! {
         #[test]
-        fn garbage_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..300), codec in 0i16..8) {
-            let mut batch = encode(&[b"a"], Sample { attributes: codec, ..Sample::default() }).to_vec();
+        fn garbage_never_panics(
+            bytes in proptest::collection::vec(any::<u8>(), 0..300),
+            attributes in 0i16..8,
+        ) {
+            let mut batch = encode(&[b"a"], Sample { attributes, ..Sample::default() }).to_vec();
             batch.truncate(HEADER_BYTES);
             batch.extend_from_slice(&bytes);
-            let _ = first_at_or_after(batch.into(), 0, 0);
+            let _ = first_at_or_after(&batch.into(), 0, 0);
             let _ = count_is_true(&bytes, 3);
         }
     }

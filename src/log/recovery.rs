@@ -5,37 +5,38 @@
 //! * A `.raft` file behind its `.log`: its records are made again from the batches. (It is never
 //!   ahead: whatever cannot be made again is synced after the batches before it.)
 //! * Missing or old indexes: made again by the scan.
+//! * Segments that were begun behind such a tail: nothing in them was ever reported, they are removed.
+//! * Segments of a purge whose names came back: the purge is noted in the store, they are removed.
 //! * A bad batch below the durable position is none of these but damage of acknowledged data: the
 //!   log is not opened.
 
+mod state_file;
+
 use std::fmt;
 use std::io::{self, IoSlice};
-use std::path::Path;
 use std::sync::Arc;
 
-use bytes::{Buf, BufMut, Bytes};
+use bytes::{Buf, Bytes};
 
-use crate::base::disk::{Disk, OpenMode};
 use crate::base::ids::Offset;
 use crate::log::batch::Batch;
 use crate::log::entry::{EntryId, EntryKind, EntryMeta, META_BYTES};
 use crate::log::index::{OffsetIndex, TimeIndex};
-use crate::log::partition_log::{LogSetup, State, TermStart};
-use crate::log::producer_state::{BatchMeta, ProducerEntry, ProducerStates};
+use crate::log::partition_log::{LogSetup, State};
 use crate::log::segment::{
-    RAFT_HEAD_BYTES, Segment, SegmentFiles, file_name, meta_position, read_metas,
+    DurableNote, RAFT_HEAD_BYTES, RaftHead, Segment, SegmentFiles, file_name, meta_position,
 };
-
-/// Entries replayed at once.
-const REPLAY_COUNT: u64 = 4096;
-const STATE_MAGIC: u32 = 0x4f54_5301;
+use state_file::Replay;
+pub(crate) use state_file::{encode_state, write_state};
 
 /// Why a log was not opened.
 #[derive(Debug)]
 pub enum RecoveryError {
     Io(io::Error),
     /// Acknowledged data is damaged.
-    Corrupt { what: String },
+    Corrupt {
+        what: String,
+    },
 }
 
 impl From<io::Error> for RecoveryError {
@@ -83,16 +84,8 @@ pub(crate) fn recover(setup: &LogSetup) -> Result<State, RecoveryError> {
     };
     let last = segments.last().expect("invariant: a log has a segment");
     let (mut replay, next_offset) = (Replay::best(setup, last.next_index)?, log_end(last)?);
-    replay.run(&segments, setup.clock.now_ms())?;
-    remove_old_states(setup, &segments)?;
-    // Index files say that a segment is closed: see `quick_load`.
-    if let Some(active) = segments.last() {
-        for path in [active.files.path("index"), active.files.path("timeindex")] {
-            if disk.exists(&path) {
-                disk.remove_file(&path)?;
-            }
-        }
-    }
+    state_file::remove_old_states(setup, &segments)?;
+    replay.run(setup, &segments)?;
     let mut state = State::new(segments, replay.terms, replay.producers, next_offset);
     state.purged = purged;
     Ok(state)
@@ -121,63 +114,136 @@ fn first_segment(setup: &LogSetup, purged: Option<EntryId>) -> Result<Segment, R
     Ok(Segment::empty(files, 0))
 }
 
+/// A segment's files and the head of its `.raft` file.
+type Found = (Arc<SegmentFiles>, Option<RaftHead>);
+
 fn load_segments(
     setup: &LogSetup,
     bases: &[Offset],
     purged: Option<EntryId>,
 ) -> Result<Vec<Segment>, RecoveryError> {
-    let mut segments: Vec<Segment> = Vec::with_capacity(bases.len());
-    for (i, base) in bases.iter().enumerate() {
+    let first_index = purged.map_or(0, |purged| purged.index + 1);
+    let open = |base: &Offset| -> io::Result<Found> {
         let files = Arc::new(SegmentFiles::open(setup.disk.as_ref(), &setup.dir, *base)?);
-        let before = segments.last().map(|segment| segment.next_index);
         let head = files.read_raft_head()?;
-        let base_index = match (head, before) {
-            (Some((index, _)), None) => index,
-            (Some((index, _)), Some(before)) if index == before => index,
-            // The head of a segment that was begun just before the crash.
-            (None, Some(before)) => before,
-            (None, None) => purged.map_or(0, |purged| purged.index + 1),
-            (Some(_), Some(_)) => {
-                let what = format!("{}: entries before offset {base} are missing", setup.name);
-                return Err(RecoveryError::Corrupt { what });
-            }
+        Ok((files, head))
+    };
+    let mut found = bases.iter().map(open).collect::<io::Result<Vec<Found>>>()?;
+    // A purge deletes names without making that durable: some may have come back.
+    let holds_first = |(_, head): &Found| head.is_some_and(|head| head.base_index <= first_index);
+    match (found.iter().rposition(holds_first), purged) {
+        (Some(first), _) => drop(found.drain(..first)),
+        (None, None) => {}
+        (None, Some(_)) => {
+            let what = format!("{}: entries from {first_index} on are missing", setup.name);
+            return Err(RecoveryError::Corrupt { what });
+        }
+    }
+    let mut segments: Vec<Segment> = Vec::with_capacity(found.len());
+    let count = found.len();
+    for (i, (files, head)) in found.into_iter().enumerate() {
+        let base_index = match segments.last() {
+            None => head.map_or(first_index, |head| head.base_index),
+            Some(before) if follows(before, &files, head.as_ref())? => before.next_index,
+            // Begun just before the crash, which took entries before it.
+            Some(_) => break,
         };
         if head.is_none() {
             files.write_raft_head(base_index)?;
         }
-        let is_last = i + 1 == bases.len();
-        let quick = if setup.clean || !is_last { quick_load(setup, &files, base_index)? } else { None };
+        let is_last = i + 1 == count;
+        let note = head.map(|head| head.note).unwrap_or_default();
+        let quick = match setup.clean || !is_last {
+            true => quick_load(setup, &files, base_index, &note)?,
+            false => None,
+        };
         let segment = match quick {
             Some(segment) => segment,
-            None => scan(setup, files, base_index, head.map_or(0, |(_, durable)| durable))?,
+            None => scan(setup, files, base_index, &note)?,
         };
         segments.push(segment);
     }
+    if let Some(last) = segments.last()
+        && last.has_successor()?
+    {
+        let (name, end) = (&setup.name, log_end(last)?);
+        let what = format!("{name}: entries from offset {end} on are missing");
+        return Err(RecoveryError::Corrupt { what });
+    }
+    remove_strangers(setup, &segments)?;
+    close_scanned(setup, &mut segments)?;
     Ok(segments)
 }
 
-/// Believes the files of a closed segment if they fit each other. The index files are written when
-/// a segment is closed, after everything else is on disk.
+/// Whether a segment begins where the one before it ends.
+fn follows(before: &Segment, files: &SegmentFiles, head: Option<&RaftHead>) -> io::Result<bool> {
+    let fits = head.is_none_or(|head| head.base_index == before.next_index);
+    Ok(fits && files.base_offset == log_end(before)?)
+}
+
+/// Removes what is not of these segments: purged ones that came back, and those begun behind a lost
+/// tail. Durable, because their names will be used again.
+fn remove_strangers(setup: &LogSetup, segments: &[Segment]) -> io::Result<()> {
+    let is_stranger = |name: &str| {
+        let (base, extension) = name.split_once('.').unwrap_or_default();
+        let is_ours = matches!(extension, "log" | "raft" | "index" | "timeindex");
+        let base = base.parse::<Offset>().ok().filter(|_| is_ours);
+        base.is_some_and(|base| segments.iter().all(|segment| segment.base_offset != base))
+    };
+    let names = setup.disk.list(&setup.dir)?;
+    remove_names(setup, names.into_iter().filter(|name| is_stranger(name)).collect())
+}
+
+/// Removes files of segments, the `.log` files durably before the others: a `.log` alone would be
+/// taken for a segment whose `.raft` file must be made again.
+fn remove_names(setup: &LogSetup, names: Vec<String>) -> io::Result<()> {
+    let (logs, others) = names.into_iter().partition(|name| name.ends_with(".log"));
+    let parts: [Vec<String>; 2] = [logs, others];
+    for part in parts.iter().filter(|part| !part.is_empty()) {
+        for name in part {
+            tracing::info!(log = setup.name, file = %name, "removing a file of no segment");
+            setup.disk.remove_file(&setup.dir.join(name))?;
+        }
+        setup.disk.sync_dir(&setup.dir)?;
+    }
+    Ok(())
+}
+
+/// Makes what a crash kept a segment from getting when it was closed.
+fn close_scanned(setup: &LogSetup, segments: &mut [Segment]) -> io::Result<()> {
+    let Some((_, closed)) = segments.split_last_mut() else { return Ok(()) };
+    for segment in closed.iter_mut().filter(|segment| !segment.indexes_written) {
+        let closing = segment.closing(true);
+        closing.write(setup.disk.as_ref())?;
+        closing.confirm(setup.disk.as_ref())?;
+        (segment.indexes_written, segment.sealed) = (true, true);
+    }
+    Ok(())
+}
+
+/// Believes the files of a closed segment if nothing has been added since.
 fn quick_load(
     setup: &LogSetup,
     files: &Arc<SegmentFiles>,
     base_index: u64,
+    note: &DurableNote,
 ) -> io::Result<Option<Segment>> {
+    if !note.closed || u64::from(note.position) != files.log.len()? {
+        return Ok(None);
+    }
     let disk = setup.disk.as_ref();
     let (Ok(offsets), Ok(times)) =
         (disk.read(&files.path("index")), disk.read(&files.path("timeindex")))
     else {
         return Ok(None);
     };
-    let (log_len, raft_len) = (files.log.len()?, files.raft.len()?);
-    let Ok(size) = u32::try_from(log_len) else { return Ok(None) };
-    let metas_len = raft_len.saturating_sub(RAFT_HEAD_BYTES);
-    if !metas_len.is_multiple_of(META_BYTES as u64) {
+    let size = note.position;
+    if note.end_index < base_index || files.raft.len()? != meta_position(base_index, note.end_index)
+    {
         return Ok(None);
     }
     let mut segment = Segment::empty(Arc::clone(files), base_index);
-    segment.next_index = base_index + metas_len / META_BYTES as u64;
-    segment.size = size;
+    (segment.next_index, segment.size) = (note.end_index, size);
     let end = match segment.next_index.checked_sub(1).filter(|last| *last >= base_index) {
         None => Some(0),
         Some(last) => {
@@ -197,7 +263,7 @@ fn quick_load(
     segment.first_append_ms = (size > 0).then(|| setup.clock.now_ms());
     segment.offset_index = offset_index;
     segment.time_index = time_index;
-    segment.indexes_written = true;
+    (segment.indexes_written, segment.sealed) = (true, true);
     Ok(Some(segment))
 }
 
@@ -206,7 +272,7 @@ fn scan(
     setup: &LogSetup,
     files: Arc<SegmentFiles>,
     base_index: u64,
-    durable_position: u32,
+    note: &DurableNote,
 ) -> Result<Segment, RecoveryError> {
     let index_interval_bytes = setup.config.index_interval_bytes;
     let known = known_metas(&files, base_index)?;
@@ -244,16 +310,21 @@ fn scan(
         segment.next_index += 1;
         (next_offset, last_term) = (meta.next_offset(), term);
     }
-    if segment.size < durable_position {
+    if segment.size < note.position || segment.next_index < note.end_index {
         let (name, at) = (&setup.name, segment.size);
         let what = format!("{name}: bad batch at offset {next_offset}, position {at}");
         return Err(RecoveryError::Corrupt { what });
     }
-    finish_scan(setup, &mut segment, &made_again)?;
+    finish_scan(setup, &mut segment, &made_again, note)?;
     Ok(segment)
 }
 
-fn finish_scan(setup: &LogSetup, segment: &mut Segment, made_again: &[u8]) -> io::Result<()> {
+fn finish_scan(
+    setup: &LogSetup,
+    segment: &mut Segment,
+    made_again: &[u8],
+    before: &DurableNote,
+) -> io::Result<()> {
     let files = &segment.files;
     let torn = files.log.len()?.saturating_sub(u64::from(segment.size));
     if torn > 0 {
@@ -265,7 +336,10 @@ fn finish_scan(setup: &LogSetup, segment: &mut Segment, made_again: &[u8]) -> io
     let start = end - made_again.len() as u64;
     files.raft.set_len(start)?;
     files.raft.write_all_at(&[IoSlice::new(made_again)], start)?;
-    files.write_durable_position(segment.size)?;
+    let (position, end_index) = (segment.size, segment.next_index);
+    let same = (before.position, before.end_index) == (position, end_index);
+    let (closed, rolled) = (same && before.closed, same && before.rolled);
+    files.write_note(&DurableNote { position, end_index, closed, rolled })?;
     files.raft.sync()?;
     segment.first_append_ms = (segment.size > 0).then(|| setup.clock.now_ms());
     Ok(())
@@ -318,37 +392,42 @@ fn log_end(last: &Segment) -> io::Result<Offset> {
     }
 }
 
-/// Removes all entries from `next_index` on, then opens what is left.
+/// Removes all entries from `next_index` on, then opens what is left. Goes from the end to the
+/// beginning, so that a crash in between leaves the beginning of what was there.
 pub(crate) fn truncate(
     setup: &LogSetup,
     segments: &mut [Segment],
     next_index: u64,
 ) -> io::Result<State> {
     let disk = setup.disk.as_ref();
+    state_file::remove_states_after(setup, next_index)?;
     let kept = segments.iter().filter(|segment| segment.base_index < next_index).count().max(1);
-    for segment in segments.iter().skip(kept) {
-        for extension in ["log", "raft", "index", "timeindex"] {
-            let path = segment.files.path(extension);
-            if disk.exists(&path) {
-                disk.remove_file(&path)?;
-            }
-        }
+    for pair in segments.windows(2).skip(kept - 1).rev() {
+        let [before, segment] = pair else { continue };
+        before.forget_successor()?;
+        let names = ["log", "raft", "index", "timeindex"].into_iter();
+        let names = names.map(|extension| file_name(segment.base_offset, extension));
+        remove_names(setup, names.filter(|name| disk.exists(&setup.dir.join(name))).collect())?;
     }
     if let Some(segment) = segments.get(kept - 1) {
-        let last = next_index.checked_sub(1).filter(|last| *last >= segment.base_index);
-        let end = match last {
+        let next_index = next_index.max(segment.base_index);
+        let position = match next_index.checked_sub(1).filter(|last| *last >= segment.base_index) {
             None => 0,
-            Some(last) => segment.read_metas(last, last + 1)?.first().map_or(0, EntryMeta::end_position),
+            Some(last) => {
+                segment.read_metas(last, last + 1)?.first().map_or(0, EntryMeta::end_position)
+            }
         };
-        let metas_end = meta_position(segment.base_index, next_index.max(segment.base_index));
-        segment.files.write_durable_position(end)?;
-        segment.files.raft.set_len(metas_end)?;
-        segment.files.raft.sync()?;
-        segment.files.log.set_len(u64::from(end))?;
+        let note = DurableNote { position, end_index: next_index, ..DurableNote::default() };
+        // The note may rise, too: what is kept need not be durable yet.
         segment.files.log.sync()?;
+        segment.files.write_note(&note)?;
+        segment.files.raft.sync()?;
+        // The batches first: recovery makes lost records of the `.raft` file again from them.
+        segment.files.log.set_len(u64::from(position))?;
+        segment.files.log.sync()?;
+        segment.files.raft.set_len(meta_position(segment.base_index, next_index))?;
+        segment.files.raft.sync()?;
     }
-    remove_states_after(setup, next_index)?;
-    disk.sync_dir(&setup.dir)?;
     let unclean = LogSetup { clean: false, ..setup.clone() };
     Ok(recover(&unclean)?)
 }
@@ -363,165 +442,6 @@ pub(crate) fn delete(setup: &LogSetup) -> io::Result<()> {
     to.push(0xff);
     let range = crate::base::kv::Change::DeleteRange { from: setup.key.clone(), to };
     setup.kv.write(&[range])
-}
-
-/// Terms and producers as of an entry, brought up to the end of the log.
-struct Replay {
-    next_index: u64,
-    terms: Vec<TermStart>,
-    producers: ProducerStates,
-}
-
-impl Replay {
-    /// From the youngest valid `.state` file that is not beyond the log.
-    fn best(setup: &LogSetup, end_index: u64) -> io::Result<Self> {
-        let mut best = Self { next_index: 0, terms: Vec::new(), producers: ProducerStates::default() };
-        for name in setup.disk.list(&setup.dir)?.iter().filter(|name| name.ends_with(".state")) {
-            let content = setup.disk.read(&setup.dir.join(name))?;
-            match decode_state(&content) {
-                Some(found) if found.next_index <= end_index => {
-                    if found.next_index >= best.next_index {
-                        best = found;
-                    }
-                }
-                _ => tracing::warn!(log = setup.name, file = %name, "ignored a state file"),
-            }
-        }
-        Ok(best)
-    }
-
-    fn run(&mut self, segments: &[Segment], now_ms: i64) -> io::Result<()> {
-        for segment in segments {
-            let mut from = self.next_index.max(segment.base_index);
-            while from < segment.next_index {
-                let to = segment.next_index.min(from + REPLAY_COUNT);
-                for (index, meta) in
-                    (from..).zip(read_metas(&segment.files, segment.base_index, from, to)?)
-                {
-                    self.step(segment, index, &meta, now_ms)?;
-                }
-                from = to;
-            }
-        }
-        Ok(())
-    }
-
-    fn step(
-        &mut self,
-        segment: &Segment,
-        index: u64,
-        meta: &EntryMeta,
-        now_ms: i64,
-    ) -> io::Result<()> {
-        if self.terms.last().is_none_or(|last| last.first.term != meta.term) {
-            let first = EntryId { term: meta.term, index };
-            self.terms.push(TermStart { first, start_offset: meta.base_offset });
-        }
-        if meta.kind == EntryKind::Batch
-            && let Some(header) = segment.files.batch_header(meta.position)?
-        {
-            self.producers.replay(&header, now_ms);
-        }
-        self.next_index = index + 1;
-        Ok(())
-    }
-}
-
-/// Terms and producers as of the end of the log.
-pub(crate) fn encode_state(state: &State) -> Vec<u8> {
-    let mut out = Vec::new();
-    out.put_u32(STATE_MAGIC);
-    out.put_u64(state.next_index());
-    out.put_u32(u32::try_from(state.terms.len()).unwrap_or(u32::MAX));
-    for start in &state.terms {
-        out.put_u64(start.first.term);
-        out.put_u64(start.first.index);
-        out.put_i64(start.start_offset);
-    }
-    out.put_u32(u32::try_from(state.producers.len()).unwrap_or(u32::MAX));
-    for (producer_id, entry) in state.producers.iter() {
-        out.put_i64(producer_id);
-        out.put_i16(entry.epoch);
-        out.put_i64(entry.last_append_ms);
-        out.put_u8(u8::try_from(entry.batches.len()).unwrap_or(u8::MAX));
-        for batch in &entry.batches {
-            out.put_i32(batch.first_sequence);
-            out.put_i32(batch.last_sequence);
-            out.put_i64(batch.last_offset);
-            out.put_i32(batch.offset_delta);
-            out.put_i64(batch.timestamp_ms);
-        }
-    }
-    out.put_u32(crc32c::crc32c(&out));
-    out
-}
-
-fn decode_state(content: &[u8]) -> Option<Replay> {
-    let (mut body, mut crc) = content.split_at_checked(content.len().checked_sub(4)?)?;
-    if crc.get_u32() != crc32c::crc32c(body) || body.try_get_u32().ok()? != STATE_MAGIC {
-        return None;
-    }
-    let next_index = body.try_get_u64().ok()?;
-    let mut terms = Vec::new();
-    for _ in 0..body.try_get_u32().ok()? {
-        let first =
-            EntryId { term: body.try_get_u64().ok()?, index: body.try_get_u64().ok()? };
-        terms.push(TermStart { first, start_offset: body.try_get_i64().ok()? });
-    }
-    let mut producers = ProducerStates::default();
-    for _ in 0..body.try_get_u32().ok()? {
-        let producer_id = body.try_get_i64().ok()?;
-        let (epoch, last_append_ms) = (body.try_get_i16().ok()?, body.try_get_i64().ok()?);
-        let mut entry = ProducerEntry { epoch, last_append_ms, batches: Default::default() };
-        for _ in 0..body.try_get_u8().ok()? {
-            entry.batches.push_back(BatchMeta {
-                first_sequence: body.try_get_i32().ok()?,
-                last_sequence: body.try_get_i32().ok()?,
-                last_offset: body.try_get_i64().ok()?,
-                offset_delta: body.try_get_i32().ok()?,
-                timestamp_ms: body.try_get_i64().ok()?,
-            });
-        }
-        producers.insert(producer_id, entry);
-    }
-    Some(Replay { next_index, terms, producers })
-}
-
-/// Writes a `.state` file; durable once the folder is synced.
-pub(crate) fn write_state(
-    disk: &dyn Disk,
-    dir: &Path,
-    offset: Offset,
-    content: &[u8],
-) -> io::Result<()> {
-    let file = disk.open(&dir.join(file_name(offset, "state")), OpenMode::Truncate)?;
-    file.write_all_at(&[IoSlice::new(content)], 0)?;
-    file.sync()
-}
-
-/// Keeps the `.state` files at the starts of segments; the others are of earlier stops.
-fn remove_old_states(setup: &LogSetup, segments: &[Segment]) -> io::Result<()> {
-    let kept: Vec<String> =
-        segments.iter().map(|segment| file_name(segment.base_offset, "state")).collect();
-    for name in setup.disk.list(&setup.dir)? {
-        if name.ends_with(".state") && !kept.contains(&name) {
-            setup.disk.remove_file(&setup.dir.join(name))?;
-        }
-    }
-    Ok(())
-}
-
-/// What is said of removed entries must not be believed of those that take their places.
-fn remove_states_after(setup: &LogSetup, next_index: u64) -> io::Result<()> {
-    for name in setup.disk.list(&setup.dir)? {
-        let path = setup.dir.join(&name);
-        if name.ends_with(".state")
-            && decode_state(&setup.disk.read(&path)?).is_none_or(|s| s.next_index > next_index)
-        {
-            setup.disk.remove_file(&path)?;
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

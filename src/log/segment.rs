@@ -2,9 +2,9 @@
 //! two sparse indexes.
 //!
 //! Head of a `.raft` file, 64 bytes: magic 8, first Raft index 8, first offset 8, CRC-32C of these
-//! 4, zero 4, durable position 4, CRC-32C of it 4, zero to the end. The *durable position* says how
-//! far the `.log` was known to be on disk when it was written: damage below it is corruption, a bad
-//! batch above it is the torn tail of a crash.
+//! 4, zero 4, then the [`DurableNote`]: position 4, flags 4, end index 8, CRC-32C of it 4; zero to
+//! the end. The note says how far the segment was known to be on disk when it was written: damage
+//! below it is corruption, a bad batch above it is the torn tail of a crash.
 
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
@@ -21,7 +21,30 @@ use crate::log::index::{OffsetIndex, TimeIndex};
 const RAFT_MAGIC: &[u8; 8] = b"OTTLARF1";
 /// Size of the head of a `.raft` file.
 pub const RAFT_HEAD_BYTES: u64 = 64;
-const DURABLE_AT: u64 = 32;
+const NOTE_AT: u64 = 32;
+const NOTE_BYTES: usize = 16;
+
+/// How far a segment is on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct DurableNote {
+    /// Of the `.log` file.
+    pub position: u32,
+    /// One past the Raft index of the last entry below it.
+    pub end_index: u64,
+    /// That is all of the segment, and its index files are on disk, too. After an orderly stop more
+    /// may be appended.
+    pub closed: bool,
+    /// The next segment is begun.
+    pub rolled: bool,
+}
+
+/// The head of a `.raft` file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RaftHead {
+    pub base_index: u64,
+    /// All zero if it is not valid.
+    pub note: DurableNote,
+}
 
 /// The files of a segment; shared with reads that are under way when the segment is dropped.
 #[derive(Debug)]
@@ -52,6 +75,8 @@ pub struct Segment {
     bytes_since_index: u32,
     /// Whether `.index` and `.timeindex` on disk are those in memory.
     pub indexes_written: bool,
+    /// Whether everything in it is durable and nothing will be added.
+    pub sealed: bool,
 }
 
 /// The name of a segment's file.
@@ -65,8 +90,7 @@ impl SegmentFiles {
     }
 
     pub fn open(disk: &dyn Disk, dir: &Path, base_offset: Offset) -> io::Result<Self> {
-        let open =
-            |ext| disk.open(&dir.join(file_name(base_offset, ext)), OpenMode::Create);
+        let open = |ext| disk.open(&dir.join(file_name(base_offset, ext)), OpenMode::Create);
         Ok(Self { base_offset, dir: dir.to_owned(), log: open("log")?, raft: open("raft")? })
     }
 
@@ -82,16 +106,18 @@ impl SegmentFiles {
         self.raft.write_all_at(&[IoSlice::new(&head)], 0)
     }
 
-    /// Notes how far the `.log` is on disk.
-    pub fn write_durable_position(&self, position: u32) -> io::Result<()> {
-        let mut field = Vec::with_capacity(8);
-        field.put_u32(position);
+    /// Notes how far the segment is on disk.
+    pub fn write_note(&self, note: &DurableNote) -> io::Result<()> {
+        let mut field = Vec::with_capacity(20);
+        field.put_u32(note.position);
+        field.put_u32(u32::from(note.closed) | u32::from(note.rolled) << 1);
+        field.put_u64(note.end_index);
         field.put_u32(crc32c::crc32c(&field));
-        self.raft.write_all_at(&[IoSlice::new(&field)], DURABLE_AT)
+        self.raft.write_all_at(&[IoSlice::new(&field)], NOTE_AT)
     }
 
-    /// The first Raft index and the durable position; `None` if the head is not valid.
-    pub fn read_raft_head(&self) -> io::Result<Option<(u64, u32)>> {
+    /// The head of the `.raft` file; `None` if it is not valid.
+    pub fn read_raft_head(&self) -> io::Result<Option<RaftHead>> {
         let mut head = [0; 64];
         match read_exact_at(self.raft.as_ref(), &mut head, 0) {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
@@ -105,11 +131,8 @@ impl SegmentFiles {
         let mut numbers = covered.get(8..).unwrap_or_default();
         let (base_index, base_offset) = (numbers.get_u64(), numbers.get_i64());
         rest.advance(4);
-        let durable = rest.get(..4).unwrap_or_default();
-        let durable_crc = crc32c::crc32c(durable);
-        let position = rest.get_u32();
-        let position = if rest.get_u32() == durable_crc { position } else { 0 };
-        Ok((base_offset == self.base_offset).then_some((base_index, position)))
+        let note = decode_note(rest).unwrap_or_default();
+        Ok((base_offset == self.base_offset).then_some(RaftHead { base_index, note }))
     }
 
     /// The header of the batch at `position`; `None` at or near the end.
@@ -121,6 +144,16 @@ impl SegmentFiles {
             Ok(()) => Ok(BatchHeader::parse(&head)),
         }
     }
+}
+
+fn decode_note(bytes: &[u8]) -> Option<DurableNote> {
+    let (mut covered, mut crc) = bytes.split_at_checked(NOTE_BYTES)?;
+    if crc.try_get_u32().ok()? != crc32c::crc32c(covered) {
+        return None;
+    }
+    let (position, flags) = (covered.get_u32(), covered.get_u32());
+    let (closed, rolled) = (flags & 1 != 0, flags & 2 != 0);
+    Some(DurableNote { position, end_index: covered.get_u64(), closed, rolled })
 }
 
 /// Where the record of an entry lies in its `.raft` file.
@@ -143,6 +176,7 @@ impl Segment {
             first_append_ms: None,
             bytes_since_index: 0,
             indexes_written: false,
+            sealed: false,
         }
     }
 
@@ -160,6 +194,7 @@ impl Segment {
         }
         let size = u32::try_from(header.size()).unwrap_or(u32::MAX);
         self.size += size;
+        self.sealed = false;
         self.bytes_since_index = self.bytes_since_index.saturating_add(size);
         self.indexes_written = false;
     }
@@ -171,16 +206,35 @@ impl Segment {
         }
     }
 
-    /// The contents of `.index` and `.timeindex` as they should be now; the time index ends with
-    /// the segment's largest timestamp, as Kafka leaves it when it closes a segment.
-    pub fn index_files(&mut self) -> IndexFiles {
+    /// What closing the segment writes, as of now. The time index ends with the segment's largest
+    /// timestamp, as Kafka leaves it when it closes a segment.
+    pub fn closing(&mut self, rolled: bool) -> Closing {
         self.note_time();
-        self.indexes_written = true;
-        IndexFiles {
+        let indexes = (self.offset_index.encode(), self.time_index.encode());
+        Closing {
             files: Arc::clone(&self.files),
-            offset_index: self.offset_index.encode(),
-            time_index: self.time_index.encode(),
+            // Files that are right already are not put at risk.
+            indexes: (!self.indexes_written).then_some(indexes),
+            note: DurableNote {
+                position: self.size,
+                end_index: self.next_index,
+                closed: true,
+                rolled,
+            },
         }
+    }
+
+    /// Whether its files say that it is whole and has a successor.
+    pub fn has_successor(&self) -> io::Result<bool> {
+        let note = self.files.read_raft_head()?.map(|head| head.note).unwrap_or_default();
+        Ok(note.rolled && (note.position, note.end_index) == (self.size, self.next_index))
+    }
+
+    /// Takes back what [`Self::has_successor`] says; durable.
+    pub fn forget_successor(&self) -> io::Result<()> {
+        let note = self.files.read_raft_head()?.map(|head| head.note).unwrap_or_default();
+        self.files.write_note(&DurableNote { rolled: false, ..note })?;
+        self.files.raft.sync()
     }
 
     /// Reads the records of entries `from..to`, which must be in the file.
@@ -190,23 +244,37 @@ impl Segment {
     }
 }
 
-/// Index files to be written.
+/// A segment on its way to be closed.
 #[derive(Debug)]
-pub struct IndexFiles {
+pub struct Closing {
     files: Arc<SegmentFiles>,
-    offset_index: Vec<u8>,
-    time_index: Vec<u8>,
+    indexes: Option<(Vec<u8>, Vec<u8>)>,
+    note: DurableNote,
 }
 
-impl IndexFiles {
+impl Closing {
+    /// Writes and syncs all but the note.
     pub fn write(&self, disk: &dyn Disk) -> io::Result<()> {
-        for (extension, content) in [("index", &self.offset_index), ("timeindex", &self.time_index)]
-        {
-            let file = disk.open(&self.files.path(extension), OpenMode::Truncate)?;
-            file.write_all_at(&[IoSlice::new(content)], 0)?;
-            file.sync()?;
+        self.files.log.sync()?;
+        if let Some((offset_index, time_index)) = &self.indexes {
+            self.write_index(disk, "index", offset_index)?;
+            self.write_index(disk, "timeindex", time_index)?;
         }
-        Ok(())
+        self.files.raft.sync()
+    }
+
+    /// Makes the names in the folder durable, those of the next segment among them, and then says
+    /// in the note that all is there.
+    pub fn confirm(&self, disk: &dyn Disk) -> io::Result<()> {
+        disk.sync_dir(&self.files.dir)?;
+        self.files.write_note(&self.note)?;
+        self.files.raft.sync()
+    }
+
+    fn write_index(&self, disk: &dyn Disk, extension: &str, content: &[u8]) -> io::Result<()> {
+        let file = disk.open(&self.files.path(extension), OpenMode::Truncate)?;
+        file.write_all_at(&[IoSlice::new(content)], 0)?;
+        file.sync()
     }
 }
 

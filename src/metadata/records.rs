@@ -10,16 +10,33 @@ use crate::base::ids::{NodeId, PartitionIndex, TopicId};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Record {
     /// The first record of a cluster.
-    Cluster { cluster_id: String },
+    Cluster {
+        cluster_id: String,
+    },
     /// A broker came up with these endpoints.
     Broker(BrokerRecord),
-    Topic { topic_id: TopicId, name: String },
-    RemoveTopic { topic_id: TopicId },
-    Partition { topic_id: TopicId, partition: PartitionIndex, replicas: Vec<NodeId> },
+    Topic {
+        topic_id: TopicId,
+        name: String,
+    },
+    RemoveTopic {
+        topic_id: TopicId,
+    },
+    Partition {
+        topic_id: TopicId,
+        partition: PartitionIndex,
+        replicas: Vec<NodeId>,
+    },
     /// A config override, or its end (`None`).
-    Config { resource: Resource, key: String, value: Option<String> },
+    Config {
+        resource: Resource,
+        key: String,
+        value: Option<String>,
+    },
     /// All producer ids below this one have been handed out.
-    ProducerIds { next: i64 },
+    ProducerIds {
+        next: i64,
+    },
 }
 
 /// A broker's registration.
@@ -227,12 +244,19 @@ pub(crate) mod tests {
     pub(crate) fn any_record() -> impl Strategy<Value = Record> {
         let topic_id = any::<[u8; 16]>().prop_map(TopicId);
         let name = "[a-z]{0,6}";
-        let endpoint = (name, name, any::<u16>())
-            .prop_map(|(listener, host, port)| Endpoint { listener, host, port });
-        let broker = (any::<i32>(), proptest::option::of(name), prop::collection::vec(endpoint, 0..3))
-            .prop_map(|(node, rack, endpoints)| BrokerRecord { node: NodeId(node), rack, endpoints });
-        let resource =
-            prop_oneof![name.prop_map(Resource::Topic), name.prop_map(Resource::Broker)];
+        let endpoint = (name, name, any::<u16>()).prop_map(|(listener, host, port)| Endpoint {
+            listener,
+            host,
+            port,
+        });
+        let broker =
+            (any::<i32>(), proptest::option::of(name), prop::collection::vec(endpoint, 0..3))
+                .prop_map(|(node, rack, endpoints)| BrokerRecord {
+                    node: NodeId(node),
+                    rack,
+                    endpoints,
+                });
+        let resource = prop_oneof![name.prop_map(Resource::Topic), name.prop_map(Resource::Broker)];
         let replicas = prop::collection::vec(any::<i32>().prop_map(NodeId), 0..4);
         prop_oneof![
             name.prop_map(|cluster_id| Record::Cluster { cluster_id }),

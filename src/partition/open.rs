@@ -107,7 +107,10 @@ impl Storage {
 
     /// Deletes folders of topics that are gone: their deletion was under way when the broker
     /// stopped. Blocks.
-    pub(crate) fn delete_orphans(&self, is_known: impl Fn(TopicPartition) -> bool) -> io::Result<()> {
+    pub(crate) fn delete_orphans(
+        &self,
+        is_known: impl Fn(TopicPartition) -> bool,
+    ) -> io::Result<()> {
         for open in &self.dirs {
             for (dir, topic_id) in open.dir.partitions()? {
                 let partition = dir.file_name().and_then(|name| name.to_str());

@@ -1,5 +1,5 @@
-//! Which partitions this broker serves. One task follows the metadata: it opens what is new, deletes
-//! what is gone, and hands on changed configs. Everyone else looks partitions up.
+//! Which partitions this broker serves. One task follows the metadata: it opens what is new,
+//! deletes what is gone, and hands on changed configs. Everyone else looks partitions up.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;

@@ -36,7 +36,14 @@ pub fn batch(records: Bytes, config: &TopicConfig, now_ms: i64) -> Result<Batch,
     {
         return Err(Invalid::Record("the records are not those that the header says".to_owned()));
     }
-    check_codec(batch.header(), config)?;
+    check_codec(batch.header())?;
+    if config.cleanup_policy.compact {
+        check_keys(&batch)?;
+    }
+    if let Some(codec) = codec_of(config.compression_type).filter(|c| *c != batch.header().codec())
+    {
+        batch = records::recompressed(&batch, codec).map_err(|_| unreadable())?;
+    }
     match config.message_timestamp_type {
         TimestampType::LogAppendTime => batch.set_log_append_time(now_ms),
         TimestampType::CreateTime => {
@@ -94,14 +101,38 @@ fn check_header(header: &BatchHeader) -> Result<(), Invalid> {
     Ok(())
 }
 
-fn check_codec(header: &BatchHeader, config: &TopicConfig) -> Result<(), Invalid> {
-    if header.codec() > 4 {
-        return Err(Invalid::Codec(format!("unknown codec {}", header.codec())));
+fn check_codec(header: &BatchHeader) -> Result<(), Invalid> {
+    match header.codec() {
+        0..=4 => Ok(()),
+        codec => Err(Invalid::Codec(format!("unknown codec {codec}"))),
     }
-    // Kafka would recompress; here what a producer sent is what a consumer gets.
-    let _ = CompressionType::Producer;
-    let _ = config;
-    Ok(())
+}
+
+/// The codec that a topic keeps its records in; `None` leaves them as they come.
+fn codec_of(kept: CompressionType) -> Option<i16> {
+    match kept {
+        CompressionType::Producer => None,
+        CompressionType::Uncompressed => Some(0),
+        CompressionType::Gzip => Some(1),
+        CompressionType::Snappy => Some(2),
+        CompressionType::Lz4 => Some(3),
+        CompressionType::Zstd => Some(4),
+    }
+}
+
+/// A record without a key can never be compacted away.
+fn check_keys(batch: &Batch) -> Result<(), Invalid> {
+    match records::all_keyed(batch) {
+        Ok(true) => Ok(()),
+        Ok(false) => {
+            Err(Invalid::Record("a compacted topic takes no records without a key".to_owned()))
+        }
+        Err(_) => Err(unreadable()),
+    }
+}
+
+fn unreadable() -> Invalid {
+    Invalid::Record("the records cannot be read".to_owned())
 }
 
 fn check_timestamp(header: &BatchHeader, config: &TopicConfig, now_ms: i64) -> Result<(), Invalid> {

@@ -77,9 +77,7 @@ fn from_log(entry: LogEntry) -> io::Result<Entry> {
     let payload = match entry.body {
         EntryBody::Blank => EntryPayload::Blank,
         EntryBody::Void => EntryPayload::Normal(Command::Void),
-        EntryBody::DeleteRecords(before) => {
-            EntryPayload::Normal(Command::DeleteRecords { before })
-        }
+        EntryBody::DeleteRecords(before) => EntryPayload::Normal(Command::DeleteRecords { before }),
         EntryBody::Membership(bytes) => {
             EntryPayload::Membership(codec::decode_membership(&mut &bytes[..])?)
         }

@@ -75,10 +75,7 @@ impl MetadataGroup {
                     return Err(io::Error::other("the metadata group stopped"));
                 }
             }
-            metrics
-                .changed()
-                .await
-                .map_err(|_| io::Error::other("the metadata group stopped"))?;
+            metrics.changed().await.map_err(|_| io::Error::other("the metadata group stopped"))?;
         }
     }
 

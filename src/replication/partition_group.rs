@@ -59,9 +59,10 @@ impl std::fmt::Debug for PartitionGroup {
 /// A proposal that is in the group's queue.
 #[derive(Debug)]
 pub struct Proposal {
-    answer: <openraft::alias::OneshotOf<PartitionTypes> as openraft::async_runtime::Oneshot>::Receiver<
-        ClientWriteResult<PartitionTypes>,
-    >,
+    answer:
+        <openraft::alias::OneshotOf<PartitionTypes> as openraft::async_runtime::Oneshot>::Receiver<
+            ClientWriteResult<PartitionTypes>,
+        >,
 }
 
 impl Proposal {
@@ -93,6 +94,9 @@ pub(crate) fn raft_config(name: &str) -> Result<Arc<Config>, io::Error> {
         max_payload_entries: APPEND_ENTRIES_COUNT_MAX,
         max_append_entries: Some(APPEND_ENTRIES_COUNT_MAX),
         api_channel_size: Some(PROPOSALS_WAITING_COUNT_MAX),
+        // A new start is a new term, and so a new leader epoch, as in Kafka: a tail that was lost
+        // with the page cache must not come again under ids that were given before.
+        enable_leader_restore: Some(false),
         // A replica whose disk may lose acknowledged entries must be able to catch up again.
         allow_log_reversion: Some(true),
         ..Config::default()

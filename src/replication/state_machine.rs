@@ -111,8 +111,11 @@ impl PartitionStateMachine {
     }
 
     /// Applies one entry and gives the answer to its proposer.
-    fn apply_entry(&mut self, payload: EntryPayload<Command, u64, openraft::EmptyNode>, id: LogId)
-    -> io::Result<AppendOutcome> {
+    fn apply_entry(
+        &mut self,
+        payload: EntryPayload<Command, u64, openraft::EmptyNode>,
+        id: LogId,
+    ) -> io::Result<AppendOutcome> {
         match payload {
             EntryPayload::Normal(Command::Stub(stub)) => {
                 if stub.meta.kind == EntryKind::DeleteRecords {

@@ -6,9 +6,9 @@ use bytes::Bytes;
 use openraft::impls::EmptyNode;
 use openraft::impls::leader_id_std::LeaderId;
 
+use crate::base::ids::Offset;
 use crate::log::batch::Batch;
 use crate::log::entry::Ticket;
-use crate::base::ids::Offset;
 use crate::log::partition_log::EntryStub;
 use crate::log::producer_state::AppendOutcome;
 
@@ -45,8 +45,13 @@ pub(crate) type Snapshot = openraft::storage::Snapshot<Term, u64, EmptyNode, Byt
 /// What is proposed to a partition's group, and what its log hands back.
 #[derive(Debug)]
 pub(crate) enum Command {
-    Append { batch: Batch, ticket: Option<Ticket> },
-    DeleteRecords { before: Offset },
+    Append {
+        batch: Batch,
+        ticket: Option<Ticket>,
+    },
+    DeleteRecords {
+        before: Offset,
+    },
     /// A batch that was not appended.
     Void,
     /// An entry without its records: all that applying needs.

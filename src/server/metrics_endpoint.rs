@@ -45,7 +45,10 @@ pub(super) async fn start(
         .ok_or_else(|| io::Error::other(format!("metrics.listener is not HOST:PORT: {address}")))?;
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let mut listener = env.net.bind(host, port).await.map_err(|error| {
-        io::Error::new(error.kind(), format!("cannot listen on metrics.listener {address}: {error}"))
+        io::Error::new(
+            error.kind(),
+            format!("cannot listen on metrics.listener {address}: {error}"),
+        )
     })?;
     let bound = listener.local_addr()?;
     let mut stopping = stopper.stopping();

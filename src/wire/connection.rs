@@ -144,6 +144,7 @@ impl Connection {
                 && !self.in_turn
                 && self.answers.len() < REQUESTS_IN_FLIGHT_COUNT_MAX;
             let idle_at = self.last_active + self.setup.idle;
+            let is_idle = self.answers.is_empty();
             let step = tokio::select! {
                 biased;
                 Some(finished) = self.running.next(), if !self.running.is_empty() => {
@@ -154,7 +155,7 @@ impl Connection {
                     Ok(frame) => self.take(frame).await,
                     Err(error) => Err(end_of(error)),
                 },
-                () = tokio::time::sleep_until(idle_at), if self.answers.is_empty() => Err(End::Idle),
+                () = tokio::time::sleep_until(idle_at), if is_idle => Err(End::Idle),
                 () = stopping.wait() => Err(End::Orderly),
             };
             if let Err(end) = step {

@@ -69,7 +69,10 @@ impl FrameReader {
     }
 
     /// The next frame. Cancel safe: what has been read stays in the buffer.
-    pub async fn next<S: AsyncRead + Unpin>(&mut self, stream: &mut S) -> Result<Frame, FrameError> {
+    pub async fn next<S: AsyncRead + Unpin>(
+        &mut self,
+        stream: &mut S,
+    ) -> Result<Frame, FrameError> {
         loop {
             let Some(size) = self.size()? else {
                 self.buffer.reserve(READ_BYTES);
@@ -113,6 +116,7 @@ impl FrameReader {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
     use proptest::prelude::*;
 
     use super::*;
@@ -124,7 +128,7 @@ mod tests {
     proptest! {
         #[test]
         fn frames_come_out_whole_however_they_arrive(
-            frames in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..300), 0..8),
+            frames in vec(vec(any::<u8>(), 0..300), 0..8),
             cut in 1usize..40,
         ) {
             let mut sent = Vec::new();

@@ -63,7 +63,12 @@ impl Broker {
     }
 
     /// A topic that is served when this returns.
-    pub async fn create_topic(&self, name: &str, partitions: i32, configs: &[(&str, &str)]) -> Uuid {
+    pub async fn create_topic(
+        &self,
+        name: &str,
+        partitions: i32,
+        configs: &[(&str, &str)],
+    ) -> Uuid {
         self.client().await.create_topic(name, partitions, configs).await
     }
 }
@@ -143,9 +148,7 @@ impl Client {
         configs: &[(&str, &str)],
     ) -> Uuid {
         let configs = configs.iter().map(|(key, value)| {
-            CreatableTopicConfig::default()
-                .with_name(text(key))
-                .with_value(Some(text(value)))
+            CreatableTopicConfig::default().with_name(text(key)).with_value(Some(text(value)))
         });
         let topic = CreatableTopic::default()
             .with_name(topic_name(name))

@@ -129,7 +129,8 @@ pub(super) fn encode_response(
     let mut out = BytesMut::with_capacity(128);
     out.put_i32(0);
     out.put_i32(correlation_id);
-    let mut frame = Frame { chunks: Vec::new(), writer: Writer::new(out, version >= FIRST_FLEXIBLE) };
+    let mut frame =
+        Frame { chunks: Vec::new(), writer: Writer::new(out, version >= FIRST_FLEXIBLE) };
     let writer = &mut frame.writer;
     writer.no_tagged();
     writer.out.put_i32(0);

@@ -167,7 +167,10 @@ mod tests {
             assert_eq!((data.index, data.records.as_deref()), (7, Some(&b"records"[..])));
 
             let text = Some("why".to_owned());
-            let answer = PartitionAnswer { base_offset: 5, ..PartitionAnswer::error(Code::InvalidRecord, text) };
+            let answer = PartitionAnswer {
+                base_offset: 5,
+                ..PartitionAnswer::error(Code::InvalidRecord, text)
+            };
             let frame = request.encode_response(77, version, &[answer]);
             let mut frame = frame.freeze().slice(4..);
             let header_version = ProduceResponse::header_version(version);

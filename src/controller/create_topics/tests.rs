@@ -1,3 +1,5 @@
+//! Which topics come to be, and in what words others are refused.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -99,7 +99,8 @@ impl PartitionLog {
             return 0;
         }
         let first = state.segments.partition_point(|s| s.base_offset <= offset).saturating_sub(1);
-        let floor = state.segments.get(first).map_or(0, |segment| position_of(&state, segment, offset));
+        let floor =
+            state.segments.get(first).map_or(0, |segment| position_of(&state, segment, offset));
         let sizes = state.segments.iter().skip(first);
         let bytes: u64 = sizes.map(|segment| u64::from(visible_size(&state, segment))).sum();
         bytes.saturating_sub(u64::from(floor))
@@ -145,7 +146,7 @@ impl PartitionLog {
     }
 
     /// Ids, kinds and outcomes of entries `from..to`, as many as exist, without touching a record.
-    /// Blocks on the `.raft` files for what is not in memory; at most [`METAS_READ_COUNT`] at once.
+    /// Blocks on the `.raft` files for what is not in memory; at most `METAS_READ_COUNT` at once.
     pub fn stubs(&self, from: u64, to: u64) -> io::Result<Vec<EntryStub>> {
         let state = self.lock();
         let base = state.segments.first().map_or(0, |segment| segment.base_index);
@@ -235,7 +236,7 @@ impl PartitionLog {
             };
             if let Some((position, size)) = seek(&place, wanted)? {
                 let batch = LogSlice { files: place.files, position, size }.read()?;
-                let found = records::first_at_or_after(batch, timestamp_ms, log_start)?;
+                let found = records::first_at_or_after(&batch, timestamp_ms, log_start)?;
                 if found.is_some() {
                     return Ok(found);
                 }
@@ -343,10 +344,7 @@ fn visible_size(state: &State, segment: &Segment) -> u32 {
 }
 
 /// Goes from batch to batch; the position and size of the first wanted one.
-fn seek(
-    place: &Place,
-    wanted: impl Fn(&BatchHeader) -> bool,
-) -> io::Result<Option<(u32, u32)>> {
+fn seek(place: &Place, wanted: impl Fn(&BatchHeader) -> bool) -> io::Result<Option<(u32, u32)>> {
     let mut at = place.floor;
     while at < place.limit {
         let Some(header) = place.files.batch_header(at)? else { return Ok(None) };

@@ -7,7 +7,7 @@ mod rig;
 use crate::base::rng::Rng;
 use crate::log::entry::EntryKind;
 use crate::log::partition_log::tests::model::Model;
-pub(crate) use crate::log::partition_log::tests::rig::{Rig, Wanted, batch, config};
+use crate::log::partition_log::tests::rig::{Rig, Wanted, config};
 
 /// Steps of one seed.
 const STEPS_COUNT: u64 = 60;
@@ -90,7 +90,14 @@ impl Run {
         if room == 0 {
             return;
         }
-        let upto = self.model.entries[usize::try_from(first + self.rng.below(room)).expect("small")].id;
+        let upto = first + self.rng.below(room);
+        let mut upto = self.model.entries[usize::try_from(upto).expect("small")].id;
+        if self.model.write_caching {
+            // What is not durable is not purged.
+            let below = self.rig.log().last_below_log_start();
+            let Some(below) = below.filter(|below| below.index >= first) else { return };
+            upto = below;
+        }
         match self.rig.log().purge(upto) {
             Ok(()) => self.model.purged = Some(upto),
             Err(_) => self.model.maybe_purged = Some(upto),
@@ -149,7 +156,8 @@ impl Run {
             return;
         }
         self.model.check(log, self.seed);
-        self.model.durable = self.model.durable.max(if self.model.write_caching { 0 } else { count });
+        self.model.durable =
+            self.model.durable.max(if self.model.write_caching { 0 } else { count });
     }
 }
 

@@ -66,13 +66,8 @@ impl StoreBuilder<PartitionTypes, PartitionLogStore, PartitionStateMachine, Temp
     }
 }
 
-type PartitionSuite = Suite<
-    PartitionTypes,
-    PartitionLogStore,
-    PartitionStateMachine,
-    PartitionBuilder,
-    TempDir,
->;
+type PartitionSuite =
+    Suite<PartitionTypes, PartitionLogStore, PartitionStateMachine, PartitionBuilder, TempDir>;
 
 /// All of the suite but `snapshot_meta` and `transfer_snapshot`, which want a snapshot at the last
 /// applied entry: a partition's lies at the log start on purpose.

@@ -124,9 +124,12 @@ fn names_stay_in_their_place() {
             if places.iter().any(|place| is_in(&file, place)) {
                 continue;
             }
+            let what = match places.len() {
+                0 => format!("`{name}` is not used in this project"),
+                _ => format!("`{name}` belongs to {}: go through it", places.join(", ")),
+            };
             for line in lines_with(&rust, name) {
-                let places = places.join(", ");
-                findings.at(&file, line, format!("`{name}` belongs to: {places} (nowhere else)"));
+                findings.at(&file, line, &what);
             }
         }
     }
@@ -145,7 +148,8 @@ fn decisions_are_pure() {
         let rust = Rust::of(&file);
         let (place, allowed) = IMPURE_ALLOWED;
         for name in IMPURE.iter().filter(|name| !(**name == allowed && is_in(&file, place))) {
-            for line in lines_with(&rust, name).into_iter().filter(|line| *line <= rust.tests_from) {
+            for line in lines_with(&rust, name).into_iter().filter(|line| *line <= rust.tests_from)
+            {
                 let what = format!("`{name}` in a pure module: take the value as an argument");
                 findings.at(&file, line, what);
             }

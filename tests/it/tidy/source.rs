@@ -21,7 +21,8 @@ impl Rust {
         Self { code, tests_from }
     }
 
-    /// The first names after `root::`, with their lines counted from 1: `root::a`, `root::{a, b::c}`.
+    /// The first names after `root::`, as in `root::a` and `root::{a, b::c}`, with their lines
+    /// counted from 1.
     pub fn paths(&self, root: &str) -> Vec<(usize, String)> {
         let mut found = Vec::new();
         for (at, _) in word(&self.code, root) {

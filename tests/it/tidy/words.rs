@@ -6,7 +6,8 @@ use crate::tidy::{Findings, Rust, all_files, rust_files};
 #[test]
 fn nothing_is_left_half_done() {
     let mut findings = Findings::default();
-    let markers = [concat!("FIX", "ME"), concat!("XX", "X"), concat!("HA", "CK"), concat!("TO", "DO")];
+    let markers =
+        [concat!("FIX", "ME"), concat!("XX", "X"), concat!("HA", "CK"), concat!("TO", "DO")];
     for file in all_files().iter().filter(|file| file.path != "Cargo.lock") {
         for (number, line) in file.text.lines().enumerate() {
             for marker in markers.iter().filter(|marker| !word(line, marker).is_empty()) {
@@ -45,7 +46,11 @@ fn no_file_names_a_machine_or_a_registry() {
     for file in all_files() {
         for (number, line) in file.text.lines().enumerate() {
             for name in forbidden.iter().filter(|name| !word(line, name).is_empty()) {
-                findings.at(&file, number + 1, format!("`{name}` is not for everyone: leave it out"));
+                findings.at(
+                    &file,
+                    number + 1,
+                    format!("`{name}` is not for everyone: leave it out"),
+                );
             }
         }
     }

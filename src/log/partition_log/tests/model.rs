@@ -212,8 +212,7 @@ impl Model {
     fn check_reads(&self, log: &Arc<PartitionLog>, seed: u64) {
         let offsets = log.offsets();
         let visible = |header: &&BatchHeader| {
-            header.last_offset() >= offsets.log_start
-                && header.base_offset < offsets.high_watermark
+            header.last_offset() >= offsets.log_start && header.base_offset < offsets.high_watermark
         };
         let headers: Vec<&BatchHeader> =
             self.entries.iter().filter_map(|kept| kept.header.as_ref()).filter(visible).collect();

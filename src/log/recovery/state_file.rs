@@ -1,0 +1,200 @@
+//! What a log knows besides its entries: terms and producers. A `.state` file holds them as of the
+//! start of a segment or of an orderly stop; entries after it are replayed.
+
+use std::io::{self, IoSlice};
+use std::path::Path;
+
+use bytes::{Buf, BufMut};
+
+use crate::base::disk::{Disk, OpenMode};
+use crate::base::ids::Offset;
+use crate::log::entry::{EntryId, EntryKind, EntryMeta};
+use crate::log::partition_log::{LogSetup, State, TermStart};
+use crate::log::producer_state::{BatchMeta, ProducerEntry, ProducerStates};
+use crate::log::segment::{Segment, file_name, read_metas};
+
+/// Entries replayed at once.
+const REPLAY_COUNT: u64 = 4096;
+const STATE_MAGIC: u32 = 0x4f54_5301;
+
+/// Terms and producers as of an entry, brought up to the end of the log.
+pub(super) struct Replay {
+    next_index: u64,
+    pub(super) terms: Vec<TermStart>,
+    pub(super) producers: ProducerStates,
+}
+
+impl Replay {
+    /// From the youngest valid `.state` file that is not beyond the log.
+    pub(super) fn best(setup: &LogSetup, end_index: u64) -> io::Result<Self> {
+        let mut best =
+            Self { next_index: 0, terms: Vec::new(), producers: ProducerStates::default() };
+        for name in setup.disk.list(&setup.dir)?.iter().filter(|name| name.ends_with(".state")) {
+            let content = setup.disk.read(&setup.dir.join(name))?;
+            match decode_state(&content) {
+                Some(found) if found.next_index <= end_index => {
+                    if found.next_index >= best.next_index {
+                        best = found;
+                    }
+                }
+                _ => tracing::warn!(log = setup.name, file = %name, "ignored a state file"),
+            }
+        }
+        Ok(best)
+    }
+
+    pub(super) fn run(&mut self, setup: &LogSetup, segments: &[Segment]) -> io::Result<()> {
+        let (disk, now_ms) = (setup.disk.as_ref(), setup.clock.now_ms());
+        for segment in segments {
+            // A segment may have been begun without its state file; when those before it are
+            // purged, that is all that is known of their producers.
+            let name = file_name(segment.base_offset, "state");
+            if self.next_index == segment.base_index
+                && self.next_index > 0
+                && !disk.exists(&setup.dir.join(name))
+            {
+                let content = encode(self.next_index, &self.terms, &self.producers);
+                write_state(disk, &setup.dir, segment.base_offset, &content)?;
+                disk.sync_dir(&setup.dir)?;
+            }
+            let mut from = self.next_index.max(segment.base_index);
+            while from < segment.next_index {
+                let to = segment.next_index.min(from + REPLAY_COUNT);
+                for (index, meta) in
+                    (from..).zip(read_metas(&segment.files, segment.base_index, from, to)?)
+                {
+                    self.step(segment, index, &meta, now_ms)?;
+                }
+                from = to;
+            }
+        }
+        Ok(())
+    }
+
+    fn step(
+        &mut self,
+        segment: &Segment,
+        index: u64,
+        meta: &EntryMeta,
+        now_ms: i64,
+    ) -> io::Result<()> {
+        if self.terms.last().is_none_or(|last| last.first.term != meta.term) {
+            let first = EntryId { term: meta.term, index };
+            self.terms.push(TermStart { first, start_offset: meta.base_offset });
+        }
+        if meta.kind == EntryKind::Batch
+            && let Some(header) = segment.files.batch_header(meta.position)?
+        {
+            self.producers.replay(&header, now_ms);
+        }
+        self.next_index = index + 1;
+        Ok(())
+    }
+}
+
+/// Terms and producers as of the end of the log.
+pub(crate) fn encode_state(state: &State) -> Vec<u8> {
+    encode(state.next_index(), &state.terms, &state.producers)
+}
+
+fn encode(next_index: u64, terms: &[TermStart], producers: &ProducerStates) -> Vec<u8> {
+    let mut out = Vec::new();
+    out.put_u32(STATE_MAGIC);
+    out.put_u64(next_index);
+    out.put_u32(u32::try_from(terms.len()).unwrap_or(u32::MAX));
+    for start in terms {
+        out.put_u64(start.first.term);
+        out.put_u64(start.first.index);
+        out.put_i64(start.start_offset);
+    }
+    out.put_u32(u32::try_from(producers.len()).unwrap_or(u32::MAX));
+    for (producer_id, entry) in producers.iter() {
+        out.put_i64(producer_id);
+        out.put_i16(entry.epoch);
+        out.put_i64(entry.last_append_ms);
+        out.put_u8(u8::try_from(entry.batches.len()).unwrap_or(u8::MAX));
+        for batch in &entry.batches {
+            out.put_i32(batch.first_sequence);
+            out.put_i32(batch.last_sequence);
+            out.put_i64(batch.last_offset);
+            out.put_i32(batch.offset_delta);
+            out.put_i64(batch.timestamp_ms);
+        }
+    }
+    out.put_u32(crc32c::crc32c(&out));
+    out
+}
+
+fn decode_state(content: &[u8]) -> Option<Replay> {
+    let (mut body, mut crc) = content.split_at_checked(content.len().checked_sub(4)?)?;
+    if crc.get_u32() != crc32c::crc32c(body) || body.try_get_u32().ok()? != STATE_MAGIC {
+        return None;
+    }
+    let next_index = body.try_get_u64().ok()?;
+    let mut terms = Vec::new();
+    for _ in 0..body.try_get_u32().ok()? {
+        let first = EntryId { term: body.try_get_u64().ok()?, index: body.try_get_u64().ok()? };
+        terms.push(TermStart { first, start_offset: body.try_get_i64().ok()? });
+    }
+    let mut producers = ProducerStates::default();
+    for _ in 0..body.try_get_u32().ok()? {
+        let producer_id = body.try_get_i64().ok()?;
+        let (epoch, last_append_ms) = (body.try_get_i16().ok()?, body.try_get_i64().ok()?);
+        let mut entry = ProducerEntry { epoch, last_append_ms, batches: Default::default() };
+        for _ in 0..body.try_get_u8().ok()? {
+            entry.batches.push_back(BatchMeta {
+                first_sequence: body.try_get_i32().ok()?,
+                last_sequence: body.try_get_i32().ok()?,
+                last_offset: body.try_get_i64().ok()?,
+                offset_delta: body.try_get_i32().ok()?,
+                timestamp_ms: body.try_get_i64().ok()?,
+            });
+        }
+        producers.insert(producer_id, entry);
+    }
+    Some(Replay { next_index, terms, producers })
+}
+
+/// Writes a `.state` file; durable once the folder is synced.
+pub(crate) fn write_state(
+    disk: &dyn Disk,
+    dir: &Path,
+    offset: Offset,
+    content: &[u8],
+) -> io::Result<()> {
+    let file = disk.open(&dir.join(file_name(offset, "state")), OpenMode::Truncate)?;
+    file.write_all_at(&[IoSlice::new(content)], 0)?;
+    file.sync()
+}
+
+/// Keeps the `.state` files at the starts of segments; the others are of earlier stops. One that
+/// tells of more entries than there are must not come back when there are as many again.
+pub(super) fn remove_old_states(setup: &LogSetup, segments: &[Segment]) -> io::Result<()> {
+    let kept: Vec<String> =
+        segments.iter().map(|segment| file_name(segment.base_offset, "state")).collect();
+    let end_index = segments.last().map_or(0, |segment| segment.next_index);
+    let mut must_sync = false;
+    for name in setup.disk.list(&setup.dir)?.iter().filter(|name| name.ends_with(".state")) {
+        let path = setup.dir.join(name);
+        let state = decode_state(&setup.disk.read(&path)?);
+        let is_beyond = state.is_none_or(|state| state.next_index > end_index);
+        if is_beyond || !kept.contains(name) {
+            setup.disk.remove_file(&path)?;
+            must_sync |= is_beyond;
+        }
+    }
+    if must_sync { setup.disk.sync_dir(&setup.dir) } else { Ok(()) }
+}
+
+/// What is said of removed entries must not be believed of those that take their places.
+pub(super) fn remove_states_after(setup: &LogSetup, next_index: u64) -> io::Result<()> {
+    for name in setup.disk.list(&setup.dir)? {
+        let path = setup.dir.join(&name);
+        if name.ends_with(".state")
+            && decode_state(&setup.disk.read(&path)?).is_none_or(|s| s.next_index > next_index)
+        {
+            setup.disk.remove_file(&path)?;
+        }
+    }
+    setup.disk.sync_dir(&setup.dir)
+}
