@@ -87,7 +87,8 @@ pub struct Api {
     pub run: Run,
 }
 
-/// A handler of one message type, run in turn. A version above `$coded` has the same bytes as it.
+/// A handler of one message type, run in turn, and beside it `errors`, the codes in its response.
+/// A version above `$coded` has the same bytes as it.
 macro_rules! in_turn {
     ($key:literal, $name:literal, $module:ident, $request:ty, $min:literal..=$max:literal) => {
         in_turn!($key, $name, $module, $request, $min..=$max, coded as $max)
@@ -110,7 +111,8 @@ macro_rules! in_turn {
                         Err(close) => return close,
                     };
                     let response = $module::handle(&caller, request, raw.version).await;
-                    encode::<$request>(&raw, coded, &response)
+                    let errors = $module::errors(&response);
+                    encode::<$request>(&raw, coded, &response, errors)
                 })
             }),
         }
@@ -183,9 +185,14 @@ fn decode<R: Request>(raw: &RawRequest, version: i16) -> Result<R, Outcome> {
         .map_err(|_| Outcome::Close("request could not be decoded"))
 }
 
-fn encode<R: Request>(raw: &RawRequest, version: i16, response: &R::Response) -> Outcome {
+fn encode<R: Request>(
+    raw: &RawRequest,
+    version: i16,
+    response: &R::Response,
+    errors: impl Iterator<Item = i16>,
+) -> Outcome {
     match Response::encode::<R>(raw.correlation_id, version, response) {
-        Ok(response) => Outcome::Answer(response),
+        Ok(response) => Outcome::Answer(response.with_errors(errors)),
         Err(error) => {
             tracing::error!(key = R::KEY, version, %error, "response not encoded");
             Outcome::Close("response could not be encoded")

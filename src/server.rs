@@ -5,7 +5,6 @@ mod scrape;
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use crate::api::fetch::sessions::FetchSessions;
 use crate::base::env::Env;
 use crate::base::ids::{NodeId, uuid_text};
 use crate::base::kv::{KeyValue, KvWriter};
-use crate::base::net::Listener;
+use crate::base::net::{Listener, SocketOptions};
 use crate::base::task::{self, Stopper};
 use crate::config::{Config, Listener as ListenerConfig, Loaded};
 use crate::controller::service::{Controller, Decision};
@@ -53,7 +52,7 @@ impl Server {
     /// Starts a broker; it serves when this returns.
     pub async fn start(env: Env, settings: Loaded) -> io::Result<Self> {
         let config = &settings.config;
-        let listeners = bind(&env, &config.listeners).await?;
+        let listeners = bind(&env, config).await?;
         let dirs = open_dirs(&env, config)?;
         let identity = identify(&env, config, &dirs)?;
         let store = dirs.first().map(|dir| dir.path.join(STORE_DIR)).unwrap_or_default();
@@ -145,13 +144,17 @@ impl Server {
     }
 }
 
-async fn bind(
-    env: &Env,
-    listeners: &[ListenerConfig],
-) -> io::Result<Vec<(ListenerConfig, Listener)>> {
-    let mut bound = Vec::with_capacity(listeners.len());
-    for listener in listeners {
-        let socket = env.net.bind(&listener.host, listener.port).await.map_err(|error| {
+async fn bind(env: &Env, config: &Config) -> io::Result<Vec<(ListenerConfig, Listener)>> {
+    let options = SocketOptions {
+        backlog_count: u32::try_from(config.socket_listen_backlog_size).ok(),
+        // -1 leaves it to the system.
+        send_buffer_bytes: u32::try_from(config.socket_send_buffer_bytes).ok(),
+        receive_buffer_bytes: u32::try_from(config.socket_receive_buffer_bytes).ok(),
+    };
+    let mut bound = Vec::with_capacity(config.listeners.len());
+    for listener in &config.listeners {
+        let socket = env.net.bind(&listener.host, listener.port, options).await;
+        let socket = socket.map_err(|error| {
             io::Error::new(error.kind(), format!("cannot listen on {listener}: {error}"))
         })?;
         bound.push((listener.clone(), socket));
@@ -271,9 +274,4 @@ pub fn raise_file_limit() {
     if let Err(error) = setrlimit(Resource::Nofile, wanted) {
         tracing::warn!(%error, "the limit of open files could not be raised");
     }
-}
-
-/// Whether a path is the store's; partitions never are.
-pub fn is_store(path: &Path) -> bool {
-    path.ends_with(STORE_DIR)
 }

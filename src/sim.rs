@@ -1,4 +1,8 @@
 //! A seeded world for tests: a disk that loses power, a client, and a check of what was promised.
 //! Nothing here is part of the broker.
 
+pub mod checker;
+pub mod client;
 pub mod disk;
+pub mod world;
+mod writer;

@@ -38,6 +38,11 @@ pub(super) async fn handle(
     AlterConfigsResponse::default().with_responses(responses.collect())
 }
 
+/// The codes in a response.
+pub(super) fn errors(response: &AlterConfigsResponse) -> impl Iterator<Item = i16> {
+    response.responses.iter().map(|resource| resource.error_code)
+}
+
 /// Changes configs; gives an answer for each alteration.
 pub(super) async fn alter(
     context: &Context,

@@ -37,6 +37,11 @@ pub(super) async fn handle(
     response(NONE)
 }
 
+/// The codes in a response.
+pub(crate) fn errors(response: &ApiVersionsResponse) -> impl Iterator<Item = i16> {
+    std::iter::once(response.error_code)
+}
+
 /// What an unknown version of this API is answered with.
 pub fn unsupported() -> ApiVersionsResponse {
     let range = |api: &&crate::api::Api| api.key == KEY;

@@ -49,6 +49,11 @@ pub(super) async fn handle(
     CreatePartitionsResponse::default().with_results(results)
 }
 
+/// The codes in a response.
+pub(super) fn errors(response: &CreatePartitionsResponse) -> impl Iterator<Item = i16> {
+    response.results.iter().map(|topic| topic.error_code)
+}
+
 fn growth(topic: &CreatePartitionsTopic) -> Growth {
     let assignments = topic.assignments.as_ref().map(|assignments| {
         let nodes = assignments.iter().map(|one| one.broker_ids.iter().map(|id| NodeId(id.0)));

@@ -59,6 +59,11 @@ pub(super) async fn handle(
     CreateTopicsResponse::default().with_topics(results)
 }
 
+/// The codes in a response.
+pub(super) fn errors(response: &CreateTopicsResponse) -> impl Iterator<Item = i16> {
+    response.topics.iter().map(|topic| topic.error_code)
+}
+
 /// The items that are named once, and the names of the others.
 pub(super) fn once_each<T>(
     items: Vec<T>,

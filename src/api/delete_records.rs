@@ -55,6 +55,12 @@ pub(super) async fn handle(
     DeleteRecordsResponse::default().with_topics(topics)
 }
 
+/// The codes in a response.
+pub(super) fn errors(response: &DeleteRecordsResponse) -> impl Iterator<Item = i16> {
+    let partitions = response.topics.iter().flat_map(|topic| &topic.partitions);
+    partitions.map(|partition| partition.error_code)
+}
+
 fn gather(topics: Vec<DeleteRecordsTopic>) -> Wanted {
     let mut wanted = Wanted::new();
     for topic in topics {

@@ -51,6 +51,11 @@ pub(super) async fn handle(
     DeleteTopicsResponse::default().with_responses(results)
 }
 
+/// The codes in a response.
+pub(super) fn errors(response: &DeleteTopicsResponse) -> impl Iterator<Item = i16> {
+    response.responses.iter().map(|topic| topic.error_code)
+}
+
 fn keys(request: &DeleteTopicsRequest) -> Vec<TopicKey> {
     let by_name = request.topic_names.iter();
     let by_name = by_name.map(|name| TopicKey { name: Some(name.to_string()), id: TopicId::ZERO });

@@ -39,6 +39,11 @@ pub(super) async fn handle(
     }
 }
 
+/// The codes in a response.
+pub(super) fn errors(response: &DescribeClusterResponse) -> impl Iterator<Item = i16> {
+    std::iter::once(response.error_code)
+}
+
 fn describe(caller: &Caller, request: &DescribeClusterRequest) -> DescribeClusterResponse {
     let image = caller.context.image();
     let brokers: Vec<DescribeClusterBroker> = caller

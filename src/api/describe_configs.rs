@@ -44,6 +44,11 @@ pub(super) async fn handle(
     DescribeConfigsResponse::default().with_results(results.collect())
 }
 
+/// The codes in a response.
+pub(super) fn errors(response: &DescribeConfigsResponse) -> impl Iterator<Item = i16> {
+    response.results.iter().map(|result| result.error_code)
+}
+
 fn describe(
     context: &Context,
     image: &Image,

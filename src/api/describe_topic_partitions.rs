@@ -61,6 +61,15 @@ pub(super) async fn handle(
     DescribeTopicPartitionsResponse::default().with_topics(page.topics).with_next_cursor(next)
 }
 
+/// The codes in a response.
+pub(super) fn errors(response: &DescribeTopicPartitionsResponse) -> impl Iterator<Item = i16> {
+    let topics = response.topics.iter();
+    topics.flat_map(|topic| {
+        let partitions = topic.partitions.iter().map(|partition| partition.error_code);
+        std::iter::once(topic.error_code).chain(partitions)
+    })
+}
+
 /// All topics of the request, refused together.
 fn refused(request: &DescribeTopicPartitionsRequest) -> DescribeTopicPartitionsResponse {
     let topics = request.topics.iter().map(|topic| {

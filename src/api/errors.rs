@@ -2,6 +2,8 @@
 
 pub use kafka_protocol::ResponseError as Code;
 
+use std::sync::LazyLock;
+
 use kafka_protocol::protocol::StrBytes;
 
 use crate::controller::refusal::{Reason, Refusal};
@@ -65,6 +67,33 @@ pub fn of_refusal(refusal: &Refusal) -> Code {
     }
 }
 
+/// The name that a code has in Kafka's `Errors`, for metrics. What Kafka has no name for is called
+/// UNKNOWN, so that there are never more names than errors.
+pub fn name(code: i16) -> &'static str {
+    /// From -1 on, without a gap.
+    static NAMES: LazyLock<Vec<String>> = LazyLock::new(|| {
+        let name = |code| match Code::try_from_code(code) {
+            None => Some("NONE".to_owned()),
+            Some(Code::Unknown(_)) => None,
+            Some(known) => Some(upper_snake(&known.to_string())),
+        };
+        (-1..).map_while(name).collect()
+    });
+    let at = usize::try_from(i32::from(code) + 1).ok();
+    at.and_then(|at| NAMES.get(at)).map_or("UNKNOWN", String::as_str)
+}
+
+fn upper_snake(camel: &str) -> String {
+    let mut name = String::with_capacity(camel.len() + 8);
+    for (at, letter) in camel.char_indices() {
+        if at > 0 && letter.is_ascii_uppercase() {
+            name.push('_');
+        }
+        name.push(letter.to_ascii_uppercase());
+    }
+    name
+}
+
 /// An answer's error fields: code and message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Told {
@@ -94,5 +123,31 @@ impl From<Refusal> for Told {
 impl<E: Into<Self>> From<Result<(), E>> for Told {
     fn from(outcome: Result<(), E>) -> Self {
         outcome.map_or_else(Into::into, |()| Self::none())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_kafka() {
+        for (code, expected) in [
+            (i16::MIN, "UNKNOWN"),
+            (-2, "UNKNOWN"),
+            (-1, "UNKNOWN_SERVER_ERROR"),
+            (0, "NONE"),
+            (1, "OFFSET_OUT_OF_RANGE"),
+            (2, "CORRUPT_MESSAGE"),
+            (3, "UNKNOWN_TOPIC_OR_PARTITION"),
+            (6, "NOT_LEADER_OR_FOLLOWER"),
+            (10, "MESSAGE_TOO_LARGE"),
+            (17, "INVALID_TOPIC_EXCEPTION"),
+            (100, "UNKNOWN_TOPIC_ID"),
+            (133, "SHARE_SESSION_LIMIT_REACHED"),
+            (i16::MAX, "UNKNOWN"),
+        ] {
+            assert_eq!(name(code), expected, "{code}");
+        }
     }
 }

@@ -73,7 +73,9 @@ fn respond(
         }
     }
     let frame = frame::encode_response(raw.correlation_id, raw.version, error, session_id, &topics);
-    Outcome::Answer(frame)
+    let partitions = topics.iter().flat_map(|(_, partitions)| partitions);
+    let errors = std::iter::once(error).chain(partitions.map(|partition| partition.error));
+    Outcome::Answer(frame.with_errors(errors))
 }
 
 fn find_sources(context: &Context, request: &FetchRequest, wanted: &Wanted) -> Vec<Source> {

@@ -67,6 +67,13 @@ pub(super) async fn handle(
     FindCoordinatorResponse::default().with_coordinators(coordinators.collect())
 }
 
+/// The codes in a response.
+pub(super) fn errors(response: &FindCoordinatorResponse) -> impl Iterator<Item = i16> {
+    let coordinators = response.coordinators.iter();
+    let several = coordinators.map(|coordinator| coordinator.error_code);
+    several.chain(std::iter::once(response.error_code))
+}
+
 fn single(found: Result<Reachable<'_>, Unavailable>) -> FindCoordinatorResponse {
     // Without an error, Kafka's message is the name of that.
     let (node, error, message) = fields(found, "NONE");

@@ -32,6 +32,11 @@ pub(super) async fn handle(
     IncrementalAlterConfigsResponse::default().with_responses(responses.collect())
 }
 
+/// The codes in a response.
+pub(super) fn errors(response: &IncrementalAlterConfigsResponse) -> impl Iterator<Item = i16> {
+    response.responses.iter().map(|resource| resource.error_code)
+}
+
 fn alteration(resource: &AlterConfigsResource) -> Alteration {
     let changes = resource.configs.iter().map(|config| Change {
         key: config.name.to_string(),

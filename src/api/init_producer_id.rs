@@ -34,6 +34,11 @@ pub(super) async fn handle(
     }
 }
 
+/// The codes in a response.
+pub(super) fn errors(response: &InitProducerIdResponse) -> impl Iterator<Item = i16> {
+    std::iter::once(response.error_code)
+}
+
 async fn assign(caller: &Caller, request: &InitProducerIdRequest) -> Result<i64, Code> {
     let has_id = request.producer_id.0 != NO_PRODUCER_ID;
     let has_epoch = request.producer_epoch != NO_PRODUCER_EPOCH;

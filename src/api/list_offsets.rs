@@ -77,6 +77,12 @@ pub(super) async fn handle(
     ListOffsetsResponse::default().with_topics(topics)
 }
 
+/// The codes in a response.
+pub(super) fn errors(response: &ListOffsetsResponse) -> impl Iterator<Item = i16> {
+    let partitions = response.topics.iter().flat_map(|topic| &topic.partitions);
+    partitions.map(|partition| partition.error_code)
+}
+
 /// The lowest number that has a meaning in a version.
 fn lowest(version: i16) -> i64 {
     match version {

@@ -67,6 +67,16 @@ pub(super) async fn handle(
         .with_cluster_authorized_operations(cluster_operations)
 }
 
+/// The codes in a response.
+pub(super) fn errors(response: &MetadataResponse) -> impl Iterator<Item = i16> {
+    let topics = response.topics.iter();
+    let errors = topics.flat_map(|topic| {
+        let partitions = topic.partitions.iter().map(|partition| partition.error_code);
+        std::iter::once(topic.error_code).chain(partitions)
+    });
+    errors.chain(std::iter::once(response.error_code))
+}
+
 fn brokers(image: &Image, listener: &str) -> Vec<MetadataResponseBroker> {
     let reachable = image.brokers.values().filter_map(|broker| {
         let endpoint = broker.endpoints.iter().find(|e| e.listener == listener)?;

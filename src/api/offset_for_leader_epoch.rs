@@ -33,6 +33,12 @@ pub(super) async fn handle(
     OffsetForLeaderEpochResponse::default().with_topics(topics.collect())
 }
 
+/// The codes in a response.
+pub(super) fn errors(response: &OffsetForLeaderEpochResponse) -> impl Iterator<Item = i16> {
+    let partitions = response.topics.iter().flat_map(|topic| &topic.partitions);
+    partitions.map(|partition| partition.error_code)
+}
+
 fn answer(
     context: &Context,
     image: &Image,

@@ -124,7 +124,8 @@ async fn finish(raw: RawRequest, request: ProduceRequest, started: Vec<Started>)
     let deadline = std::time::Duration::from_millis(deadline_ms);
     let answers = join_all(started.into_iter().map(|one| answer(one, deadline))).await;
     let frame = request.encode_response(raw.correlation_id, raw.version, &answers);
-    Outcome::Answer(Response::of_frame(frame))
+    let errors = answers.iter().map(|answer| answer.error);
+    Outcome::Answer(Response::of_frame(frame).with_errors(errors))
 }
 
 async fn answer(started: Started, deadline: std::time::Duration) -> PartitionAnswer {

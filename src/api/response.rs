@@ -5,6 +5,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::ResponseHeader;
 use kafka_protocol::protocol::{Encodable, HeaderVersion, Request};
 
+use crate::api::errors::NONE;
 use crate::log::partition_log::LogSlice;
 
 /// A part of a response.
@@ -18,6 +19,8 @@ pub enum Chunk {
 #[derive(Debug, Default)]
 pub struct Response {
     pub chunks: Vec<Chunk>,
+    /// The error codes in it, for the metrics.
+    pub errors: Vec<i16>,
 }
 
 impl Chunk {
@@ -53,7 +56,14 @@ impl Response {
         if let Some(prefix) = frame.get_mut(..4) {
             prefix.copy_from_slice(&size.to_be_bytes());
         }
-        Self { chunks: vec![Chunk::Bytes(frame.freeze())] }
+        Self { chunks: vec![Chunk::Bytes(frame.freeze())], errors: Vec::new() }
+    }
+
+    /// Notes which of these codes are errors.
+    #[must_use]
+    pub fn with_errors(mut self, codes: impl Iterator<Item = i16>) -> Self {
+        self.errors.extend(codes.filter(|code| *code != NONE));
+        self
     }
 
     /// The whole frame's size in bytes.

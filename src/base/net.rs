@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, Interest, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 
 /// Makes listeners and connections.
@@ -30,6 +30,20 @@ const SIM_PIPE_BYTES: usize = 64 * 1024;
 /// Connections that wait to be accepted.
 const SIM_BACKLOG_COUNT: usize = 16;
 
+/// How sockets are set up.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SocketOptions {
+    /// Connections that wait to be accepted; `None` is the system's usual number.
+    pub backlog_count: Option<u32>,
+    /// `None` leaves it to the system.
+    pub send_buffer_bytes: Option<u32>,
+    /// `None` leaves it to the system.
+    pub receive_buffer_bytes: Option<u32>,
+}
+
+/// What the system is asked to hold if nothing is said.
+const BACKLOG_COUNT: u32 = 1024;
+
 /// A bound listener.
 #[derive(Debug)]
 pub enum Listener {
@@ -49,13 +63,15 @@ impl Net {
         Self::Tcp
     }
 
-    #[expect(clippy::disallowed_methods, reason = "this is the network seam")]
-    pub async fn bind(&self, host: &str, port: u16) -> io::Result<Listener> {
+    /// An empty host is every interface; port 0 is any free port.
+    pub async fn bind(
+        &self,
+        host: &str,
+        port: u16,
+        options: SocketOptions,
+    ) -> io::Result<Listener> {
         match self {
-            Self::Tcp => {
-                let host = if host.is_empty() { "0.0.0.0" } else { host };
-                Ok(Listener::Tcp(TcpListener::bind((host, port)).await?))
-            }
+            Self::Tcp => Ok(Listener::Tcp(bind_tcp(host, port, options).await?)),
             Self::Sim(sim) => {
                 let (tx, incoming) = mpsc::channel(SIM_BACKLOG_COUNT);
                 sim.lock().insert(port, tx);
@@ -77,6 +93,35 @@ impl Net {
             }
         }
     }
+}
+
+async fn bind_tcp(host: &str, port: u16, options: SocketOptions) -> io::Result<TcpListener> {
+    let host = if host.is_empty() { "0.0.0.0" } else { host };
+    let mut failure = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    for address in tokio::net::lookup_host((host, port)).await? {
+        match bind_address(address, options) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
+}
+
+fn bind_address(address: SocketAddr, options: SocketOptions) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    socket.set_reuseaddr(true)?;
+    // Accepted connections inherit both.
+    if let Some(bytes) = options.send_buffer_bytes {
+        socket.set_send_buffer_size(bytes)?;
+    }
+    if let Some(bytes) = options.receive_buffer_bytes {
+        socket.set_recv_buffer_size(bytes)?;
+    }
+    socket.bind(address)?;
+    socket.listen(options.backlog_count.unwrap_or(BACKLOG_COUNT))
 }
 
 impl SimNet {

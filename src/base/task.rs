@@ -3,7 +3,9 @@
 //! ends the process, because limping on would break promises.
 
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 
+use futures_util::FutureExt;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -27,26 +29,17 @@ where
     F::Output: Send + 'static,
 {
     tokio::spawn(async move {
-        let guard = PanicGuard { name, fault };
-        let output = future.await;
-        drop(guard);
-        output
-    })
-}
-
-/// Ends the process when it is dropped by a panic of a task that the process cannot do without.
-struct PanicGuard {
-    name: &'static str,
-    fault: Fault,
-}
-
-impl Drop for PanicGuard {
-    fn drop(&mut self) {
-        if std::thread::panicking() && self.fault == Fault::Process {
-            tracing::error!(task = self.name, "a task that the broker depends on panicked");
-            std::process::abort();
+        match AssertUnwindSafe(future).catch_unwind().await {
+            Ok(output) => output,
+            Err(panic) => {
+                if fault == Fault::Process {
+                    tracing::error!(task = name, "a task that the broker depends on panicked");
+                    std::process::abort();
+                }
+                std::panic::resume_unwind(panic)
+            }
         }
-    }
+    })
 }
 
 /// Tells all holders of a [`Stopping`] that the broker stops.

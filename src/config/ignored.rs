@@ -13,6 +13,32 @@ pub(super) enum Inert {
     Refused(&'static str),
 }
 
+/// Keys that are read and checked, and will have an effect once what they set is built. A prefix
+/// stands for every key that begins so.
+const NOT_YET: &[(&str, &[&str])] = &[
+    ("consumer groups are not served yet", &["group.", "offsets.retention.", "offset.metadata."]),
+    ("transactions are not served yet", &["transaction.", "transactional."]),
+    (
+        "retention and compaction are not carried out yet",
+        &["log.retention.", "log.cleaner.", "log.segment.delete.delay.ms"],
+    ),
+    (
+        "there is one node so far",
+        &["replica.lag.time.max.ms", "unclean.leader.election.enable", "process.roles"],
+    ),
+    (
+        "records are always synced before they are acknowledged",
+        &["log.flush.interval.", "log.preallocate"],
+    ),
+    ("segments are not rolled at different times yet", &["log.roll.jitter."]),
+];
+
+/// Why a key that this broker knows has no effect so far.
+pub(super) fn not_yet(key: &str) -> Option<&'static str> {
+    let names = |keys: &[&str]| keys.iter().any(|known| key.starts_with(known));
+    NOT_YET.iter().find(|(_, keys)| names(keys)).map(|(reason, _)| *reason)
+}
+
 /// A name that ends in `*` stands for every key that begins so.
 const IGNORED: &[(&str, &[&str])] = &[
     (

@@ -88,12 +88,14 @@ config_table! {
     /// The largest request that is read, in bytes; a larger one ends the connection.
     socket_request_max_bytes: u32 = key("socket.request.max.bytes", Int, "104857600", AtLeast(1));
 
-    /// The send buffer of a connection, in bytes. -1 leaves it to the system.
-    socket_send_buffer_bytes: i32 = key("socket.send.buffer.bytes", Int, "102400", AtLeast(-1));
+    /// The send buffer of a connection, in bytes. -1 leaves it to the system, which fits it to the
+    /// connection (Kafka's default is 102400).
+    socket_send_buffer_bytes: i32 = key("socket.send.buffer.bytes", Int, "-1", AtLeast(-1));
 
-    /// The receive buffer of a connection, in bytes. -1 leaves it to the system.
+    /// The receive buffer of a connection, in bytes. -1 leaves it to the system, which fits it to
+    /// the connection (Kafka's default is 102400).
     socket_receive_buffer_bytes: i32 =
-        key("socket.receive.buffer.bytes", Int, "102400", AtLeast(-1));
+        key("socket.receive.buffer.bytes", Int, "-1", AtLeast(-1));
 
     /// How many connections the system may hold that are not yet accepted.
     socket_listen_backlog_size: i32 = key("socket.listen.backlog.size", Int, "50", AtLeast(1));
@@ -114,11 +116,6 @@ config_table! {
         key("queued.max.request.bytes", Long, "268435456", AtLeast(1));
 
     // Produce and fetch.
-
-    /// Records that are appended and not yet acknowledged may hold so many bytes together; then
-    /// reading of further produce requests stops.
-    produce_bytes_in_flight_max: u64 =
-        key("produce.bytes.in.flight.max", Long, "67108864", AtLeast(1)).ours();
 
     /// The largest answer to a fetch, in bytes. One batch is given even when it alone is larger.
     fetch_max_bytes: u32 = key("fetch.max.bytes", Int, "57671680", AtLeast(1024));

@@ -102,6 +102,12 @@ fn check_keys(
         let value = key
             .parse(&value)
             .map_err(|reason| ConfigError::Value { place: origin.to_string(), reason })?;
+        // Whoever repeats a default expects nothing of it.
+        if let Some(reason) = ignored::not_yet(key.name)
+            && key.default_value().as_ref() != Some(&value)
+        {
+            warnings.push(format!("{origin}: {name} has no effect yet: {reason}"));
+        }
         if let Some(first) = given.get(key.name) {
             return Err(ConfigError::Duplicate {
                 key: key.name.to_owned(),

@@ -217,6 +217,17 @@ fn rules_between_keys() {
 }
 
 #[test]
+fn keys_for_what_is_not_built_yet_are_told_unless_they_are_at_their_default() {
+    let warnings = |text: &str| load(text).unwrap().warnings;
+    let told = warnings("group.max.size = 5");
+    assert_eq!(
+        told,
+        ["file ottla.toml:1: group.max.size has no effect yet: consumer groups are not served yet"]
+    );
+    assert!(warnings("log.retention.hours = 168").is_empty());
+}
+
+#[test]
 fn finer_units_go_first() {
     let retention = |text: &str| load(text).unwrap().config.topic_defaults.retention_ms;
     assert_eq!(retention("log.retention.hours = 2"), 7_200_000);
@@ -225,8 +236,8 @@ fn finer_units_go_first() {
     let loaded = load("log.retention.hours = 2\nlog.retention.ms = 5").unwrap();
     assert_eq!(loaded.config.topic_defaults.retention_ms, 5);
     assert_eq!(
-        loaded.warnings,
-        ["file ottla.toml:1: log.retention.hours has no effect beside log.retention.ms"]
+        loaded.warnings.last().unwrap(),
+        "file ottla.toml:1: log.retention.hours has no effect beside log.retention.ms"
     );
 }
 

@@ -34,7 +34,7 @@ pub struct LogDir {
 impl LogDir {
     /// Makes the folder if need be, takes its lock and the marker of an orderly stop.
     pub fn open(disk: Arc<dyn Disk>, path: &Path) -> io::Result<Self> {
-        disk.create_dir_all(path)?;
+        make_durable(disk.as_ref(), path)?;
         let lock = disk.lock(&path.join(LOCK_FILE)).map_err(|error| {
             let text = format!("{} is in use by another broker ({error})", path.display());
             io::Error::new(error.kind(), text)
@@ -105,6 +105,21 @@ impl LogDir {
         let id = text.lines().find_map(|line| line.strip_prefix("topic_id: "))?;
         uuid_parse(id.trim()).map(TopicId)
     }
+}
+
+/// Makes the folder and those above it that are missing. Their names are durable before anything in
+/// them is relied upon.
+fn make_durable(disk: &dyn Disk, path: &Path) -> io::Result<()> {
+    let is_new = |dir: &&Path| !dir.as_os_str().is_empty() && !disk.exists(dir);
+    // A start that was cut short may have made the folder and not more.
+    let begun = !disk.exists(&path.join(IDENTITY_FILE));
+    let missing = path.ancestors().take_while(is_new).count().max(usize::from(begun));
+    disk.create_dir_all(path)?;
+    for parent in path.ancestors().skip(1).take(missing) {
+        let is_here = parent.as_os_str().is_empty();
+        disk.sync_dir(if is_here { Path::new(".") } else { parent })?;
+    }
+    Ok(())
 }
 
 fn property<'a>(text: &'a str, key: &str) -> Option<&'a str> {

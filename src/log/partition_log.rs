@@ -47,6 +47,8 @@ pub struct LogConfig {
     pub segment_bytes: u32,
     pub segment_ms: i64,
     pub index_interval_bytes: u32,
+    /// A segment whose offset index has grown so far is closed.
+    pub index_bytes_max: u32,
     /// `acks=all` waits for the page cache only.
     pub write_caching: bool,
     pub producer_expiration_ms: i64,
@@ -673,7 +675,8 @@ fn must_roll(segment: &Segment, config: &LogConfig, now_ms: i64, batch: &Batch) 
     }
     let end = u64::from(segment.size) + batch.size() as u64;
     let too_old = segment.first_append_ms.is_some_and(|first| now_ms - first >= config.segment_ms);
-    end > u64::from(config.segment_bytes) || end > SEGMENT_BYTES_MAX || too_old
+    let index_is_full = segment.offset_index.size() >= config.index_bytes_max as usize;
+    index_is_full || end > u64::from(config.segment_bytes) || end > SEGMENT_BYTES_MAX || too_old
 }
 
 fn judge(

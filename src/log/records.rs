@@ -148,7 +148,7 @@ mod tests {
             assert_eq!(batch.header().codec(), codec);
             let whole: Bytes = [&batch.head()[..], batch.records()].concat().into();
             assert_eq!(Batch::take(&mut whole.clone()), Ok(batch.clone()), "the checksum holds");
-            let last = first_at_or_after(whole, 0, 1999).expect("walked").expect("a record");
+            let last = first_at_or_after(&whole, 0, 1999).expect("walked").expect("a record");
             assert_eq!(last.1, 1999);
         }
         assert_eq!(batch.records(), plain.records());

@@ -70,12 +70,7 @@ impl From<RecoveryError> for io::Error {
 /// Opens what is in the folder, or begins a new log.
 pub(crate) fn recover(setup: &LogSetup) -> Result<State, RecoveryError> {
     let disk = setup.disk.as_ref();
-    if !disk.exists(&setup.dir) {
-        disk.create_dir_all(&setup.dir)?;
-        if let Some(parent) = setup.dir.parent() {
-            disk.sync_dir(parent)?;
-        }
-    }
+    disk.create_dir_all(&setup.dir)?;
     let purged = read_purged(setup)?;
     let bases = segment_bases(&disk.list(&setup.dir)?);
     let segments = match bases.is_empty() {
@@ -107,6 +102,9 @@ fn first_segment(setup: &LogSetup, purged: Option<EntryId>) -> Result<Segment, R
     if purged.is_some() {
         return Err(RecoveryError::Corrupt { what: format!("{}: no segments", setup.name) });
     }
+    if let Some(parent) = setup.dir.parent() {
+        setup.disk.sync_dir(parent)?;
+    }
     let files = Arc::new(SegmentFiles::open(setup.disk.as_ref(), &setup.dir, 0)?);
     files.write_raft_head(0)?;
     files.raft.sync()?;
@@ -131,8 +129,15 @@ fn load_segments(
     let mut found = bases.iter().map(open).collect::<io::Result<Vec<Found>>>()?;
     // A purge deletes names without making that durable: some may have come back.
     let holds_first = |(_, head): &Found| head.is_some_and(|head| head.base_index <= first_index);
+    let has_successor = |(_, head): &Found| head.is_none_or(|head| head.note.rolled);
     match (found.iter().rposition(holds_first), purged) {
-        (Some(first), _) => drop(found.drain(..first)),
+        (Some(first), _) => {
+            // A segment is deleted only after its successor is there for good.
+            let before = found.get(..first).unwrap_or_default();
+            let unfinished = before.iter().rev().take_while(|before| !has_successor(before));
+            let first = first - unfinished.count();
+            found.drain(..first);
+        }
         (None, None) => {}
         (None, Some(_)) => {
             let what = format!("{}: entries from {first_index} on are missing", setup.name);
@@ -171,6 +176,10 @@ fn load_segments(
         return Err(RecoveryError::Corrupt { what });
     }
     remove_strangers(setup, &segments)?;
+    if !setup.clean {
+        // Only the process may have died: then names are here that are not durable yet.
+        setup.disk.sync_dir(&setup.dir)?;
+    }
     close_scanned(setup, &mut segments)?;
     Ok(segments)
 }
@@ -256,7 +265,8 @@ fn quick_load(
     else {
         return Ok(None);
     };
-    if end != Some(size) {
+    // The time index of a closed segment ends with its largest timestamp.
+    if end != Some(size) || (size > 0 && time_index.last(segment.base_offset).is_none()) {
         return Ok(None);
     }
     segment.max_timestamp = time_index.last(segment.base_offset);
@@ -338,8 +348,9 @@ fn finish_scan(
     files.raft.write_all_at(&[IoSlice::new(made_again)], start)?;
     let (position, end_index) = (segment.size, segment.next_index);
     let same = (before.position, before.end_index) == (position, end_index);
-    let (closed, rolled) = (same && before.closed, same && before.rolled);
-    files.write_note(&DurableNote { position, end_index, closed, rolled })?;
+    // Not closed: the index files will be written again.
+    let note = DurableNote { position, end_index, closed: false, rolled: same && before.rolled };
+    files.write_note(&note)?;
     files.raft.sync()?;
     segment.first_append_ms = (segment.size > 0).then(|| setup.clock.now_ms());
     Ok(())

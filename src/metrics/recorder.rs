@@ -1,5 +1,7 @@
 //! The recorder behind the metrics endpoint.
 
+use std::sync::{Mutex, PoisonError};
+
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
 use crate::metrics::names::{self, Kind};
@@ -14,9 +16,9 @@ const COUNTS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512
 
 /// Installs the recorder of this process, or takes the one that is there.
 pub fn install() -> Result<PrometheusHandle, BuildError> {
-    use std::sync::OnceLock;
-    static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
-    if let Some(handle) = HANDLE.get() {
+    static HANDLE: Mutex<Option<PrometheusHandle>> = Mutex::new(None);
+    let mut installed = HANDLE.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(handle) = &*installed {
         return Ok(handle.clone());
     }
     let seconds = Matcher::Suffix("_seconds".to_owned());
@@ -26,7 +28,7 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
         .set_buckets_for_metric(counts, COUNTS)?
         .install_recorder()?;
     describe();
-    Ok(HANDLE.get_or_init(|| handle).clone())
+    Ok(installed.insert(handle).clone())
 }
 
 fn describe() {

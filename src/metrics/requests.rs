@@ -9,6 +9,7 @@ use metrics::{Counter, Histogram, counter, histogram};
 use crate::metrics::names;
 
 struct OfApi {
+    name: &'static str,
     requests: Counter,
     seconds: Histogram,
 }
@@ -32,7 +33,7 @@ impl RequestMetrics {
         let of_api = |(key, name): (i16, &'static str)| {
             let requests = counter!(names::REQUESTS, "api" => name);
             let seconds = histogram!(names::REQUEST_SECONDS, "api" => name);
-            (key, OfApi { requests, seconds })
+            (key, OfApi { name, requests, seconds })
         };
         Self {
             received: counter!(names::RECEIVED_BYTES),
@@ -53,6 +54,14 @@ impl RequestMetrics {
         if let Some(api) = self.by_api.get(&key) {
             api.requests.increment(1);
             api.seconds.record(took.as_secs_f64());
+        }
+    }
+
+    /// An answer has an error so many times. The counter is looked up: errors are few.
+    pub fn failed(&self, key: i16, error: &'static str, times: usize) {
+        if let Some(api) = self.by_api.get(&key) {
+            let errors = counter!(names::REQUEST_ERRORS, "api" => api.name, "error" => error);
+            errors.increment(times as u64);
         }
     }
 }

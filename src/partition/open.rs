@@ -50,6 +50,7 @@ impl Storage {
             segment_bytes: config.segment_bytes,
             segment_ms: config.segment_ms,
             index_interval_bytes: config.index_interval_bytes,
+            index_bytes_max: config.segment_index_bytes,
             write_caching: config.write_caching,
             producer_expiration_ms: self.producer_expiration_ms,
         }

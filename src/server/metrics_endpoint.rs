@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Semaphore;
 
-use crate::base::net::{Listener, Stream};
+use crate::base::net::{Listener, SocketOptions, Stream};
 use crate::base::task::{self, Fault, Stopper};
 use crate::server::scrape::Scrape;
 
@@ -44,12 +44,13 @@ pub(super) async fn start(
     let (host, port) = parsed
         .ok_or_else(|| io::Error::other(format!("metrics.listener is not HOST:PORT: {address}")))?;
     let host = host.trim_start_matches('[').trim_end_matches(']');
-    let mut listener = env.net.bind(host, port).await.map_err(|error| {
-        io::Error::new(
-            error.kind(),
-            format!("cannot listen on metrics.listener {address}: {error}"),
-        )
-    })?;
+    let mut listener =
+        env.net.bind(host, port, SocketOptions::default()).await.map_err(|error| {
+            io::Error::new(
+                error.kind(),
+                format!("cannot listen on metrics.listener {address}: {error}"),
+            )
+        })?;
     let bound = listener.local_addr()?;
     let mut stopping = stopper.stopping();
     tasks.push(task::spawn("metrics", Fault::Task, async move {

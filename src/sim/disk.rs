@@ -124,6 +124,16 @@ impl SimDisk {
         Self::of(tree, rng, state.trace, state.changes)
     }
 
+    /// The disk as the next process finds it when only this one dies: nothing is lost, and nothing
+    /// more is durable. This one stays dead.
+    #[must_use]
+    pub fn kill(&self) -> Self {
+        let mut state = self.state();
+        state.crashed = true;
+        let rng = Rng::seeded(state.rng.next_u64());
+        Self::of(state.tree.clone(), rng, state.trace, state.changes)
+    }
+
     /// Flips a bit of a file, durably and unseen.
     pub fn flip_bit(&self, path: &Path, bit: u64) -> io::Result<()> {
         let mut state = self.state();

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use crate::api::context::Caller;
 use crate::api::response::Chunk;
-use crate::api::{Api, Outcome, Pending, Run};
+use crate::api::{Api, Outcome, Pending, Run, api_versions, errors};
 use crate::base::net::Stream;
 use crate::base::task::Stopping;
 use crate::metrics::requests::RequestMetrics;
@@ -170,6 +170,7 @@ impl Connection {
         match dispatch(&frame.bytes, &Limits::default()) {
             Dispatched::Close(why) => Err(End::Refused(why)),
             Dispatched::Answer(response) => {
+                self.count_errors(api_versions::KEY, &response.errors);
                 self.answers.push_back(Some(Outcome::Answer(response)));
                 self.flush().await
             }
@@ -210,11 +211,23 @@ impl Connection {
     fn settle(&mut self, finished: Finished) {
         let Finished { sequence, kind, outcome, api, begun } = finished;
         self.setup.metrics.finished(api.key, begun.elapsed());
+        if let Outcome::Answer(response) = &outcome {
+            self.count_errors(api.key, &response.errors);
+        }
         self.in_turn &= kind != Kind::InTurn;
         self.appends -= usize::from(kind == Kind::Append);
         let at = usize::try_from(sequence - self.first).unwrap_or(usize::MAX);
         if let Some(slot) = self.answers.get_mut(at) {
             *slot = Some(outcome);
+        }
+    }
+
+    fn count_errors(&self, key: i16, codes: &[i16]) {
+        // What is wrong with one partition is mostly wrong with the next.
+        for run in codes.chunk_by(PartialEq::eq) {
+            if let Some(code) = run.first() {
+                self.setup.metrics.failed(key, errors::name(*code), run.len());
+            }
         }
     }
 

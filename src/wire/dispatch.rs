@@ -50,7 +50,9 @@ fn refuse(opening: Option<Opening>, why: &dyn std::fmt::Display) -> Dispatched {
         Some(Opening { api_key: api_versions::KEY, correlation_id, .. }) => {
             let list = api_versions::unsupported();
             match Response::encode::<ApiVersionsRequest>(correlation_id, 0, &list) {
-                Ok(response) => Dispatched::Answer(response),
+                Ok(response) => {
+                    Dispatched::Answer(response.with_errors(api_versions::errors(&list)))
+                }
                 Err(error) => Dispatched::Close(error),
             }
         }

@@ -11,7 +11,9 @@
 )]
 
 mod api;
+mod cli;
 mod harness;
+mod sim;
 mod tidy;
 mod wire;
 

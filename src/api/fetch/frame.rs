@@ -198,7 +198,7 @@ impl Frame {
 
     fn finish(mut self) -> Response {
         self.chunks.push(Chunk::Bytes(self.writer.out.freeze()));
-        let mut response = Response { chunks: self.chunks };
+        let mut response = Response { chunks: self.chunks, errors: Vec::new() };
         let size = i32::try_from(response.size().saturating_sub(4)).unwrap_or(i32::MAX);
         if let Some(Chunk::Bytes(first)) = response.chunks.first_mut() {
             let mut head = BytesMut::from(std::mem::take(first));

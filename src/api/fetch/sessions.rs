@@ -144,7 +144,7 @@ impl FetchSessions {
                 cached.told = None;
             }
             if has_records {
-                session.to_end(&key);
+                session.move_to_end(&key);
             }
             if told || !wanted.incremental {
                 kept.push((key.0, data));
@@ -220,7 +220,7 @@ impl Session {
     }
 
     /// So that partitions take turns at the front when a response is full.
-    fn to_end(&mut self, key: &Key) {
+    fn move_to_end(&mut self, key: &Key) {
         if let Some(at) = self.order.iter().position(|known| known == key) {
             let key = self.order.remove(at);
             self.order.push(key);

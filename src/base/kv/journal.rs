@@ -42,6 +42,8 @@ impl JournalKv {
             state.end = (content.len() - rest.len()) as u64;
         }
         file.set_len(state.end)?;
+        // Only the process may have died: then batches are here that are not durable yet.
+        file.sync()?;
         Ok(Self { file, state: Mutex::new(state) })
     }
 

@@ -87,7 +87,8 @@ fn a_server_properties_carries_over() {
     let loaded = load_properties(text).unwrap();
     assert_eq!(loaded.config.node_id, Some(1));
     assert_eq!(loaded.config.advertised_listeners[0].host, "localhost");
-    assert_eq!(loaded.warnings.len(), 7, "{:#?}", loaded.warnings);
+    let ignored = loaded.warnings.iter().filter(|warning| warning.contains("is ignored"));
+    assert_eq!(ignored.count(), 7, "{:#?}", loaded.warnings);
 }
 
 #[test]

@@ -7,7 +7,7 @@ mod rig;
 use crate::base::rng::Rng;
 use crate::log::entry::EntryKind;
 use crate::log::partition_log::tests::model::Model;
-use crate::log::partition_log::tests::rig::{Rig, Wanted, config};
+pub(crate) use crate::log::partition_log::tests::rig::{DIR, Rig, Wanted, batch, bytes_of, config};
 
 /// Steps of one seed.
 const STEPS_COUNT: u64 = 60;
@@ -116,7 +116,10 @@ impl Run {
     fn restart_after_crash(&mut self) {
         for attempt in 0.. {
             assert!(attempt < 20);
-            self.rig.lose_power();
+            match self.rng.below(4) {
+                0 => self.rig.kill(),
+                _ => self.rig.lose_power(),
+            }
             if attempt < 3 && self.rng.below(3) == 0 {
                 self.rig.disk.crash_in(self.rng.below(25));
             }

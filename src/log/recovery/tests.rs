@@ -1,1 +1,275 @@
-//! Tests of recovery.
+//! Tests of recovery: what is cut, what is made again, what is refused.
+
+use std::io::IoSlice;
+use std::path::PathBuf;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::base::disk::{Disk, DiskFile, OpenMode};
+use crate::log::batch::tests::Sample;
+use crate::log::entry::{Entry, EntryBody};
+use crate::log::partition_log::tests::{DIR, Rig, batch, bytes_of, config};
+use crate::log::segment::file_name;
+
+/// Entries of a log with one segment; none of them in the durable note.
+const COUNT: usize = 24;
+
+fn entry(index: u64, body: EntryBody) -> Entry {
+    Entry { id: EntryId { term: 1 + index / 10, index }, body, ticket: None }
+}
+
+fn sample(index: u64) -> Sample {
+    let sequence = i32::try_from(index).expect("small") * 2;
+    let timestamp_ms = 1000 + i64::try_from(index * 7 % 11).expect("small");
+    Sample { producer: (5, 0, sequence), timestamp_ms, attributes: 0 }
+}
+
+/// A log of batches, with an entry of another kind at every seventh place if `mixed`.
+fn rig(segment_bytes: u32, mixed: bool) -> Rig {
+    let rig = Rig::new(1, config(segment_bytes, false));
+    for index in 0..COUNT as u64 {
+        let body = match index % 7 {
+            3 if mixed => EntryBody::Blank,
+            _ => EntryBody::Batch(batch(2, 30, sample(index))),
+        };
+        rig.append_one(entry(index, body)).expect("appended");
+    }
+    rig
+}
+
+fn path(rig: &Rig, extension: &str) -> PathBuf {
+    let mut names = rig.disk.list(DIR.as_ref()).expect("listed");
+    names.retain(|name| name.ends_with(extension));
+    PathBuf::from(DIR).join(names.last().expect("a segment"))
+}
+
+fn file(rig: &Rig, extension: &str) -> Arc<dyn DiskFile> {
+    rig.disk.open(&path(rig, extension), OpenMode::Write).expect("a file")
+}
+
+/// What the entries of a log are: id and bytes.
+fn contents(rig: &Rig) -> Vec<(EntryId, Option<Bytes>)> {
+    let entries = rig.entries(0);
+    entries.iter().map(|entry| (entry.id, bytes_of(&entry.body))).collect()
+}
+
+/// So many entries lie wholly before `end` in the last segment's `.log`.
+fn entries_before(rig: &Rig, end: u64) -> usize {
+    let stubs = rig.log().stubs(0, u64::MAX).expect("stubs");
+    stubs.iter().take_while(|stub| u64::from(stub.meta.end_position()) <= end).count()
+}
+
+/// Opens a copy after something happened to its files; it must have the first `kept` entries.
+fn check(rig: &Rig, kept: usize, damage: impl FnOnce(&Rig)) {
+    let mut copy = rig.copy();
+    damage(&copy);
+    copy.open(false).expect("opened");
+    let expected = contents(rig);
+    assert_eq!(contents(&copy), expected[..kept]);
+    // It goes on from there.
+    let next = entry(kept as u64, EntryBody::Batch(batch(1, 5, sample(COUNT as u64))));
+    let next = Entry { id: EntryId { term: 9, ..next.id }, ..next };
+    copy.append_one(next).expect("appended");
+    let mut again = copy.copy();
+    again.open(false).expect("opened again");
+    assert_eq!(contents(&again), contents(&copy));
+}
+
+#[test]
+fn a_log_cut_anywhere_keeps_the_whole_batches_before() {
+    let rig = rig(1 << 20, true);
+    let len = file(&rig, "log").len().expect("a length");
+    for cut in (0..=len).rev() {
+        check(&rig, entries_before(&rig, cut), |copy| {
+            let log = file(copy, "log");
+            log.set_len(cut).expect("cut");
+            log.sync().expect("synced");
+        });
+    }
+}
+
+#[test]
+fn a_raft_file_cut_anywhere_is_made_again() {
+    let rig = rig(1 << 20, false);
+    let len = file(&rig, "raft").len().expect("a length");
+    for cut in 0..len {
+        check(&rig, COUNT, |copy| {
+            let raft = file(copy, "raft");
+            raft.set_len(cut).expect("cut");
+            raft.sync().expect("synced");
+        });
+    }
+}
+
+#[test]
+fn what_stands_behind_the_end_is_cut() {
+    let rig = rig(1 << 20, true);
+    let len = file(&rig, "log").len().expect("a length");
+    let old_batch = rig.disk.read(&path(&rig, "log")).expect("read")[..200].to_vec();
+    for garbage in [vec![0; 3000], vec![0xff; 61], vec![7; 1], old_batch] {
+        for extension in ["log", "raft"] {
+            check(&rig, COUNT, |copy| {
+                let file = file(copy, extension);
+                let end = file.len().expect("a length");
+                file.write_all_at(&[IoSlice::new(&garbage)], end).expect("written");
+                file.sync().expect("synced");
+            });
+        }
+    }
+    check(&rig, COUNT - 1, |copy| {
+        // The length of the last batch was written, its content was not.
+        let zeroes = vec![0; 100];
+        let log = file(copy, "log");
+        log.write_all_at(&[IoSlice::new(&zeroes)], len - 100).expect("written");
+        log.sync().expect("synced");
+    });
+}
+
+/// Whether a flipped bit is damage of what was known to be durable.
+fn flip(rig: &Rig, extension: &str, bit: u64) -> Result<usize, RecoveryError> {
+    let mut copy = rig.copy();
+    copy.disk.flip_bit(&path(&copy, extension), bit).expect("flipped");
+    copy.open(false)?;
+    Ok(contents(&copy).len())
+}
+
+#[test]
+fn a_flipped_bit_is_cut_above_the_durable_note_and_refused_below() {
+    let mut rig = rig(1 << 20, true);
+    let bits = file(&rig, "log").len().expect("a length") * 8;
+    // In each batch the bits of epoch and offset are outside the checksum.
+    let covered = |bit: &u64| {
+        let stubs = rig.log().stubs(0, u64::MAX).expect("stubs");
+        let byte = u32::try_from(bit / 8).expect("small");
+        let stub = stubs.iter().find(|stub| byte < stub.meta.end_position()).expect("a batch");
+        byte - stub.meta.position >= 16
+    };
+    let bits: Vec<u64> = (0..bits).step_by(61).filter(covered).collect();
+    for bit in &bits {
+        let kept = flip(&rig, "log", *bit).expect("opened");
+        assert_eq!(kept, entries_before(&rig, bit / 8), "bit {bit}");
+    }
+    // An orderly stop notes that all is durable; what follows is a crash all the same.
+    rig.close().expect("closed");
+    for bit in &bits {
+        assert!(matches!(flip(&rig, "log", *bit), Err(RecoveryError::Corrupt { .. })), "bit {bit}");
+    }
+    rig.open(true).expect("opened");
+    assert_eq!(contents(&rig).len(), COUNT);
+}
+
+#[test]
+fn a_damaged_raft_record_is_made_again_unless_it_cannot() {
+    for mixed in [false, true] {
+        let rig = rig(1 << 20, mixed);
+        rig.close().expect("closed");
+        for index in 0..COUNT as u64 {
+            let outcome = flip(&rig, "raft", (RAFT_HEAD_BYTES + index * 32 + 9) * 8);
+            // Behind the first damage everything is made again, which only batches can be.
+            let can = !mixed || index > 17;
+            assert_eq!(outcome.is_ok(), can, "entry {index}: {outcome:?}");
+        }
+    }
+}
+
+#[test]
+fn a_missing_segment_is_noticed() {
+    let rig = rig(600, true);
+    let names = rig.disk.list(DIR.as_ref()).expect("listed");
+    let logs: Vec<&String> = names.iter().filter(|name| name.ends_with(".log")).collect();
+    assert!(logs.len() > 3);
+    for name in &logs[1..] {
+        let mut copy = rig.copy();
+        copy.disk.remove_file(&PathBuf::from(DIR).join(name)).expect("removed");
+        assert!(matches!(copy.open(false), Err(RecoveryError::Corrupt { .. })), "{name}");
+    }
+}
+
+#[test]
+fn indexes_are_made_again_as_they_were() {
+    let rig = rig(600, true);
+    let read = |rig: &Rig| -> Vec<(String, Vec<u8>)> {
+        let mut names = rig.disk.list(DIR.as_ref()).expect("listed");
+        names.retain(|name| name.ends_with("index"));
+        let content = |name: &String| rig.disk.read(&PathBuf::from(DIR).join(name)).expect("read");
+        names.into_iter().map(|name| (name.clone(), content(&name))).collect()
+    };
+    let expected = read(&rig);
+    assert!(expected.len() > 6);
+    for damage in [None, Some(0), Some(5)] {
+        let mut copy = rig.copy();
+        for (name, _) in &expected {
+            let path = PathBuf::from(DIR).join(name);
+            match damage {
+                None => copy.disk.remove_file(&path).expect("removed"),
+                Some(len) => {
+                    let file = copy.disk.open(&path, OpenMode::Write).expect("a file");
+                    file.set_len(len).expect("cut");
+                }
+            }
+        }
+        copy.open(false).expect("opened");
+        assert_eq!(read(&copy), expected, "{damage:?}");
+    }
+}
+
+#[test]
+fn a_lost_state_file_is_replaced_by_the_entries() {
+    let rig = rig(600, true);
+    rig.close().expect("closed");
+    let names = rig.disk.list(DIR.as_ref()).expect("listed");
+    let states: Vec<&String> = names.iter().filter(|name| name.ends_with(".state")).collect();
+    for kept in 0..=states.len() {
+        let mut copy = rig.copy();
+        for name in &states[kept..] {
+            copy.disk.remove_file(&PathBuf::from(DIR).join(name)).expect("removed");
+        }
+        copy.open(true).expect("opened");
+        assert_eq!(copy.sequences(), rig.sequences());
+        assert_eq!(copy.sequences().len(), 5);
+    }
+}
+
+#[test]
+fn a_clean_start_reads_no_batches() {
+    let mut rig = rig(600, true);
+    rig.close().expect("closed");
+    let before = rig.disk.changes();
+    rig.open(true).expect("opened");
+    // It removes the state file of the stop and nothing else; the key-value store sets its length.
+    let names = rig.disk.list(DIR.as_ref()).expect("listed");
+    assert!(names.contains(&file_name(0, "index")));
+    assert!(rig.disk.changes() - before < 8, "{}", rig.disk.changes() - before);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn damage_anywhere_never_panics_and_never_invents(
+        extension in proptest::sample::select(vec!["log", "raft", "index", "timeindex", "state"]),
+        bits in proptest::collection::vec(0u64..4000, 1..4),
+    ) {
+        let rig = rig(700, true);
+        rig.close().expect("closed");
+        let expected = contents(&rig);
+        for clean in [false, true] {
+            let mut copy = rig.copy();
+            for bit in &bits {
+                copy.disk.flip_bit(&path(&copy, extension), *bit).expect("flipped");
+            }
+            if copy.open(clean).is_ok() {
+                // Entries are there as they were, or reading them fails.
+                if let Ok(entries) = copy.log().entries(0, u64::MAX, usize::MAX) {
+                    let found = entries.iter().map(|entry| (entry.id, bytes_of(&entry.body)));
+                    let known = |(id, bytes): &(EntryId, Option<Bytes>)| {
+                        expected.iter().any(|(other, was)| {
+                            id == other && bytes.as_ref().map(|b| &b[16..]) == was.as_ref().map(|b| &b[16..])
+                        })
+                    };
+                    prop_assert!(found.collect::<Vec<_>>().iter().all(known));
+                }
+            }
+        }
+    }
+}

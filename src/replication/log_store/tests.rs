@@ -43,6 +43,7 @@ fn open_log(dir: &TempDir, kv: Arc<dyn KeyValue>) -> Arc<PartitionLog> {
             segment_bytes: 1 << 20,
             segment_ms: i64::MAX,
             index_interval_bytes: 4096,
+            index_bytes_max: 1 << 20,
             write_caching: false,
             producer_expiration_ms: i64::MAX / 2,
         },

@@ -14,10 +14,12 @@ pub(super) type NodeId = usize;
 const ROOT: NodeId = 0;
 
 /// All of a disk.
+#[derive(Clone)]
 pub(super) struct Tree {
     nodes: Vec<Node>,
 }
 
+#[derive(Clone)]
 enum Node {
     Dir(Dir),
     File(File),
@@ -25,7 +27,7 @@ enum Node {
 
 type Names = BTreeMap<String, NodeId>;
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Dir {
     names: Names,
     durable: Names,
@@ -39,13 +41,14 @@ enum NameChange {
     Rename { from: String, to: String, id: NodeId },
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct File {
     content: Vec<u8>,
     durable: Vec<u8>,
     unsynced: Vec<FileChange>,
 }
 
+#[derive(Clone)]
 enum FileChange {
     Write { offset: usize, bytes: Vec<u8> },
     SetLen(usize),

@@ -52,6 +52,7 @@ pub(crate) fn config(segment_bytes: u32, write_caching: bool) -> LogConfig {
         segment_bytes,
         segment_ms: i64::MAX,
         index_interval_bytes: 200,
+        index_bytes_max: 1 << 20,
         write_caching,
         producer_expiration_ms: i64::MAX / 2,
     }
@@ -96,11 +97,24 @@ impl Rig {
         Ok(())
     }
 
+    /// The same log on a disk of its own, closed. What is durable here is all that it has.
+    pub(crate) fn copy(&self) -> Self {
+        let (disk, config) = (self.disk.image(), self.config.clone());
+        Self { runtime: runtime(), disk, config, log: None }
+    }
+
     /// Kills all tasks and lets the power come back.
     pub(crate) fn lose_power(&mut self) {
         self.log = None;
         self.runtime = runtime();
         self.disk = self.disk.crash();
+    }
+
+    /// Kills all tasks; the page cache stays.
+    pub(crate) fn kill(&mut self) {
+        self.log = None;
+        self.runtime = runtime();
+        self.disk = self.disk.kill();
     }
 
     fn wait(&self, begin: impl FnOnce(Completion)) -> std::io::Result<()> {
@@ -127,6 +141,13 @@ impl Rig {
 
     pub(crate) fn close(&self) -> std::io::Result<()> {
         self.wait(|done| self.log().close(done))
+    }
+
+    /// The first sequences that are remembered of the only producer.
+    pub(crate) fn sequences(&self) -> Vec<i32> {
+        let state = self.log().lock();
+        let (_, producer) = state.producers.iter().next().expect("a producer");
+        producer.batches.iter().map(|batch| batch.first_sequence).collect()
     }
 
     /// The entries from `from` on.

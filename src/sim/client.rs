@@ -1,0 +1,267 @@
+//! A client in the simulation: raw frames over the network seam, one request at a time or several in
+//! flight.
+
+use std::io;
+use std::time::Duration;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+use kafka_protocol::messages::delete_records_request::{
+    DeleteRecordsPartition, DeleteRecordsTopic,
+};
+use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+use kafka_protocol::messages::fetch_response::PartitionData;
+use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use kafka_protocol::messages::{
+    CreateTopicsRequest, DeleteRecordsRequest, FetchRequest, InitProducerIdRequest, ProduceRequest,
+    ProduceResponse, ProducerId, RequestHeader, ResponseHeader, TopicName,
+};
+use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::base::ids::Offset;
+use crate::base::net::{Net, Stream};
+
+/// In the time of the simulation, which passes when nothing else happens.
+const DEADLINE: Duration = Duration::from_secs(120);
+const PRODUCE_VERSION: i16 = 9;
+/// A frame cannot be larger here.
+const FRAME_BYTES_MAX: i32 = 64 * 1024 * 1024;
+
+/// A connection.
+#[derive(Debug)]
+pub struct Client {
+    stream: Stream,
+    next_id: i32,
+}
+
+/// A partition as requests name it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    pub topic: String,
+    pub partition: i32,
+}
+
+fn text(text: &str) -> StrBytes {
+    StrBytes::from_string(text.to_owned())
+}
+
+fn name(topic: &str) -> TopicName {
+    TopicName(text(topic))
+}
+
+fn protocol(error: impl std::fmt::Display) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("{error:#}"))
+}
+
+fn missing() -> io::Error {
+    protocol("the answer is not about what was asked")
+}
+
+/// A whole request frame, its length included.
+fn frame<R: Request>(id: i32, version: i16, request: &R) -> io::Result<Bytes> {
+    let header = RequestHeader::default()
+        .with_request_api_key(R::KEY)
+        .with_request_api_version(version)
+        .with_correlation_id(id)
+        .with_client_id(Some(text("sim")));
+    let mut body = BytesMut::new();
+    header.encode(&mut body, R::header_version(version)).map_err(protocol)?;
+    request.encode(&mut body, version).map_err(protocol)?;
+    let mut out = BytesMut::with_capacity(body.len() + 4);
+    out.put_i32(i32::try_from(body.len()).map_err(protocol)?);
+    out.put(body);
+    Ok(out.freeze())
+}
+
+impl Client {
+    pub async fn connect(net: &Net, port: u16) -> io::Result<Self> {
+        Ok(Self { stream: net.connect("", port).await?, next_id: 1 })
+    }
+
+    /// Sends a request; its correlation id.
+    async fn send<R: Request>(&mut self, version: i16, request: &R) -> io::Result<i32> {
+        let id = self.next_id;
+        self.next_id += 1;
+        let frame = frame(id, version, request)?;
+        let sent = tokio::time::timeout(DEADLINE, self.stream.write_all(&frame)).await;
+        sent.map_err(io::Error::from)??;
+        Ok(id)
+    }
+
+    async fn receive<R: Request>(&mut self, version: i16, id: i32) -> io::Result<R::Response> {
+        let read = tokio::time::timeout(DEADLINE, self.read_frame()).await;
+        let mut body = read.map_err(io::Error::from)??;
+        let header_version = R::Response::header_version(version);
+        let header = ResponseHeader::decode(&mut body, header_version).map_err(protocol)?;
+        if header.correlation_id != id {
+            return Err(protocol("answers do not come in the order of the requests"));
+        }
+        let response = R::Response::decode(&mut body, version).map_err(protocol)?;
+        if body.has_remaining() { Err(protocol("a longer answer")) } else { Ok(response) }
+    }
+
+    async fn read_frame(&mut self) -> io::Result<Bytes> {
+        let size = self.stream.read_i32().await?;
+        if !(0..FRAME_BYTES_MAX).contains(&size) {
+            return Err(protocol("a frame of an unlikely size"));
+        }
+        let mut body = vec![0; usize::try_from(size).map_err(protocol)?];
+        self.stream.read_exact(&mut body).await?;
+        Ok(body.into())
+    }
+
+    async fn call<R: Request>(&mut self, version: i16, request: &R) -> io::Result<R::Response> {
+        let id = self.send(version, request).await?;
+        self.receive::<R>(version, id).await
+    }
+
+    /// The error code.
+    pub async fn create_topic(
+        &mut self,
+        topic: &str,
+        partitions: i32,
+        configs: &[(&str, String)],
+    ) -> io::Result<i16> {
+        let config = |(key, value): &(&str, String)| {
+            CreatableTopicConfig::default().with_name(text(key)).with_value(Some(text(value)))
+        };
+        let topic = CreatableTopic::default()
+            .with_name(name(topic))
+            .with_num_partitions(partitions)
+            .with_replication_factor(1)
+            .with_configs(configs.iter().map(config).collect());
+        let request =
+            CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(60_000);
+        let answer = self.call(7, &request).await?;
+        answer.topics.first().map(|topic| topic.error_code).ok_or_else(missing)
+    }
+
+    /// A fresh producer id.
+    pub async fn producer_id(&mut self) -> io::Result<i64> {
+        let request = InitProducerIdRequest::default()
+            .with_transactional_id(None)
+            .with_producer_id(ProducerId(-1))
+            .with_producer_epoch(-1);
+        let answer = self.call(4, &request).await?;
+        match answer.error_code {
+            0 => Ok(answer.producer_id.0),
+            code => Err(protocol(format!("no producer id: error {code}"))),
+        }
+    }
+
+    /// Sends a batch; what [`Self::produced`] takes.
+    pub async fn produce(&mut self, place: &Place, acks: i16, batch: Bytes) -> io::Result<i32> {
+        let data =
+            PartitionProduceData::default().with_index(place.partition).with_records(Some(batch));
+        let topic = TopicProduceData::default()
+            .with_name(name(&place.topic))
+            .with_partition_data(vec![data]);
+        let request = ProduceRequest::default()
+            .with_acks(acks)
+            .with_timeout_ms(30_000)
+            .with_topic_data(vec![topic]);
+        self.send(PRODUCE_VERSION, &request).await
+    }
+
+    /// The error code and the base offset.
+    pub async fn produced(&mut self, id: i32) -> io::Result<(i16, Offset)> {
+        let answer: ProduceResponse = self.receive::<ProduceRequest>(PRODUCE_VERSION, id).await?;
+        let topic = answer.responses.first().ok_or_else(missing)?;
+        let partition = topic.partition_responses.first().ok_or_else(missing)?;
+        Ok((partition.error_code, partition.base_offset))
+    }
+
+    /// The error code and the new log start.
+    pub async fn delete_records(
+        &mut self,
+        place: &Place,
+        before: Offset,
+    ) -> io::Result<(i16, Offset)> {
+        let partition = DeleteRecordsPartition::default()
+            .with_partition_index(place.partition)
+            .with_offset(before);
+        let topic = DeleteRecordsTopic::default()
+            .with_name(name(&place.topic))
+            .with_partitions(vec![partition]);
+        let request =
+            DeleteRecordsRequest::default().with_topics(vec![topic]).with_timeout_ms(30_000);
+        let answer = self.call(2, &request).await?;
+        let topic = answer.topics.first().ok_or_else(missing)?;
+        let partition = topic.partitions.first().ok_or_else(missing)?;
+        Ok((partition.error_code, partition.low_watermark))
+    }
+
+    /// What a fetch from `offset` gives at once.
+    pub async fn fetch(
+        &mut self,
+        place: &Place,
+        offset: Offset,
+        size_max: i32,
+    ) -> io::Result<PartitionData> {
+        let partition = FetchPartition::default()
+            .with_partition(place.partition)
+            .with_fetch_offset(offset)
+            .with_partition_max_bytes(size_max);
+        let topic =
+            FetchTopic::default().with_topic(name(&place.topic)).with_partitions(vec![partition]);
+        let request = FetchRequest::default()
+            .with_max_wait_ms(0)
+            .with_min_bytes(1)
+            .with_max_bytes(size_max)
+            .with_session_id(0)
+            .with_session_epoch(-1)
+            .with_topics(vec![topic]);
+        let answer = self.call(12, &request).await?;
+        let topic = answer.responses.into_iter().next().ok_or_else(missing)?;
+        topic.partitions.into_iter().next().ok_or_else(missing)
+    }
+}
+
+/// Whose batch it is: producer id, epoch, base sequence; all -1 for nobody's.
+pub type Producer = (i64, i16, i32);
+
+/// Encodes an uncompressed batch with one record per value.
+pub fn encode_batch(values: &[Bytes], producer: Producer, timestamp_ms: i64) -> Bytes {
+    let mut records = BytesMut::new();
+    for (delta, value) in (0i64..).zip(values) {
+        let mut record = BytesMut::new();
+        record.put_slice(&[0, 0]);
+        put_varint(&mut record, delta);
+        put_varint(&mut record, -1);
+        put_varint(&mut record, i64::try_from(value.len()).unwrap_or(i64::MAX));
+        record.put_slice(value);
+        put_varint(&mut record, 0);
+        put_varint(&mut records, i64::try_from(record.len()).unwrap_or(i64::MAX));
+        records.put(record);
+    }
+    let count = i32::try_from(values.len()).unwrap_or(i32::MAX);
+    let mut covered = BytesMut::new();
+    covered.put_i16(0);
+    covered.put_i32(count - 1);
+    covered.put_i64(timestamp_ms);
+    covered.put_i64(timestamp_ms);
+    covered.put_i64(producer.0);
+    covered.put_i16(producer.1);
+    covered.put_i32(producer.2);
+    covered.put_i32(count);
+    covered.put(records);
+    let mut batch = BytesMut::new();
+    batch.put_i64(0);
+    batch.put_i32(i32::try_from(covered.len() + 9).unwrap_or(i32::MAX));
+    batch.put_i32(-1);
+    batch.put_i8(2);
+    batch.put_u32(crc32c::crc32c(&covered));
+    batch.put(covered);
+    batch.freeze()
+}
+
+/// Zigzag.
+fn put_varint(out: &mut BytesMut, value: i64) {
+    let mut zigzag = (value << 1 ^ value >> 63).cast_unsigned();
+    while zigzag >= 0x80 {
+        out.put_u8(zigzag.to_le_bytes().first().copied().unwrap_or(0) | 0x80);
+        zigzag >>= 7;
+    }
+    out.put_u8(zigzag.to_le_bytes().first().copied().unwrap_or(0));
+}

@@ -1,0 +1,166 @@
+//! The command as a person and a supervisor see it.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Instant;
+
+use crate::harness::{Client, DEADLINE, run};
+
+fn ottla(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ottla"));
+    command.args(arguments);
+    // What the caller's environment says of brokers is not meant for this one.
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("KAFKA_") || text.starts_with("OTTLA_") {
+            command.env_remove(&name);
+        }
+    }
+    command
+}
+
+fn output(arguments: &[&str]) -> Output {
+    ottla(arguments).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// A broker process; killed when it is dropped.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Process {
+    /// Starts a broker in a folder; its `ready` line.
+    fn start(dir: &std::path::Path) -> (Self, String) {
+        let mut child = ottla(&["server"])
+            .env("KAFKA_LOG_DIRS", dir.join("data"))
+            .env("KAFKA_LISTENERS", "PLAINTEXT://127.0.0.1:0")
+            .env("OTTLA_METRICS_LISTENER", "127.0.0.1:0")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        (Self(child), line)
+    }
+
+    fn terminate(&self) {
+        let pid = self.0.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    }
+
+    fn exit_code(&mut self) -> Option<i32> {
+        let begun = Instant::now();
+        loop {
+            match self.0.try_wait().unwrap() {
+                Some(status) => return status.code(),
+                None if begun.elapsed() > DEADLINE => panic!("the broker does not stop"),
+                None => std::thread::yield_now(),
+            }
+        }
+    }
+}
+
+/// The value of a word like `listeners=…`.
+fn field<'a>(line: &'a str, name: &str) -> &'a str {
+    let word = line.split_whitespace().find_map(|word| word.strip_prefix(name));
+    word.unwrap_or_else(|| panic!("{name} is missing in {line}"))
+}
+
+#[test]
+fn the_ready_line_names_the_bound_addresses_and_sigterm_ends_with_0() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut process, line) = Process::start(dir.path());
+    assert!(line.starts_with("ready "), "{line}");
+    let address = field(&line, "listeners=PLAINTEXT://").parse().unwrap();
+    assert_eq!(field(&line, "node.id="), "1");
+    assert!(field(&line, "metrics=").parse::<std::net::SocketAddr>().is_ok());
+    let cluster = field(&line, "cluster.id=").to_owned();
+    run(async {
+        let mut client = Client::connect(address).await;
+        client.create_topic("kept", 1, &[]).await;
+    });
+    process.terminate();
+    assert_eq!(process.exit_code(), Some(0));
+
+    let (mut again, line) = Process::start(dir.path());
+    assert_eq!(field(&line, "cluster.id="), cluster, "the identity stays");
+    let address = field(&line, "listeners=PLAINTEXT://").parse().unwrap();
+    run(async {
+        assert_eq!(Client::connect(address).await.topic("kept").await.error_code, 0);
+    });
+    again.terminate();
+    assert_eq!(again.exit_code(), Some(0));
+}
+
+#[test]
+fn a_data_folder_serves_one_broker_and_keeps_its_node_id() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_process, _) = Process::start(dir.path());
+    let start = |id: &str| {
+        let mut command = ottla(&["server"]);
+        command
+            .env("KAFKA_LOG_DIRS", dir.path().join("data"))
+            .env("KAFKA_LISTENERS", "PLAINTEXT://127.0.0.1:0")
+            .env("OTTLA_METRICS_LISTENER", "");
+        if !id.is_empty() {
+            command.env("KAFKA_NODE_ID", id);
+        }
+        command.output().unwrap()
+    };
+    let second = start("");
+    assert_eq!(second.status.code(), Some(1));
+    assert!(text(&second.stderr).contains("in use by another broker"), "{second:?}");
+    drop(_process);
+    let other = start("7");
+    assert_eq!(other.status.code(), Some(1));
+    assert!(text(&other.stderr).contains("belong to node 1"), "{other:?}");
+}
+
+#[test]
+fn an_unknown_key_stops_the_start_and_names_the_nearest() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("bad.toml");
+    std::fs::write(&file, "\"log.dir.s\" = \"x\"\n").unwrap();
+    let refused = output(&["server", "--config", file.to_str().unwrap()]);
+    assert_eq!(refused.status.code(), Some(1));
+    let complaint = text(&refused.stderr);
+    assert!(complaint.contains("log.dir.s") && complaint.contains("log.dirs"), "{complaint}");
+}
+
+#[test]
+fn explain_tells_value_source_and_meaning() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("ottla.toml");
+    std::fs::write(&file, "\"num.partitions\" = 7\n").unwrap();
+    let file = file.to_str().unwrap();
+    let one = text(&output(&["config", "--explain", "num.partitions", "--config", file]).stdout);
+    assert!(one.contains('7') && one.contains(file), "{one}");
+    let all = text(&output(&["config", "--explain"]).stdout);
+    for key in ["log.dirs", "listeners", "metrics.listener", "message.max.bytes"] {
+        assert!(all.contains(key), "{key}");
+    }
+    let unknown = output(&["config", "--explain", "num.partition"]);
+    assert_eq!(unknown.status.code(), Some(1));
+    assert!(text(&unknown.stderr).contains("num.partitions"));
+}
+
+#[test]
+fn a_wrong_command_line_is_told_and_exits_with_2() {
+    for words in [&[][..], &["serve"], &["server", "--port"], &["config"]] {
+        let refused = output(words);
+        assert_eq!(refused.status.code(), Some(2), "{words:?}");
+        assert!(text(&refused.stderr).contains("usage:"));
+    }
+    assert!(text(&output(&["--version"]).stdout).starts_with("ottla "));
+}
