@@ -1,6 +1,6 @@
-//! The APIs: one file per key, one line per key in [`TABLE`]. The table gives ApiVersions, decoding,
-//! dispatch and the metric label. A handler holds no state and does no IO of its own: it validates,
-//! calls one service, and translates the answer.
+//! The APIs: one file per key, one line per key in [`TABLE`]. The table gives ApiVersions,
+//! decoding, dispatch and the metric label. A handler holds no state and does no IO of its own: it
+//! validates, calls one service, and translates the answer.
 
 pub mod context;
 pub mod errors;

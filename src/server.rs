@@ -32,6 +32,8 @@ use crate::wire::listener::{Acceptor, ConnectionCount};
 
 /// The key-value store's folder in the first log dir.
 const STORE_DIR: &str = ".ottla";
+/// How long connections may take to end when the broker stops.
+const CONNECTIONS_END: Duration = Duration::from_millis(500);
 /// The id of a node that was not given one.
 const FIRST_NODE_ID: NodeId = NodeId(1);
 
@@ -44,6 +46,7 @@ pub struct Server {
     pub metrics: Option<SocketAddr>,
     store: Arc<dyn KeyValue>,
     context: Arc<Context>,
+    counts: Arc<ConnectionCount>,
     stopper: Stopper,
     tasks: Vec<task::Handle>,
 }
@@ -84,16 +87,19 @@ impl Server {
             controller,
             settings,
         });
+        let config = &context.settings.config;
+        let counts = ConnectionCount::new(config.max_connections, config.max_connections_per_ip);
         let mut server = Self {
             identity,
             listeners: Vec::new(),
             metrics: None,
             store,
             context,
+            counts: Arc::clone(&counts),
             stopper,
             tasks: Vec::new(),
         };
-        let counts = server.accept(listeners, &mut tasks)?;
+        server.accept(listeners, &mut tasks)?;
         let scrape = scrape::Scrape { handle, context: Arc::clone(&server.context), counts };
         server.metrics = metrics_endpoint::start(scrape, &server.stopper, &mut tasks).await?;
         server.tasks = tasks;
@@ -104,9 +110,8 @@ impl Server {
         &mut self,
         listeners: Vec<(ListenerConfig, Listener)>,
         tasks: &mut Vec<task::Handle>,
-    ) -> io::Result<Arc<ConnectionCount>> {
+    ) -> io::Result<()> {
         let config = &self.context.settings.config;
-        let counts = ConnectionCount::new(config.max_connections, config.max_connections_per_ip);
         let apis = crate::api::TABLE.iter().map(|api| (api.key, api.name));
         let setup = ConnectionSetup {
             budget: RequestBudget::new(config.queued_max_request_bytes),
@@ -120,12 +125,12 @@ impl Server {
                 listener: bound,
                 name: listener.name.into(),
                 context: Arc::clone(&self.context),
-                counts: Arc::clone(&counts),
+                counts: Arc::clone(&self.counts),
                 setup: setup.clone(),
             };
             tasks.push(acceptor.start(self.stopper.stopping()));
         }
-        Ok(counts)
+        Ok(())
     }
 
     /// The key-value store, for whoever must outlive the broker.
@@ -138,6 +143,11 @@ impl Server {
         self.stopper.stop();
         for task in self.tasks {
             task.await.map_err(io::Error::other)?;
+        }
+        // A peer that does not read may keep its connection for longer than it is waited for.
+        let ended = tokio::time::timeout(CONNECTIONS_END, self.counts.emptied()).await;
+        if ended.is_err() {
+            tracing::warn!(open = self.counts.count(), "stopping with connections open");
         }
         self.context.registry.shutdown().await?;
         self.context.controller.shutdown().await

@@ -1,15 +1,15 @@
 //! Fetch (key 1), versions 4 to 18: committed batches as they lie on disk.
 //!
 //! Behaviour
-//! * A fetch that finds less than `min_bytes` parks on the partitions' watermarks until they move or
-//!   `max_wait_ms` is over; it costs nothing meanwhile.
+//! * A fetch that finds less than `min_bytes` parks on the partitions' watermarks until they move
+//!   or `max_wait_ms` is over; it costs nothing meanwhile.
 //! * Whole batches only, but the first batch of the first partition that has one is given even
 //!   beyond the limits (KIP-74).
 //! * `replica_id` of a broker is refused: brokers replicate over their own port.
 //!
-//! Versions: 4 isolation level, 5 log start offset, 7 sessions (KIP-227), 9 current leader epoch, 11
-//! rack, 12 flexible and last fetched epoch, 13 topic ids, 15 replica state as a tagged field, 17
-//! directory ids, 18 high watermark of followers.
+//! Versions: 4 isolation level, 5 log start offset, 7 sessions (KIP-227), 9 current leader epoch,
+//! 11 rack, 12 flexible and last fetched epoch, 13 topic ids, 15 replica state as a tagged field,
+//! 17 directory ids, 18 high watermark of followers.
 
 mod frame;
 pub mod sessions;

@@ -7,8 +7,8 @@
 //! * `acks=0` has no response; an error there ends the connection, as in Kafka.
 //! * Versions 0 to 2 are advertised but refused (KAFKA-18659).
 //!
-//! Versions: 3 transactional id, 5 log start offset, 8 record errors, 9 flexible, 10 current leader
-//! (tagged), 12 implicit transactions (KIP-890), 13 topic ids instead of names.
+//! Versions: 3 transactional id, 5 log start offset, 7 zstd (KIP-110), 8 record errors, 9 flexible,
+//! 10 current leader (tagged), 12 implicit transactions (KIP-890), 13 topic ids instead of names.
 
 mod frame;
 
@@ -23,10 +23,14 @@ use crate::api::response::Response;
 use crate::api::{Outcome, Pending, RawRequest};
 use crate::base::ids::Offset;
 use crate::config::TimestampType;
+use crate::log::batch::{BatchHeader, MAGIC};
 use crate::metadata::image::{Image, Topic};
 use crate::partition::registry::Status;
 use crate::partition::{Acks, Partition, PendingAppend, validate};
 use frame::{PartitionAnswer, PartitionData, ProduceRequest, TopicRef};
+
+/// Its number among the codecs.
+const ZSTD: i16 = 4;
 
 /// An append that is queued, or why not.
 enum Started {
@@ -89,6 +93,10 @@ async fn queue(
     let Some(records) = data.records.clone() else {
         return Started::Refused(Code::InvalidRecord, None);
     };
+    if !request.may_use_zstd && is_zstd(&records) {
+        let text = format!("zstd is taken from version {} on", frame::FIRST_ZSTD);
+        return Started::Refused(Code::UnsupportedCompressionType, Some(text));
+    }
     let batch = match validate::batch(records, &config, now_ms) {
         Ok(batch) => batch,
         Err(invalid) => {
@@ -108,6 +116,12 @@ async fn queue(
         Ok(pending) => Started::Queued { partition, pending, append_time_ms },
         Err(error) => Started::Refused(errors::of_append(error), None),
     }
+}
+
+/// Whether the first batch, of which only the header is looked at, is compressed with zstd.
+fn is_zstd(records: &[u8]) -> bool {
+    BatchHeader::parse(records)
+        .is_some_and(|header| header.magic == MAGIC && header.codec() == ZSTD)
 }
 
 /// The second stage.

@@ -88,9 +88,9 @@ config_table! {
     /// The largest request that is read, in bytes; a larger one ends the connection.
     socket_request_max_bytes: u32 = key("socket.request.max.bytes", Int, "104857600", AtLeast(1));
 
-    /// The send buffer of a connection, in bytes. -1 leaves it to the system, which fits it to the
-    /// connection (Kafka's default is 102400).
-    socket_send_buffer_bytes: i32 = key("socket.send.buffer.bytes", Int, "-1", AtLeast(-1));
+    /// The send buffer of a connection, in bytes. -1 leaves it to the system, which lets it grow;
+    /// records then leave the processor's cache before they are sent (Kafka's default is 102400).
+    socket_send_buffer_bytes: i32 = key("socket.send.buffer.bytes", Int, "262144", AtLeast(-1));
 
     /// The receive buffer of a connection, in bytes. -1 leaves it to the system, which fits it to
     /// the connection (Kafka's default is 102400).

@@ -14,6 +14,17 @@ const CLEAN_FILE: &str = ".kafka_cleanshutdown";
 const IDENTITY_FILE: &str = "meta.properties";
 const PARTITION_FILE: &str = "partition.metadata";
 
+/// The end of the name that a folder gets before it is deleted, Kafka's.
+const DELETED: &str = "-delete";
+
+/// The name that a partition's folder gets before it is deleted; `key` is the partition's in the
+/// store.
+pub fn deleted_name(key: &[u8]) -> String {
+    let mut name: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+    name.push_str(DELETED);
+    name
+}
+
 /// Who the broker is; written at the first start, checked at every later one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
@@ -100,7 +111,18 @@ impl LogDir {
         Ok(found)
     }
 
-    fn topic_id(&self, dir: &Path) -> Option<TopicId> {
+    /// Removes the folders of logs whose deletion was cut short.
+    pub fn finish_deletions(&self) -> io::Result<()> {
+        for name in self.disk.list(&self.path)? {
+            if name.ends_with(DELETED) {
+                self.disk.remove_dir_all(&self.path.join(name))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whose log a folder is, if that is written in it.
+    pub fn topic_id(&self, dir: &Path) -> Option<TopicId> {
         let text = String::from_utf8(self.disk.read(&dir.join(PARTITION_FILE)).ok()?).ok()?;
         let id = text.lines().find_map(|line| line.strip_prefix("topic_id: "))?;
         uuid_parse(id.trim()).map(TopicId)

@@ -5,6 +5,7 @@
 //! After a failed write or sync the log dir is dead until restart: nothing more is written and
 //! every append fails.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
@@ -120,8 +121,7 @@ impl Writer {
         if writes.is_empty() {
             return;
         }
-        // Stable, so the order within a file stays.
-        writes.sort_by_key(|write| Arc::as_ptr(&write.files).addr());
+        group_by_files(writes);
         if self.failure.is_none()
             && let Err(error) = self.write_and_sync(writes)
         {
@@ -184,6 +184,19 @@ impl WriteJob {
 
     fn size(&self) -> usize {
         self.batches.iter().map(Batch::size).sum()
+    }
+}
+
+/// Brings the appends of one segment together, in their order; the segments stand in the order of
+/// their first appends.
+fn group_by_files(writes: &mut [WriteJob]) {
+    let address = |write: &WriteJob| Arc::as_ptr(&write.files).addr();
+    let mut firsts = HashMap::new();
+    for (at, write) in writes.iter().enumerate() {
+        firsts.entry(address(write)).or_insert(at);
+    }
+    if firsts.len() > 1 {
+        writes.sort_by_key(|write| firsts.get(&address(write)).copied());
     }
 }
 

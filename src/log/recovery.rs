@@ -5,7 +5,7 @@
 //! * A `.raft` file behind its `.log`: its records are made again from the batches. (It is never
 //!   ahead: whatever cannot be made again is synced after the batches before it.)
 //! * Missing or old indexes: made again by the scan.
-//! * Segments that were begun behind such a tail: nothing in them was ever reported, they are removed.
+//! * Segments begun behind such a tail: nothing in them was ever reported, they are removed.
 //! * Segments of a purge whose names came back: the purge is noted in the store, they are removed.
 //! * A bad batch below the durable position is none of these but damage of acknowledged data: the
 //!   log is not opened.
@@ -14,12 +14,16 @@ mod state_file;
 
 use std::fmt;
 use std::io::{self, IoSlice};
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 
+use crate::base::disk::Disk;
 use crate::base::ids::Offset;
+use crate::base::kv::{Change, KeyValue};
 use crate::log::batch::Batch;
+use crate::log::dir::deleted_name;
 use crate::log::entry::{EntryId, EntryKind, EntryMeta, META_BYTES};
 use crate::log::index::{OffsetIndex, TimeIndex};
 use crate::log::partition_log::{LogSetup, State};
@@ -150,8 +154,14 @@ fn load_segments(
         let base_index = match segments.last() {
             None => head.map_or(first_index, |head| head.base_index),
             Some(before) if follows(before, &files, head.as_ref())? => before.next_index,
-            // Begun just before the crash, which took entries before it.
-            Some(_) => break,
+            // Begun just before the crash, which took entries before it. Nothing is written to a
+            // segment before the one in front of it is closed.
+            Some(_) if files.log.is_empty()? => break,
+            Some(_) => {
+                let (name, base) = (&setup.name, files.base_offset);
+                let what = format!("{name}: entries before offset {base} are missing");
+                return Err(RecoveryError::Corrupt { what });
+            }
         };
         if head.is_none() {
             files.write_raft_head(base_index)?;
@@ -221,7 +231,10 @@ fn remove_names(setup: &LogSetup, names: Vec<String>) -> io::Result<()> {
 /// Makes what a crash kept a segment from getting when it was closed.
 fn close_scanned(setup: &LogSetup, segments: &mut [Segment]) -> io::Result<()> {
     let Some((_, closed)) = segments.split_last_mut() else { return Ok(()) };
-    for segment in closed.iter_mut().filter(|segment| !segment.indexes_written) {
+    for segment in closed {
+        if segment.indexes_written && segment.has_successor()? {
+            continue;
+        }
         let closing = segment.closing(true);
         closing.write(setup.disk.as_ref())?;
         closing.confirm(setup.disk.as_ref())?;
@@ -350,8 +363,12 @@ fn finish_scan(
     let same = (before.position, before.end_index) == (position, end_index);
     // Not closed: the index files will be written again.
     let note = DurableNote { position, end_index, closed: false, rolled: same && before.rolled };
-    files.write_note(&note)?;
+    // What the note says must be there before it.
     files.raft.sync()?;
+    if note != *before {
+        files.write_note(&note)?;
+        files.raft.sync()?;
+    }
     segment.first_append_ms = (segment.size > 0).then(|| setup.clock.now_ms());
     Ok(())
 }
@@ -445,14 +462,27 @@ pub(crate) fn truncate(
 
 /// Deletes the whole log.
 pub(crate) fn delete(setup: &LogSetup) -> io::Result<()> {
-    setup.disk.remove_dir_all(&setup.dir)?;
-    if let Some(parent) = setup.dir.parent() {
-        setup.disk.sync_dir(parent)?;
+    delete_all(setup.disk.as_ref(), setup.kv.as_ref(), &setup.dir, &setup.key)
+}
+
+/// Deletes a log that is not open: what the store knows of it, then its folder.
+pub(crate) fn delete_all(
+    disk: &dyn Disk,
+    kv: &dyn KeyValue,
+    dir: &Path,
+    key: &[u8],
+) -> io::Result<()> {
+    let to = [key, &[0xff]].concat();
+    kv.write(&[Change::DeleteRange { from: key.to_vec(), to }])?;
+    let Some(parent) = dir.parent() else { return Ok(()) };
+    // Another name first: half of a folder must not be taken for the log of a new topic.
+    let hidden = parent.join(deleted_name(key));
+    if disk.exists(&hidden) {
+        disk.remove_dir_all(&hidden)?;
     }
-    let mut to = setup.key.clone();
-    to.push(0xff);
-    let range = crate::base::kv::Change::DeleteRange { from: setup.key.clone(), to };
-    setup.kv.write(&[range])
+    disk.rename(dir, &hidden)?;
+    disk.sync_dir(parent)?;
+    disk.remove_dir_all(&hidden)
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use crate::config::TopicConfig;
 use crate::log::dir::LogDir;
 use crate::log::flusher::Job;
 use crate::log::partition_log::{LogConfig, LogSetup, PartitionLog};
+use crate::log::recovery;
 use crate::partition::Partition;
 use crate::replication::partition_group::PartitionGroup;
 
@@ -42,6 +43,11 @@ pub(crate) struct Place {
     pub(crate) topic: String,
     pub(crate) replicas: Vec<NodeId>,
     pub(crate) config: Arc<TopicConfig>,
+}
+
+/// The prefix of a partition's keys in the store.
+fn store_key(id: TopicPartition) -> Vec<u8> {
+    [&b"P"[..], &id.topic_id.0, &id.partition.to_be_bytes()].concat()
 }
 
 impl Storage {
@@ -76,14 +82,15 @@ impl Storage {
 
     fn open_log(&self, place: &Place) -> io::Result<Arc<PartitionLog>> {
         let (open, dir) = self.dir_of(place)?;
-        let fresh = !self.env.disk.exists(&dir);
-        let mut key = vec![b'P'];
-        key.extend_from_slice(&place.id.topic_id.0);
-        key.extend_from_slice(&place.id.partition.to_be_bytes());
+        let owner = open.dir.topic_id(&dir);
+        if owner.is_some_and(|owner| owner != place.id.topic_id) {
+            let text = format!("{} is the folder of another topic", dir.display());
+            return Err(io::Error::other(text));
+        }
         let log = PartitionLog::open(LogSetup {
             dir: dir.clone(),
             name: format!("{}-{}", place.topic, place.id.partition),
-            key,
+            key: store_key(place.id),
             disk: Arc::clone(&self.env.disk),
             clock: Arc::clone(&self.env.clock),
             kv: Arc::clone(&self.kv),
@@ -91,7 +98,8 @@ impl Storage {
             config: self.log_config(&place.config),
             clean: open.dir.clean,
         })?;
-        if fresh {
+        // Before the first entry: a start that was cut short may have made the folder only.
+        if owner.is_none() {
             open.dir.set_topic_id(&dir, place.id.topic_id)?;
         }
         Ok(log)
@@ -113,15 +121,17 @@ impl Storage {
         is_known: impl Fn(TopicPartition) -> bool,
     ) -> io::Result<()> {
         for open in &self.dirs {
+            open.dir.finish_deletions()?;
             for (dir, topic_id) in open.dir.partitions()? {
                 let partition = dir.file_name().and_then(|name| name.to_str());
                 let partition = partition.and_then(|name| name.rsplit_once('-')?.1.parse().ok());
                 // A folder without an id may be anything, so it is left alone.
-                if let (Some(topic_id), Some(partition)) = (topic_id, partition)
-                    && !is_known(TopicPartition { topic_id, partition })
-                {
+                let (Some(topic_id), Some(partition)) = (topic_id, partition) else { continue };
+                let id = TopicPartition { topic_id, partition };
+                if !is_known(id) {
                     tracing::info!(dir = %dir.display(), "deleting a folder of a deleted topic");
-                    self.env.disk.remove_dir_all(&dir)?;
+                    let (disk, kv) = (self.env.disk.as_ref(), self.kv.as_ref());
+                    recovery::delete_all(disk, kv, &dir, &store_key(id))?;
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! Which partitions this broker serves. One task follows the metadata: it opens what is new,
 //! deletes what is gone, and hands on changed configs. Everyone else looks partitions up.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -27,7 +27,7 @@ const TRANSITIONS_AT_ONCE_COUNT: usize = 32;
 pub struct Registry {
     storage: Storage,
     defaults: TopicConfig,
-    slots: RwLock<HashMap<TopicPartition, Slot>>,
+    slots: RwLock<BTreeMap<TopicPartition, Slot>>,
     /// Counts changes of `slots`; who waits for a partition watches it.
     changes: watch::Sender<u64>,
 }
@@ -95,7 +95,7 @@ impl Registry {
         self.wait(|slots| slots.keys().all(|id| id.topic_id != topic_id)).await;
     }
 
-    async fn wait(&self, reached: impl Fn(&HashMap<TopicPartition, Slot>) -> bool) {
+    async fn wait(&self, reached: impl Fn(&BTreeMap<TopicPartition, Slot>) -> bool) {
         let mut changes = self.changes.subscribe();
         while !reached(&self.slots.read().unwrap_or_else(PoisonError::into_inner)) {
             if changes.changed().await.is_err() {

@@ -214,11 +214,21 @@ impl RaftLogStorage<PartitionTypes> for PartitionLogStore {
     {
         let mut entries: Vec<LogEntry> = entries.into_iter().map(to_log).collect();
         // A membership must be readable at once; its bytes are in the store, so put them there now.
+        let mut has_membership = false;
         for entry in &mut entries {
             if let EntryBody::Membership(bytes) = &entry.body {
                 let put = self.log.put_membership(entry.id.index, bytes);
                 self.votes.write(vec![put]).await?;
+                has_membership = true;
             }
+        }
+        if has_membership {
+            // The vote of the first election must not be durable before the first membership is: a
+            // group with a vote and without members can do nothing.
+            let (done, flushed) = completion();
+            self.log.append(entries, done)?;
+            callback.io_completed(flushed.await);
+            return Ok(());
         }
         self.log.append(entries, Box::new(move |result| callback.io_completed(result)))
     }

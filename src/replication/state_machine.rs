@@ -73,6 +73,22 @@ fn snapshot_key(log: &PartitionLog) -> Vec<u8> {
     [log.key(), b"s"].concat()
 }
 
+/// The last entry up to `applied` that the log still has. An entry of a later term has taken the
+/// place of one that was lost, whatever its index.
+fn still_there(log: &PartitionLog, applied: LogId) -> Option<LogId> {
+    let applied = codec::entry_id(&applied);
+    let (purged, last) = log.bounds();
+    let mut end = last?.index;
+    for start in log.terms().iter().rev() {
+        if start.first.term <= applied.term && start.first.index <= applied.index {
+            let found = EntryId { term: start.first.term, index: end.min(applied.index) };
+            return Some(codec::log_id(purged.map_or(found, |purged| purged.max(found))));
+        }
+        end = start.first.index.saturating_sub(1);
+    }
+    purged.map(codec::log_id)
+}
+
 impl PartitionStateMachine {
     /// Loads the checkpoint and restores the log start. Blocks.
     pub(crate) fn open(log: Arc<PartitionLog>, kv: KvWriter) -> io::Result<Self> {
@@ -82,10 +98,8 @@ impl PartitionStateMachine {
             None => Checkpoint::default(),
         };
         // Without fsync a power cut may have taken entries that were applied already.
-        let last = log.bounds().1.map(codec::log_id);
-        if state.applied > last {
-            state.applied = last;
-        }
+        state.applied = state.applied.and_then(|applied| still_there(&log, applied));
+        state.memberships.retain(|stored| *stored.log_id() <= state.applied);
         log.restore_log_start(state.log_start);
         if let Some(applied) = state.applied
             && let Some(stub) = log.stubs(applied.index, applied.index + 1)?.first()

@@ -1,5 +1,5 @@
-//! A client in the simulation: raw frames over the network seam, one request at a time or several in
-//! flight.
+//! A client in the simulation: raw frames over the network seam, one request at a time or several
+//! in flight.
 
 use std::io;
 use std::time::Duration;
@@ -13,8 +13,9 @@ use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::fetch_response::PartitionData;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{
-    CreateTopicsRequest, DeleteRecordsRequest, FetchRequest, InitProducerIdRequest, ProduceRequest,
-    ProduceResponse, ProducerId, RequestHeader, ResponseHeader, TopicName,
+    CreateTopicsRequest, DeleteRecordsRequest, DeleteTopicsRequest, FetchRequest,
+    InitProducerIdRequest, ProduceRequest, ProduceResponse, ProducerId, RequestHeader,
+    ResponseHeader, TopicName,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -135,6 +136,15 @@ impl Client {
             CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(60_000);
         let answer = self.call(7, &request).await?;
         answer.topics.first().map(|topic| topic.error_code).ok_or_else(missing)
+    }
+
+    /// The error code.
+    pub async fn delete_topic(&mut self, topic: &str) -> io::Result<i16> {
+        let request = DeleteTopicsRequest::default()
+            .with_topic_names(vec![name(topic)])
+            .with_timeout_ms(60_000);
+        let answer = self.call(5, &request).await?;
+        answer.responses.first().map(|topic| topic.error_code).ok_or_else(missing)
     }
 
     /// A fresh producer id.

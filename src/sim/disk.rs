@@ -28,8 +28,8 @@ const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
 /// What goes wrong besides the loss of power.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Faults {
-    /// `sync` and `sync_dir` say that they did it, and did not.
-    pub syncs_lie: bool,
+    /// Syncs of files with this ending say that they did it, and did not.
+    pub lying_syncs: Option<&'static str>,
     /// The sync of this number (0: the next one) fails and loses what it should have written, as
     /// Linux does: later syncs succeed.
     pub failing_sync: Option<u64>,
@@ -189,7 +189,7 @@ impl State {
     }
 
     /// Whether a sync takes place.
-    fn sync_happens(&mut self) -> io::Result<bool> {
+    fn sync_happens(&mut self, path: &Path) -> io::Result<bool> {
         match self.faults.failing_sync {
             Some(0) => {
                 self.faults.failing_sync = None;
@@ -198,7 +198,8 @@ impl State {
             Some(after) => self.faults.failing_sync = Some(after - 1),
             None => {}
         }
-        Ok(!self.faults.syncs_lie)
+        let name = path.as_os_str().as_encoded_bytes();
+        Ok(self.faults.lying_syncs.is_none_or(|ending| !name.ends_with(ending.as_bytes())))
     }
 
     /// Takes space for a file that grows; how many bytes of the write fit.
@@ -301,7 +302,7 @@ impl Disk for SimDisk {
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut state = self.state();
         let power = state.change("sync_dir", dir, [0, 0])?;
-        if state.sync_happens()? {
+        if state.sync_happens(dir)? {
             state.tree.sync_dir(dir)?;
         }
         power.after(Ok(()))
@@ -388,7 +389,7 @@ impl DiskFile for SimFile {
     fn sync(&self) -> io::Result<()> {
         let mut state = self.state();
         let power = state.change("sync", &self.path, [0, 0])?;
-        match state.sync_happens() {
+        match state.sync_happens(&self.path) {
             Ok(true) => state.tree.sync(self.id)?,
             Ok(false) => {}
             Err(error) => {

@@ -21,6 +21,9 @@ const PORT: u16 = 9092;
 const START_MS: i64 = 1_700_000_000_000;
 const TOPIC: &str = "kept";
 const CACHED_TOPIC: &str = "cached";
+/// It is deleted and made again.
+const PASSING_TOPIC: &str = "passing";
+const TOPICS: [(&str, i32); 3] = [(TOPIC, 3), (CACHED_TOPIC, 1), (PASSING_TOPIC, 1)];
 const TOPIC_ALREADY_EXISTS: i16 = 36;
 
 /// What a run is like.
@@ -30,13 +33,13 @@ pub struct Options {
     pub rounds: u32,
     /// What each client does in a round, at most.
     pub steps: u32,
-    /// The disk only says that it syncs: promises must break.
-    pub syncs_lie: bool,
+    /// The disk only says that it syncs files with this ending: promises must break.
+    pub lying_syncs: Option<&'static str>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { rounds: 8, steps: 25, syncs_lie: false }
+        Self { rounds: 8, steps: 25, lying_syncs: None }
     }
 }
 
@@ -88,6 +91,7 @@ pub fn run(seed: u64, options: Options, make_runtime: MakeRuntime) -> Result<Sum
         Writer::new(TOPIC, 1, Kind::Idempotent),
         Writer::new(TOPIC, 2, Kind::Plain),
         Writer::new(CACHED_TOPIC, 0, Kind::Cached),
+        Writer::new(PASSING_TOPIC, 0, Kind::Plain),
     ];
     let clock = ManualClock::new(START_MS);
     let mut world = World {
@@ -129,7 +133,7 @@ fn settings() -> Result<Loaded, String> {
 
 impl World {
     fn round(&mut self, is_last: bool) -> Result<(), String> {
-        let faults = Faults { syncs_lie: self.options.syncs_lie, ..Faults::default() };
+        let faults = Faults { lying_syncs: self.options.lying_syncs, ..Faults::default() };
         self.disk.set_faults(faults);
         self.faulty = false;
         let end = match self.rng.below(4) {
@@ -190,9 +194,14 @@ impl World {
             clients.push(client.map_err(|error| Stop::Broken(error.to_string()))?);
         }
         let scene = Scene { disk: &self.disk, clock: &self.clock, rng: &self.rng, faulty: false };
-        if !self.topics_made {
-            if let Some(client) = clients.first_mut() {
-                make_topics(client, scene).await?;
+        if let Some(client) = clients.first_mut() {
+            for (topic, partitions) in TOPICS {
+                let is_new = make_topic(client, scene, topic, partitions).await?;
+                if is_new && self.topics_made && topic != PASSING_TOPIC {
+                    return Err(Stop::Broken(format!("topic {topic} is gone")));
+                }
+                // Its deletion took place, although that was not answered.
+                forget(&mut self.writers, topic, is_new && self.topics_made);
             }
             self.topics_made = true;
         }
@@ -207,6 +216,12 @@ impl World {
             self.disk.crash_in(self.rng.below(600));
         }
         let scene = Scene { faulty, ..scene };
+        if let Some(client) = clients.first_mut().filter(|_| self.rng.below(3) == 0) {
+            let deleted = client.delete_topic(PASSING_TOPIC).await;
+            scene.io("delete topic", deleted).and_then(|code| scene.code("delete topic", code))?;
+            forget(&mut self.writers, PASSING_TOPIC, true);
+            make_topic(client, scene, PASSING_TOPIC, 1).await?;
+        }
         let steps = self.options.steps;
         let pairs = self.writers.iter_mut().zip(&mut clients);
         let runs = pairs.map(|(writer, client)| writer.run(client, scene, steps));
@@ -220,25 +235,36 @@ impl World {
     }
 }
 
-async fn make_topics(client: &mut Client, scene: Scene<'_>) -> Result<(), Stop> {
-    let segment = ("internal.segment.bytes", (3_000 + scene.rng.below(20_000)).to_string());
-    let cached = ("write.caching", "true".to_owned());
-    for (topic, partitions, configs) in
-        [(TOPIC, 3, vec![segment.clone()]), (CACHED_TOPIC, 1, vec![segment, cached])]
-    {
-        let created = client.create_topic(topic, partitions, &configs).await;
-        match created {
-            Ok(0 | TOPIC_ALREADY_EXISTS) => {}
-            Ok(_) | Err(_) if scene.disk.is_crashed() => return Err(Stop::Dead),
-            other => return Err(Stop::Broken(format!("topic {topic} was not created: {other:?}"))),
-        }
+/// Whether it was not there yet.
+async fn make_topic(
+    client: &mut Client,
+    scene: Scene<'_>,
+    topic: &str,
+    partitions: i32,
+) -> Result<bool, Stop> {
+    let mut configs =
+        vec![("internal.segment.bytes", (3_000 + scene.rng.below(20_000)).to_string())];
+    if topic == CACHED_TOPIC {
+        configs.push(("write.caching", "true".to_owned()));
     }
-    Ok(())
+    let created = client.create_topic(topic, partitions, &configs).await;
+    match scene.io("create topic", created)? {
+        0 => Ok(true),
+        TOPIC_ALREADY_EXISTS => Ok(false),
+        code => Err(scene.failed("create topic", &format!("error {code}"))),
+    }
+}
+
+/// What was in a topic that is deleted is not asked for again.
+fn forget(writers: &mut [Writer], topic: &str, is_deleted: bool) {
+    for writer in writers.iter_mut().filter(|writer| is_deleted && writer.place.topic == topic) {
+        writer.restart();
+    }
 }
 
 /// A sync that fails, or a disk that is full.
 fn break_something(rng: &Rng, options: Options) -> Faults {
-    let faults = Faults { syncs_lie: options.syncs_lie, ..Faults::default() };
+    let faults = Faults { lying_syncs: options.lying_syncs, ..Faults::default() };
     match rng.below(2) {
         0 => Faults { failing_sync: Some(rng.below(60)), ..faults },
         _ => Faults { bytes_free: Some(rng.below(60_000)), ..faults },

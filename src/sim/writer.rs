@@ -64,21 +64,23 @@ pub(super) struct Writer {
     next_sequence: i32,
     /// Batches to be sent again.
     unanswered: Vec<usize>,
+    /// Batches sent to earlier topics of the name.
+    first_number: usize,
 }
 
 impl Scene<'_> {
-    fn failed(&self, what: &str, why: &dyn std::fmt::Display) -> Stop {
+    pub(super) fn failed(&self, what: &str, why: &dyn std::fmt::Display) -> Stop {
         if self.disk.is_crashed() || self.faulty {
             return Stop::Dead;
         }
         Stop::Broken(format!("{what}: {why}"))
     }
 
-    fn io<T>(&self, what: &str, result: io::Result<T>) -> Result<T, Stop> {
+    pub(super) fn io<T>(&self, what: &str, result: io::Result<T>) -> Result<T, Stop> {
         result.map_err(|error| self.failed(what, &error))
     }
 
-    fn code(&self, what: &str, code: i16) -> Result<(), Stop> {
+    pub(super) fn code(&self, what: &str, code: i16) -> Result<(), Stop> {
         if code == NONE { Ok(()) } else { Err(self.failed(what, &format!("error {code}"))) }
     }
 }
@@ -92,7 +94,15 @@ impl Writer {
             producer_id: None,
             next_sequence: 0,
             unanswered: Vec::new(),
+            first_number: 0,
         }
+    }
+
+    /// Begins with an empty topic of the same name. Batches are numbered on, so that one of the old
+    /// topic is known when it turns up.
+    pub(super) fn restart(&mut self) {
+        self.first_number += self.history.sent.len();
+        self.history = History::default();
     }
 
     fn promises(&self) -> bool {
@@ -202,6 +212,7 @@ impl Writer {
         let count = 1 + i32::try_from(scene.rng.below(4)).unwrap_or(0);
         let value = |record| {
             let Place { topic, partition } = &self.place;
+            let number = self.first_number + number;
             let mut value = BytesMut::from(&*format!("{topic}-{partition} {number}.{record} "));
             value.put_bytes(b'.', usize::try_from(scene.rng.below(RECORD_BYTES_MAX)).unwrap_or(0));
             value.freeze()

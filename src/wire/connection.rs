@@ -14,7 +14,6 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use crate::api::context::Caller;
@@ -24,7 +23,7 @@ use crate::base::net::Stream;
 use crate::base::task::Stopping;
 use crate::metrics::requests::RequestMetrics;
 use crate::wire::dispatch::{Dispatched, dispatch};
-use crate::wire::frame::{Frame, FrameError, FrameReader, RequestBudget};
+use crate::wire::frame::{Charge, Frame, FrameError, FrameReader, RequestBudget};
 use crate::wire::send::send;
 use crate::wire::shape::Limits;
 
@@ -60,7 +59,7 @@ struct Running {
     api: &'static Api,
     begun: Instant,
     pending: Pending,
-    permit: Option<OwnedSemaphorePermit>,
+    charge: Charge,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,7 +85,7 @@ impl Future for Running {
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Finished> {
         self.pending.as_mut().poll(cx).map(|outcome| {
             // The request's bytes are free from here on.
-            self.permit = None;
+            self.charge = Charge::default();
             let Self { sequence, kind, api, begun, .. } = *self;
             Finished { sequence, kind, outcome, api, begun }
         })
@@ -105,7 +104,7 @@ pub struct Connection {
     first: u64,
     appends: usize,
     in_turn: bool,
-    held: Option<(&'static Api, crate::api::RawRequest, OwnedSemaphorePermit)>,
+    held: Option<(&'static Api, crate::api::RawRequest, Charge)>,
     last_active: Instant,
 }
 
@@ -175,7 +174,7 @@ impl Connection {
                 self.flush().await
             }
             Dispatched::Request(api, raw) => {
-                self.held = Some((api, raw, frame.permit));
+                self.held = Some((api, raw, frame.charge));
                 Ok(())
             }
         }
@@ -188,7 +187,7 @@ impl Connection {
             Run::InTurn(_) => appends == 0,
             Run::Staged(_) => true,
         };
-        let Some((api, raw, permit)) = self.held.take_if(|(api, ..)| its_turn(api)) else {
+        let Some((api, raw, charge)) = self.held.take_if(|(api, ..)| its_turn(api)) else {
             return Ok(());
         };
         let begun = Instant::now();
@@ -203,8 +202,7 @@ impl Connection {
         self.appends += usize::from(kind == Kind::Append);
         let sequence = self.first + self.answers.len() as u64;
         self.answers.push_back(None);
-        let permit = Some(permit);
-        self.running.push(Running { sequence, kind, api, begun, pending, permit });
+        self.running.push(Running { sequence, kind, api, begun, pending, charge });
         Ok(())
     }
 

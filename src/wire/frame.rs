@@ -28,27 +28,53 @@ pub enum FrameError {
 #[derive(Debug)]
 pub struct Frame {
     pub bytes: Bytes,
-    pub permit: OwnedSemaphorePermit,
+    pub charge: Charge,
 }
 
-/// The bytes that requests may hold, all connections together (`queued.max.request.bytes`).
+/// What a request takes of the budget; given back when it is dropped.
+#[derive(Debug, Default)]
+pub struct Charge {
+    bytes: Option<OwnedSemaphorePermit>,
+    /// The right to go beyond the budget.
+    overdraft: Option<OwnedSemaphorePermit>,
+}
+
+/// The bytes that requests may hold, all connections together (`queued.max.request.bytes`). They
+/// are taken as they arrive, not as they are announced. When they are used up, one frame at a time
+/// may still be read to its end, so that frames which are partly read cannot block each other.
 #[derive(Debug, Clone)]
 pub struct RequestBudget {
     bytes: Arc<Semaphore>,
-    bytes_max: u32,
+    overdraft: Arc<Semaphore>,
 }
 
 impl RequestBudget {
     pub fn new(bytes_max: u64) -> Self {
-        let bytes_max = u32::try_from(bytes_max).unwrap_or(u32::MAX);
         let permits = usize::try_from(bytes_max).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-        Self { bytes: Arc::new(Semaphore::new(permits)), bytes_max }
+        Self { bytes: Arc::new(Semaphore::new(permits)), overdraft: Arc::new(Semaphore::new(1)) }
     }
 
-    /// Waits for room. A frame larger than the whole budget takes all of it.
-    async fn take(&self, size: usize) -> io::Result<OwnedSemaphorePermit> {
-        let size = u32::try_from(size).unwrap_or(u32::MAX).min(self.bytes_max);
-        Arc::clone(&self.bytes).acquire_many_owned(size).await.map_err(io::Error::other)
+    /// Waits until `charge` covers `size` bytes, or may go without. Cancel safe.
+    async fn cover(&self, charge: &mut Charge, size: usize) -> io::Result<()> {
+        let held = charge.bytes.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let missing = u32::try_from(size.saturating_sub(held)).unwrap_or(u32::MAX);
+        if missing == 0 || charge.overdraft.is_some() {
+            return Ok(());
+        }
+        tokio::select! {
+            biased;
+            taken = Arc::clone(&self.bytes).acquire_many_owned(missing) => {
+                let taken = taken.map_err(io::Error::other)?;
+                match &mut charge.bytes {
+                    Some(held) => held.merge(taken),
+                    none => *none = Some(taken),
+                }
+            }
+            token = Arc::clone(&self.overdraft).acquire_owned() => {
+                charge.overdraft = Some(token.map_err(io::Error::other)?);
+            }
+        }
+        Ok(())
     }
 }
 
@@ -59,13 +85,13 @@ pub struct FrameReader {
     budget: RequestBudget,
     size_max: usize,
     /// Of the frame that is being read.
-    permit: Option<OwnedSemaphorePermit>,
+    charge: Charge,
 }
 
 impl FrameReader {
     pub fn new(budget: RequestBudget, size_max: u32) -> Self {
         let size_max = usize::try_from(size_max).unwrap_or(usize::MAX);
-        Self { buffer: BytesMut::new(), budget, size_max, permit: None }
+        Self { buffer: BytesMut::new(), budget, size_max, charge: Charge::default() }
     }
 
     /// The next frame. Cancel safe: what has been read stays in the buffer.
@@ -79,14 +105,12 @@ impl FrameReader {
                 self.fill(stream).await?;
                 continue;
             };
-            if self.permit.is_none() {
-                self.permit = Some(self.budget.take(size).await.map_err(FrameError::Io)?);
-            }
-            if let Some(permit) = self.permit.take_if(|_| self.buffer.len() >= LENGTH_BYTES + size)
-            {
+            let arrived = self.buffer.len().saturating_sub(LENGTH_BYTES).min(size);
+            self.budget.cover(&mut self.charge, arrived).await.map_err(FrameError::Io)?;
+            if arrived == size {
                 let _length = self.buffer.split_to(LENGTH_BYTES);
                 let bytes = self.buffer.split_to(size).freeze();
-                return Ok(Frame { bytes, permit });
+                return Ok(Frame { bytes, charge: std::mem::take(&mut self.charge) });
             }
             let missing = LENGTH_BYTES + size - self.buffer.len();
             let step = TRUSTED_BYTES.max(self.buffer.len());
@@ -167,6 +191,23 @@ mod tests {
             }
         }
         Slow(sent.to_vec(), 0, cut)
+    }
+
+    #[test]
+    fn a_used_up_budget_lets_one_frame_at_a_time_through() {
+        runtime().block_on(async {
+            let budget = RequestBudget::new(100);
+            let mut charges = [Charge::default(), Charge::default(), Charge::default()];
+            let [first, second, third] = &mut charges;
+            budget.cover(first, 60).await.expect("within the budget");
+            budget.cover(second, 60).await.expect("by overdraft");
+            budget.cover(second, 600).await.expect("to its end");
+            let waits = budget.cover(third, 60);
+            tokio::pin!(waits);
+            assert!(futures_util::poll!(&mut waits).is_pending());
+            drop(std::mem::take(first));
+            waits.await.expect("there is room again");
+        });
     }
 
     #[test]

@@ -7,6 +7,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Notify;
+
 use crate::api::context::{Caller, Context};
 use crate::base::net::{Listener, Stream};
 use crate::base::task::{self, Fault, Stopping};
@@ -21,6 +23,7 @@ pub struct ConnectionCount {
     count_max: u32,
     per_ip_max: u32,
     open: Mutex<Open>,
+    closed: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -38,7 +41,7 @@ struct Place {
 impl ConnectionCount {
     /// `max.connections` and `max.connections.per.ip`.
     pub fn new(count_max: u32, per_ip_max: u32) -> Arc<Self> {
-        Arc::new(Self { count_max, per_ip_max, open: Mutex::default() })
+        Arc::new(Self { count_max, per_ip_max, open: Mutex::default(), closed: Notify::new() })
     }
 
     fn enter(self: &Arc<Self>, ip: IpAddr) -> Option<Place> {
@@ -57,6 +60,19 @@ impl ConnectionCount {
     }
 }
 
+impl ConnectionCount {
+    /// Waits until no connection is open. Cancel safe.
+    pub async fn emptied(&self) {
+        loop {
+            let closed = self.closed.notified();
+            if self.count() == 0 {
+                return;
+            }
+            closed.await;
+        }
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
         let mut open = self.counts.open.lock().unwrap_or_else(PoisonError::into_inner);
@@ -67,6 +83,8 @@ impl Drop for Place {
                 open.per_ip.remove(&self.ip);
             }
         }
+        drop(open);
+        self.counts.closed.notify_waiters();
     }
 }
 

@@ -1,5 +1,8 @@
 //! A broker in a temporary folder, and a client that speaks raw frames.
 
+pub mod batch;
+pub mod records;
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -22,6 +25,8 @@ use uuid::Uuid;
 
 /// Generous: what takes longer does not come.
 pub const DEADLINE: Duration = Duration::from_secs(60);
+/// Between two looks at what comes by itself.
+const POLL: Duration = Duration::from_millis(5);
 
 /// A broker of this process.
 pub struct Broker {
@@ -42,10 +47,21 @@ impl Broker {
     }
 
     pub async fn start_in(dir: Arc<TempDir>, settings: &[(&str, &str)]) -> Self {
-        let loaded = settings_in(dir.path(), settings);
-        let server = Server::start(Env::real().unwrap(), loaded).await.unwrap();
-        let address = server.listeners[0].1;
-        Self { address, dir, server: Some(server) }
+        loop {
+            let loaded = settings_in(dir.path(), settings);
+            match Server::start(Env::real().unwrap(), loaded).await {
+                Ok(server) => {
+                    let address = server.listeners[0].1;
+                    return Self { address, dir, server: Some(server) };
+                }
+                // Connections end by themselves, a little after their broker, and its store with
+                // the last of them.
+                Err(error) if error.to_string().contains("lock hold by current process") => {
+                    tokio::time::sleep(POLL).await;
+                }
+                Err(error) => panic!("the broker does not start: {error}"),
+            }
+        }
     }
 
     pub fn metrics(&self) -> SocketAddr {
@@ -60,6 +76,19 @@ impl Broker {
     pub async fn stop(mut self) -> Arc<TempDir> {
         self.server.take().unwrap().stop().await.unwrap();
         Arc::clone(&self.dir)
+    }
+
+    /// Stops in order and starts again; every partition has its leader when this returns.
+    pub async fn restart(self) -> Self {
+        let broker = Self::start_in(self.stop().await, &[]).await;
+        let mut client = broker.client().await;
+        let all = MetadataRequest::default().with_topics(None);
+        eventually(async || {
+            let topics = client.call(12, &all).await.topics;
+            topics.iter().flat_map(|topic| &topic.partitions).all(|one| one.error_code == 0)
+        })
+        .await;
+        broker
     }
 
     /// A topic that is served when this returns.
@@ -199,6 +228,13 @@ pub fn frame<R: Request>(id: i32, version: i16, request: &R) -> Bytes {
     out.freeze()
 }
 
+/// Asks again and again; [`run`] has the deadline.
+pub async fn eventually(mut is_so: impl AsyncFnMut() -> bool) {
+    while !is_so().await {
+        tokio::time::sleep(POLL).await;
+    }
+}
+
 /// Runs a test with a deadline on a runtime of its own.
 pub fn run(test: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
@@ -206,61 +242,4 @@ pub fn run(test: impl Future<Output = ()>) {
         tokio::time::timeout(2 * DEADLINE, test).await.expect("the test ends");
     });
     runtime.shutdown_background();
-}
-
-/// Encodes record batches for tests, uncompressed and without headers.
-pub mod batch {
-    use bytes::{BufMut, Bytes, BytesMut};
-
-    /// Producer id, epoch, base sequence.
-    pub const NO_PRODUCER: (i64, i16, i32) = (-1, -1, -1);
-
-    pub fn of(values: &[&[u8]]) -> Bytes {
-        with(values, NO_PRODUCER, 1_700_000_000_000)
-    }
-
-    pub fn with(values: &[&[u8]], producer: (i64, i16, i32), timestamp_ms: i64) -> Bytes {
-        let mut records = BytesMut::new();
-        for (delta, value) in values.iter().enumerate() {
-            let mut record = BytesMut::new();
-            record.put_u8(0);
-            varint(&mut record, 0);
-            varint(&mut record, i64::try_from(delta).unwrap());
-            varint(&mut record, -1);
-            varint(&mut record, i64::try_from(value.len()).unwrap());
-            record.put_slice(value);
-            varint(&mut record, 0);
-            varint(&mut records, i64::try_from(record.len()).unwrap());
-            records.put(record);
-        }
-        let count = i32::try_from(values.len()).unwrap();
-        let mut covered = BytesMut::new();
-        covered.put_i16(0);
-        covered.put_i32(count - 1);
-        covered.put_i64(timestamp_ms);
-        covered.put_i64(timestamp_ms);
-        covered.put_i64(producer.0);
-        covered.put_i16(producer.1);
-        covered.put_i32(producer.2);
-        covered.put_i32(count);
-        covered.put(records);
-        let mut batch = BytesMut::new();
-        batch.put_i64(0);
-        batch.put_i32(i32::try_from(covered.len() + 9).unwrap());
-        batch.put_i32(-1);
-        batch.put_i8(2);
-        batch.put_u32(crc32c::crc32c(&covered));
-        batch.put(covered);
-        batch.freeze()
-    }
-
-    /// Zigzag.
-    pub fn varint(out: &mut BytesMut, value: i64) {
-        let mut zigzag = (value << 1 ^ value >> 63).cast_unsigned();
-        while zigzag >= 0x80 {
-            out.put_u8(zigzag.to_le_bytes()[0] | 0x80);
-            zigzag >>= 7;
-        }
-        out.put_u8(zigzag.to_le_bytes()[0]);
-    }
 }

@@ -3,6 +3,8 @@
 //! `SIM_SEEDS=500 cargo test --test it sim::smoke` runs more seeds, `SIM_MS=600000` as many as fit
 //! into that time; `SEED=7` runs one.
 
+#![expect(clippy::print_stderr, clippy::print_stdout, reason = "a seed must be seen")]
+
 use std::time::{Duration, Instant};
 
 use ottla::sim::world::{self, Options, Summary};
@@ -69,7 +71,7 @@ fn smoke() {
 
 #[test]
 fn a_disk_that_lies_is_found_out() {
-    let options = Options { syncs_lie: true, ..Options::default() };
+    let options = Options { lying_syncs: Some(".log"), ..Options::default() };
     let broken: Vec<String> = (0..10).filter_map(|seed| run(seed, options).err()).collect();
     let is_gone = |why: &String| why.contains("was acknowledged and is gone");
     assert!(broken.iter().any(is_gone), "acknowledged batches are lost: {broken:#?}");

@@ -6,12 +6,15 @@ use crate::api::errors::Code;
 use crate::base::ids::{Offset, TopicId};
 use crate::base::primitives::{Reader, Writer};
 
+pub(super) const FIRST_ZSTD: i16 = 7;
 const FIRST_FLEXIBLE: i16 = 9;
 const FIRST_TOPIC_IDS: i16 = 13;
 
 #[derive(Debug)]
 pub(super) struct ProduceRequest {
     pub(super) is_transactional: bool,
+    /// Older clients could not read it back.
+    pub(super) may_use_zstd: bool,
     pub(super) acks: i16,
     pub(super) timeout_ms: i32,
     pub(super) topics: Vec<TopicData>,
@@ -76,7 +79,8 @@ impl ProduceRequest {
             Some(TopicData { name, partitions })
         })?;
         reader.skip_tagged()?;
-        Some(Self { is_transactional, acks, timeout_ms, topics })
+        let may_use_zstd = version >= FIRST_ZSTD;
+        Some(Self { is_transactional, may_use_zstd, acks, timeout_ms, topics })
     }
 
     pub(super) fn partition_count(&self) -> usize {
