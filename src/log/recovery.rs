@@ -131,25 +131,9 @@ fn load_segments(
         Ok((files, head))
     };
     let mut found = bases.iter().map(open).collect::<io::Result<Vec<Found>>>()?;
-    // A purge deletes names without making that durable: some may have come back.
-    let holds_first = |(_, head): &Found| head.is_some_and(|head| head.base_index <= first_index);
-    let has_successor = |(_, head): &Found| head.is_none_or(|head| head.note.rolled);
-    match (found.iter().rposition(holds_first), purged) {
-        (Some(first), _) => {
-            // A segment is deleted only after its successor is there for good.
-            let before = found.get(..first).unwrap_or_default();
-            let unfinished = before.iter().rev().take_while(|before| !has_successor(before));
-            let first = first - unfinished.count();
-            found.drain(..first);
-        }
-        (None, None) => {}
-        (None, Some(_)) => {
-            let what = format!("{}: entries from {first_index} on are missing", setup.name);
-            return Err(RecoveryError::Corrupt { what });
-        }
-    }
-    let mut segments: Vec<Segment> = Vec::with_capacity(found.len());
+    found.drain(..count_purged(&found, purged).ok_or_else(|| missing(setup, 0))?);
     let count = found.len();
+    let mut segments: Vec<Segment> = Vec::with_capacity(count);
     for (i, (files, head)) in found.into_iter().enumerate() {
         let base_index = match segments.last() {
             None => head.map_or(first_index, |head| head.base_index),
@@ -157,33 +141,14 @@ fn load_segments(
             // Begun just before the crash, which took entries before it. Nothing is written to a
             // segment before the one in front of it is closed.
             Some(_) if files.log.is_empty()? => break,
-            Some(_) => {
-                let (name, base) = (&setup.name, files.base_offset);
-                let what = format!("{name}: entries before offset {base} are missing");
-                return Err(RecoveryError::Corrupt { what });
-            }
+            Some(before) => return Err(missing(setup, log_end(before)?)),
         };
-        if head.is_none() {
-            files.write_raft_head(base_index)?;
-        }
-        let is_last = i + 1 == count;
-        let note = head.map(|head| head.note).unwrap_or_default();
-        let quick = match setup.clean || !is_last {
-            true => quick_load(setup, &files, base_index, &note)?,
-            false => None,
-        };
-        let segment = match quick {
-            Some(segment) => segment,
-            None => scan(setup, files, base_index, &note)?,
-        };
-        segments.push(segment);
+        segments.push(load(setup, (files, head), base_index, i + 1 == count)?);
     }
     if let Some(last) = segments.last()
         && last.has_successor()?
     {
-        let (name, end) = (&setup.name, log_end(last)?);
-        let what = format!("{name}: entries from offset {end} on are missing");
-        return Err(RecoveryError::Corrupt { what });
+        return Err(missing(setup, log_end(last)?));
     }
     remove_strangers(setup, &segments)?;
     if !setup.clean {
@@ -192,6 +157,48 @@ fn load_segments(
     }
     close_scanned(setup, &mut segments)?;
     Ok(segments)
+}
+
+fn missing(setup: &LogSetup, offset: Offset) -> RecoveryError {
+    let what = format!("{}: entries from offset {offset} on are missing", setup.name);
+    RecoveryError::Corrupt { what }
+}
+
+/// How many segments are purged ones: a purge deletes names without making that durable, so some
+/// may have come back. `None`: the first that is not purged is not here.
+fn count_purged(found: &[Found], purged: Option<EntryId>) -> Option<usize> {
+    let Some(purged) = purged else { return Some(0) };
+    let holds_first = |head: &RaftHead| head.base_index <= purged.index + 1;
+    let first = found.iter().rposition(|(_, head)| head.as_ref().is_some_and(holds_first))?;
+    // A segment is deleted only after its successor is there for good.
+    let has_successor = |(_, head): &Found| head.is_none_or(|head| head.note.rolled);
+    let before = found.get(..first)?.iter().rev();
+    Some(first - before.take_while(|found| !has_successor(found)).count())
+}
+
+fn load(
+    setup: &LogSetup,
+    (files, head): Found,
+    base_index: u64,
+    is_last: bool,
+) -> Result<Segment, RecoveryError> {
+    if head.is_none() {
+        files.write_raft_head(base_index)?;
+    }
+    let note = head.map(|head| head.note).unwrap_or_default();
+    let quick = match setup.clean || !is_last {
+        true => quick_load(setup, &files, base_index, &note)?,
+        false => None,
+    };
+    match quick {
+        Some(segment) if setup.clean => Ok(segment),
+        Some(segment) => {
+            // Only the process may have died: then its last note is not durable yet.
+            segment.files.raft.sync()?;
+            Ok(segment)
+        }
+        None => scan(setup, files, base_index, &note),
+    }
 }
 
 /// Whether a segment begins where the one before it ends.

@@ -227,7 +227,8 @@ impl RaftLogStorage<PartitionTypes> for PartitionLogStore {
             // group with a vote and without members can do nothing.
             let (done, flushed) = completion();
             self.log.append(entries, done)?;
-            callback.io_completed(flushed.await);
+            flushed.await?;
+            callback.io_completed(Ok(()));
             return Ok(());
         }
         self.log.append(entries, Box::new(move |result| callback.io_completed(result)))
