@@ -515,9 +515,10 @@ impl PartitionLog {
         assert!(next_index > state.applied_index || state.applied_index == 0, "applied is final");
         let fresh = recovery::truncate(&self.setup, &mut state.segments, next_index)?;
         let old = std::mem::replace(&mut *state, fresh);
-        state.log_start_offset = old.log_start_offset;
+        // Opening may have dropped a segment that was purged while it was the last one.
+        state.log_start_offset = state.log_start_offset.max(old.log_start_offset);
         state.purged = old.purged;
-        state.high_watermark = old.high_watermark;
+        state.high_watermark = old.high_watermark.max(state.log_start_offset);
         state.visible_end = old.visible_end;
         state.applied_index = old.applied_index;
         state.waiters = old.waiters;

@@ -9,6 +9,8 @@ mod rig;
 use crate::base::rng::Rng;
 use crate::log::entry::EntryKind;
 use crate::log::partition_log::tests::model::Model;
+use crate::sim::disk::Faults;
+
 pub(crate) use crate::log::partition_log::tests::rig::{DIR, Rig, Wanted, batch, bytes_of, config};
 
 /// Steps of one seed.
@@ -19,6 +21,8 @@ struct Run {
     rng: Rng,
     rig: Rig,
     model: Model,
+    /// Something failed although there is power.
+    failed: bool,
 }
 
 impl Run {
@@ -27,7 +31,7 @@ impl Run {
         let segment_bytes = 300 + u32::try_from(rng.below(3000)).expect("small");
         let config = config(segment_bytes, write_caching);
         let model = Model::new(write_caching);
-        Self { seed, rig: Rig::new(seed, config), rng, model }
+        Self { seed, rig: Rig::new(seed, config), rng, model, failed: false }
     }
 
     fn go(&mut self) {
@@ -35,8 +39,12 @@ impl Run {
             if self.rng.below(8) == 0 {
                 self.rig.disk.crash_in(self.rng.below(40));
             }
+            if self.rng.below(20) == 0 {
+                let failing_sync = Some(self.rng.below(12));
+                self.rig.disk.set_faults(Faults { failing_sync, ..Faults::default() });
+            }
             self.step();
-            if self.rig.disk.is_crashed() {
+            if self.failed || self.rig.disk.is_crashed() {
                 self.restart_after_crash();
             }
         }
@@ -56,11 +64,16 @@ impl Run {
         let count = 1 + self.rng.below(5);
         let wanted: Vec<Wanted> = (0..count).map(|_| self.model.choose(&self.rng)).collect();
         let entries = wanted.iter().map(|wanted| self.model.push(wanted)).collect();
-        if self.rig.append(entries).is_ok() {
+        if self.did(self.rig.append(entries)) {
             self.model.appended();
             self.model.apply_some(&self.rng);
             self.apply();
         }
+    }
+
+    fn did<E>(&mut self, result: Result<(), E>) -> bool {
+        self.failed |= result.is_err();
+        result.is_ok()
     }
 
     fn apply(&self) {
@@ -80,7 +93,7 @@ impl Run {
             return;
         }
         self.model.durable = self.model.durable.min(next);
-        if self.rig.truncate_after(next as u64 - 1).is_ok() {
+        if self.did(self.rig.truncate_after(next as u64 - 1)) {
             self.model.entries.truncate(next);
             self.model.term += 1;
         }
@@ -100,16 +113,17 @@ impl Run {
             let Some(below) = below.filter(|below| below.index >= first) else { return };
             upto = below;
         }
-        match self.rig.log().purge(upto) {
-            Ok(()) => self.model.purged = Some(upto),
-            Err(_) => self.model.maybe_purged = Some(upto),
+        self.model.maybe_purged = Some(upto);
+        if self.did(self.rig.log().purge(upto)) {
+            (self.model.purged, self.model.maybe_purged) = (Some(upto), None);
         }
     }
 
     fn restart_in_order(&mut self) {
-        if self.rig.close().is_ok() {
+        if self.did(self.rig.close()) {
             self.model.durable = self.model.entries.len();
-            if self.rig.open(true).is_ok() {
+            let opened = self.rig.open(true);
+            if self.did(opened) {
                 self.check();
             }
         }
@@ -118,10 +132,12 @@ impl Run {
     fn restart_after_crash(&mut self) {
         for attempt in 0.. {
             assert!(attempt < 20);
+            // After a failed sync only the disk itself is to be believed.
             match self.rng.below(4) {
-                0 => self.rig.kill(),
+                0 if !self.failed => self.rig.kill(),
                 _ => self.rig.lose_power(),
             }
+            self.failed = false;
             if attempt < 3 && self.rng.below(3) == 0 {
                 self.rig.disk.crash_in(self.rng.below(25));
             }
