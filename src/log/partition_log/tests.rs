@@ -64,14 +64,14 @@ impl Run {
         let count = 1 + self.rng.below(5);
         let wanted: Vec<Wanted> = (0..count).map(|_| self.model.choose(&self.rng)).collect();
         let entries = wanted.iter().map(|wanted| self.model.push(wanted)).collect();
-        if self.did(self.rig.append(entries)) {
+        if self.did(&self.rig.append(entries)) {
             self.model.appended();
             self.model.apply_some(&self.rng);
             self.apply();
         }
     }
 
-    fn did<E>(&mut self, result: Result<(), E>) -> bool {
+    fn did<E>(&mut self, result: &Result<(), E>) -> bool {
         self.failed |= result.is_err();
         result.is_ok()
     }
@@ -93,7 +93,7 @@ impl Run {
             return;
         }
         self.model.durable = self.model.durable.min(next);
-        if self.did(self.rig.truncate_after(next as u64 - 1)) {
+        if self.did(&self.rig.truncate_after(next as u64 - 1)) {
             self.model.entries.truncate(next);
             self.model.term += 1;
         }
@@ -114,16 +114,16 @@ impl Run {
             upto = below;
         }
         self.model.maybe_purged = Some(upto);
-        if self.did(self.rig.log().purge(upto)) {
+        if self.did(&self.rig.log().purge(upto)) {
             (self.model.purged, self.model.maybe_purged) = (Some(upto), None);
         }
     }
 
     fn restart_in_order(&mut self) {
-        if self.did(self.rig.close()) {
+        if self.did(&self.rig.close()) {
             self.model.durable = self.model.entries.len();
             let opened = self.rig.open(true);
-            if self.did(opened) {
+            if self.did(&opened) {
                 self.check();
             }
         }
