@@ -119,3 +119,16 @@ npm_packages() {
   fi
   echo "$prefix/node_modules"
 }
+
+# java_classes SOURCE...: the classes of these sources, compiled against Apache Kafka's jars; prints their directory.
+java_classes() (
+  . "$compat/kafka/env.sh"
+  classes=$cache/java-$(cat "$@" "$compat/kafka/pom.xml" | sha256sum | cut -c1-12)
+  if [ ! -d "$classes" ]; then
+    # Made aside and then put in place, so that it is whole or absent.
+    rm -rf "$classes.new"
+    javac -J-XX:TieredStopAtLevel=1 -cp "$libs/*" -d "$classes.new" "$@" >&2
+    mv "$classes.new" "$classes"
+  fi
+  echo "$classes"
+)

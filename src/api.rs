@@ -8,21 +8,34 @@ pub mod response;
 
 mod alter_configs;
 pub mod api_versions;
+mod consumer_group_describe;
+mod consumer_group_heartbeat;
 mod create_partitions;
 mod create_topics;
+mod delete_groups;
 mod delete_records;
 mod delete_topics;
 mod describe_cluster;
 mod describe_configs;
+mod describe_groups;
 mod describe_topic_partitions;
 pub mod fetch;
 mod find_coordinator;
+mod heartbeat;
 mod incremental_alter_configs;
 mod init_producer_id;
+mod join_group;
+mod leave_group;
+mod list_config_resources;
+mod list_groups;
 mod list_offsets;
 mod metadata;
+mod offset_commit;
+mod offset_delete;
+mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
+mod sync_group;
 
 use std::sync::Arc;
 
@@ -39,6 +52,8 @@ use crate::api::response::Response;
 pub struct RawRequest {
     pub version: i16,
     pub correlation_id: i32,
+    /// What the client calls itself, in UTF-8.
+    pub client_id: Option<Bytes>,
     pub body: Bytes,
 }
 
@@ -88,7 +103,8 @@ pub struct Api {
 }
 
 /// A handler of one message type, run in turn, and beside it `errors`, the codes in its response.
-/// A version above `$coded` has the same bytes as it.
+/// A version above `$coded` has the same bytes as it. Requests from version `$hand` on are unknown
+/// to kafka-protocol (their responses are not) and read by `decode` beside the handler.
 macro_rules! in_turn {
     ($key:literal, $name:literal, $module:ident, $request:ty, $min:literal..=$max:literal) => {
         in_turn!($key, $name, $module, $request, $min..=$max, coded as $max)
@@ -96,6 +112,23 @@ macro_rules! in_turn {
     (
         $key:literal, $name:literal, $module:ident, $request:ty, $min:literal..=$max:literal,
         coded as $coded:literal
+    ) => {
+        in_turn!(@ $key, $name, $module, $request, $min..=$max, $coded,
+            |raw: &RawRequest| decode(raw, raw.version.min($coded)))
+    };
+    (
+        $key:literal, $name:literal, $module:ident, $request:ty, $min:literal..=$max:literal,
+        read by hand from $hand:literal
+    ) => {
+        in_turn!(@ $key, $name, $module, $request, $min..=$max, $max,
+            |raw: &RawRequest| match raw.version {
+                $hand.. => $module::decode(&raw.body).ok_or(UNDECODED),
+                version => decode(raw, version),
+            })
+    };
+    (
+        @ $key:literal, $name:literal, $module:ident, $request:ty, $min:literal..=$max:literal,
+        $coded:literal, $read:expr
     ) => {
         Api {
             key: $key,
@@ -105,14 +138,14 @@ macro_rules! in_turn {
             advertised_min: $min,
             run: Run::InTurn(|caller, raw| {
                 Box::pin(async move {
-                    let coded = raw.version.min($coded);
-                    let request: $request = match decode(&raw, coded) {
+                    let request: $request = match $read(&raw) {
                         Ok(request) => request,
                         Err(close) => return close,
                     };
+                    let caller = caller.of(&raw);
                     let response = $module::handle(&caller, request, raw.version).await;
                     let errors = $module::errors(&response);
-                    encode::<$request>(&raw, coded, &response, errors)
+                    encode::<$request>(&raw, raw.version.min($coded), &response, errors)
                 })
             }),
         }
@@ -142,7 +175,29 @@ pub static TABLE: &[Api] = &[
     // 11 only adds a timestamp with a meaning of its own.
     in_turn!(2, "ListOffsets", list_offsets, msg::ListOffsetsRequest, 1..=11, coded as 10),
     in_turn!(3, "Metadata", metadata, msg::MetadataRequest, 0..=13),
+    in_turn!(
+        8,
+        "OffsetCommit",
+        offset_commit,
+        msg::OffsetCommitRequest,
+        2..=10,
+        read by hand from 10
+    ),
+    in_turn!(
+        9,
+        "OffsetFetch",
+        offset_fetch,
+        msg::OffsetFetchRequest,
+        1..=10,
+        read by hand from 10
+    ),
     in_turn!(10, "FindCoordinator", find_coordinator, msg::FindCoordinatorRequest, 0..=6),
+    in_turn!(11, "JoinGroup", join_group, msg::JoinGroupRequest, 0..=9),
+    in_turn!(12, "Heartbeat", heartbeat, msg::HeartbeatRequest, 0..=4),
+    in_turn!(13, "LeaveGroup", leave_group, msg::LeaveGroupRequest, 0..=5),
+    in_turn!(14, "SyncGroup", sync_group, msg::SyncGroupRequest, 0..=5),
+    in_turn!(15, "DescribeGroups", describe_groups, msg::DescribeGroupsRequest, 0..=6),
+    in_turn!(16, "ListGroups", list_groups, msg::ListGroupsRequest, 0..=5),
     in_turn!(18, "ApiVersions", api_versions, msg::ApiVersionsRequest, 0..=4),
     in_turn!(19, "CreateTopics", create_topics, msg::CreateTopicsRequest, 2..=7),
     in_turn!(20, "DeleteTopics", delete_topics, msg::DeleteTopicsRequest, 1..=6),
@@ -158,6 +213,7 @@ pub static TABLE: &[Api] = &[
     in_turn!(32, "DescribeConfigs", describe_configs, msg::DescribeConfigsRequest, 1..=4),
     in_turn!(33, "AlterConfigs", alter_configs, msg::AlterConfigsRequest, 0..=2),
     in_turn!(37, "CreatePartitions", create_partitions, msg::CreatePartitionsRequest, 0..=3),
+    in_turn!(42, "DeleteGroups", delete_groups, msg::DeleteGroupsRequest, 0..=2),
     in_turn!(
         44,
         "IncrementalAlterConfigs",
@@ -165,7 +221,29 @@ pub static TABLE: &[Api] = &[
         msg::IncrementalAlterConfigsRequest,
         0..=1
     ),
+    in_turn!(47, "OffsetDelete", offset_delete, msg::OffsetDeleteRequest, 0..=0),
     in_turn!(60, "DescribeCluster", describe_cluster, msg::DescribeClusterRequest, 0..=2),
+    in_turn!(
+        68,
+        "ConsumerGroupHeartbeat",
+        consumer_group_heartbeat,
+        msg::ConsumerGroupHeartbeatRequest,
+        0..=1
+    ),
+    in_turn!(
+        69,
+        "ConsumerGroupDescribe",
+        consumer_group_describe,
+        msg::ConsumerGroupDescribeRequest,
+        0..=1
+    ),
+    in_turn!(
+        74,
+        "ListConfigResources",
+        list_config_resources,
+        msg::ListConfigResourcesRequest,
+        0..=1
+    ),
     in_turn!(
         75,
         "DescribeTopicPartitions",
@@ -180,9 +258,10 @@ pub fn find(key: i16) -> Option<&'static Api> {
     TABLE.binary_search_by_key(&key, |api| api.key).ok().and_then(|at| TABLE.get(at))
 }
 
+const UNDECODED: Outcome = Outcome::Close("request could not be decoded");
+
 fn decode<R: Request>(raw: &RawRequest, version: i16) -> Result<R, Outcome> {
-    R::decode(&mut raw.body.clone(), version)
-        .map_err(|_| Outcome::Close("request could not be decoded"))
+    R::decode(&mut raw.body.clone(), version).map_err(|_| UNDECODED)
 }
 
 fn encode<R: Request>(

@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `keys.rs` | the table of broker keys, and `Config` |
 //! | `topic.rs` | the table of topic keys, `TopicConfig`, and the rules for altering it |
+//! | `group.rs` | the table of group keys, and the rules for altering it |
 //! | `ignored.rs` | Kafka's keys that mean nothing here, with the reasons |
 //! | `key.rs`, `value.rs` | what a row and a value are; Kafka's messages |
 //! | `listener.rs` | the form of listeners and the rules between them |
@@ -22,6 +23,7 @@
 mod entries;
 mod error;
 mod explain;
+mod group;
 mod ignored;
 mod key;
 mod keys;
@@ -34,9 +36,10 @@ mod value;
 #[cfg(test)]
 mod tests;
 
-pub use entries::{ConfigEntry, ConfigSource, topic_entries};
+pub use entries::{ConfigEntry, ConfigSource, group_entries, topic_entries};
 pub use error::ConfigError;
-pub use keys::Config;
+pub use group::{HEARTBEAT_INTERVAL_MS, SESSION_TIMEOUT_MS, validate_group_overrides};
+pub use keys::{Config, MigrationPolicy};
 pub use listener::{Listener, ProcessRoles, SecurityProtocol, SecurityProtocolMap};
 pub use load::Loaded;
 pub use topic::{

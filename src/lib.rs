@@ -14,6 +14,7 @@ pub mod replication;
 pub mod partition;
 
 pub mod controller;
+pub mod coordinator;
 
 pub mod api;
 

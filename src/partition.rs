@@ -163,6 +163,11 @@ impl Partition {
         self.group.log().offset_for_timestamp(timestamp_ms)
     }
 
+    /// The timestamp in ms of the first committed record from `offset` on. Blocks.
+    pub fn timestamp_at(&self, offset: Offset) -> io::Result<Option<i64>> {
+        self.group.log().timestamp_at(offset)
+    }
+
     /// The committed record with the largest timestamp: its timestamp in ms and offset. Blocks.
     pub fn max_timestamp(&self) -> io::Result<Option<(i64, Offset)>> {
         self.group.log().max_timestamp()

@@ -17,6 +17,10 @@ use crate::base::net::{Listener, SocketOptions};
 use crate::base::task::{self, Stopper};
 use crate::config::{Config, Listener as ListenerConfig, Loaded};
 use crate::controller::service::{Controller, Decision};
+use crate::controller::topic_name::CONSUMER_OFFSETS;
+use crate::coordinator::group::Groups;
+use crate::coordinator::group::settings::GroupSettings;
+use crate::coordinator::runtime::{Coordinator, Parts};
 use crate::log::dir::{Identity, LogDir};
 use crate::log::flusher;
 use crate::metadata::publisher::Publisher;
@@ -72,10 +76,22 @@ impl Server {
         register(&controller, &identity, config, &listeners).await?;
 
         let handle = recorder::install().map_err(io::Error::other)?;
-        let storage = storage(&env, config, &identity, dirs, (kv, kv_writer))?;
+        let stores = (Arc::clone(&kv), kv_writer.clone());
+        let storage = storage(&env, config, &identity, dirs, stores)?;
         let registry = Registry::new(storage, config.topic_defaults.clone());
+        let parts = Parts {
+            env: env.clone(),
+            images: images.clone(),
+            registry: Arc::clone(&registry),
+            kv,
+            kv_writer,
+        };
+        let groups = groups(parts, config);
         let stopper = Stopper::default();
-        let mut tasks = vec![registry.start(images.clone(), stopper.stopping())];
+        let mut tasks = vec![
+            registry.start(images.clone(), stopper.stopping()),
+            groups.start(stopper.stopping()),
+        ];
         let slots = usize::try_from(config.max_incremental_fetch_session_cache_slots);
         let slots = slots.unwrap_or(usize::MAX);
         let context = Arc::new(Context {
@@ -85,6 +101,7 @@ impl Server {
             images,
             registry,
             controller,
+            groups,
             settings,
         });
         let config = &context.settings.config;
@@ -100,7 +117,7 @@ impl Server {
             tasks: Vec::new(),
         };
         server.accept(listeners, &mut tasks)?;
-        let scrape = scrape::Scrape { handle, context: Arc::clone(&server.context), counts };
+        let scrape = scrape::Scrape::new(handle, Arc::clone(&server.context), counts);
         server.metrics = metrics_endpoint::start(scrape, &server.stopper, &mut tasks).await?;
         server.tasks = tasks;
         Ok(server)
@@ -225,6 +242,13 @@ fn storage(
         kv_writer,
         producer_expiration_ms: config.producer_id_expiration_ms,
     })
+}
+
+fn groups(parts: Parts, config: &Config) -> Arc<Coordinator<Groups>> {
+    let settings = Arc::new(GroupSettings { config: config.clone() });
+    let rng = Arc::clone(&parts.env.rng);
+    let make = move |_| Groups::new(Arc::clone(&settings), Arc::clone(&rng));
+    Coordinator::new(CONSUMER_OFFSETS, parts, make)
 }
 
 /// Tells the cluster who and where this broker is.

@@ -3,6 +3,7 @@
 
 pub mod checker;
 pub mod client;
+mod committer;
 pub mod disk;
 pub mod world;
 mod writer;

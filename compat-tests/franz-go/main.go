@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -32,9 +33,13 @@ type test struct {
 func main() {
 	client = newClient()
 	admin = kadm.NewClient(client)
-	tests := append(adminTests, append(dataTests, fetchTests...)...)
+	tests := slices.Concat(adminTests, dataTests, fetchTests, groupTests)
 	failed := 0
 	for _, t := range tests {
+		if short && longOnly[t.name] {
+			fmt.Printf("skip %s (short form)\n", t.name)
+			continue
+		}
 		start := time.Now()
 		failure := attempt(t.run)
 		word := "ok  "

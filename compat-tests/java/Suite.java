@@ -93,10 +93,18 @@ public class Suite {
         tests.put("large-records", Suite::largeRecords);
         tests.put("offsets-for-times", Suite::offsetsForTimes);
         tests.put("many-partitions", Suite::manyPartitions);
+        Groups.addTo(tests);
 
+        if (args.length > 0) {
+            tests.keySet().removeIf(name -> java.util.stream.Stream.of(args).noneMatch(name::contains));
+        }
         int failed = 0;
         admin = Admin.create(Map.of("bootstrap.servers", BOOTSTRAP));
         for (var test : tests.entrySet()) {
+            if (SHORT && Groups.LONG_ONLY.contains(test.getKey())) {
+                System.out.printf("skip %s (short form)%n", test.getKey());
+                continue;
+            }
             long start = System.nanoTime();
             Throwable failure = null;
             try {

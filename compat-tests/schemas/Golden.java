@@ -55,7 +55,7 @@ public final class Golden {
         out.flush();
     }
 
-    private static String encode(Schema schema, ApiMessage message, short version) {
+    static String encode(Schema schema, ApiMessage message, short version) {
         counter = 0;
         Struct filled = struct(schema);
         ByteBuffer bytes = ByteBuffer.allocate(filled.sizeOf());

@@ -1,11 +1,13 @@
 //! What handlers work with.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::time::Instant;
 
+use crate::api::RawRequest;
 use crate::api::errors::{self, Code};
 use crate::api::fetch::sessions::FetchSessions;
 use crate::base::env::Env;
@@ -14,6 +16,8 @@ use crate::config::Loaded;
 use crate::controller::create_topics::{self, NewTopic};
 use crate::controller::service::{Controller, Decision};
 use crate::controller::topic_name;
+use crate::coordinator::group::Groups;
+use crate::coordinator::runtime::Coordinator;
 use crate::metadata::image::{Image, Topic};
 use crate::metadata::publisher::Images;
 use crate::metadata::records::Endpoint;
@@ -32,16 +36,20 @@ pub struct Context {
     pub images: Images,
     pub registry: Arc<Registry>,
     pub controller: Arc<Controller>,
+    /// The groups whose coordinator this broker is.
+    pub groups: Arc<Coordinator<Groups>>,
     pub sessions: FetchSessions,
 }
 
 /// Who asks, over which listener.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Caller {
     pub context: Arc<Context>,
     /// The listener's name: clients are told the addresses of the one that they came by.
     pub listener: Arc<str>,
     pub peer: SocketAddr,
+    /// What the client calls itself, as the request in hand has it.
+    pub client_id: Option<Bytes>,
 }
 
 impl Context {
@@ -168,12 +176,38 @@ pub struct Reachable<'a> {
 }
 
 impl Caller {
+    /// Who sent this request.
+    pub(super) fn of(&self, request: &RawRequest) -> Self {
+        Self { client_id: request.client_id.clone(), ..self.clone() }
+    }
+
+    /// What the client calls itself; empty if it does not say.
+    pub fn client_id(&self) -> String {
+        String::from_utf8_lossy(self.client_id.as_deref().unwrap_or_default()).into_owned()
+    }
+
+    /// The client's address as Java prints it: `/127.0.0.1`.
+    pub fn client_host(&self) -> String {
+        java_text(self.peer.ip())
+    }
+
     /// The brokers that can be reached over the caller's listener.
     pub fn brokers<'a>(&self, image: &'a Image) -> impl Iterator<Item = Reachable<'a>> {
         image.brokers.values().filter_map(|broker| {
             let endpoint = broker.endpoints.iter().find(|e| e.listener == *self.listener)?;
             Some(Reachable { node: broker.node, rack: broker.rack.as_deref(), endpoint })
         })
+    }
+}
+
+/// `InetAddress.toString` of an address without a name.
+fn java_text(address: IpAddr) -> String {
+    match address.to_canonical() {
+        IpAddr::V4(ip) => format!("/{ip}"),
+        IpAddr::V6(ip) => {
+            let parts = ip.segments().map(|segment| format!("{segment:x}"));
+            format!("/{}", parts.as_slice().join(":"))
+        }
     }
 }
 
@@ -190,5 +224,22 @@ impl Deadline {
     /// What `work` comes to, if in time. Cancels it otherwise.
     pub async fn bound<T>(self, work: impl Future<Output = T>) -> Result<T, Code> {
         tokio::time::timeout_at(self.0, work).await.map_err(|_| Code::RequestTimedOut)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_written_as_in_java() {
+        for (address, expected) in [
+            ("127.0.0.1", "/127.0.0.1"),
+            ("::1", "/0:0:0:0:0:0:0:1"),
+            ("::ffff:10.0.0.1", "/10.0.0.1"),
+            ("2001:db8::a:0", "/2001:db8:0:0:0:0:a:0"),
+        ] {
+            assert_eq!(java_text(address.parse().unwrap()), expected);
+        }
     }
 }

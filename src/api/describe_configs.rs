@@ -1,11 +1,12 @@
-//! DescribeConfigs (key 32), versions 1 to 4: the configs of topics and brokers, where their values
-//! are from, and what they mean.
+//! DescribeConfigs (key 32), versions 1 to 4: the configs of topics, brokers and groups, where
+//! their values are from, and what they mean.
 //!
 //! Behaviour
 //! * Keys null or empty means all. Keys that do not exist are left out.
 //! * A broker is this one, by its id; the empty name is the default of all brokers, which has no
-//!   configs as long as they can not be changed while brokers run. Loggers, client metrics and
-//!   groups have none either.
+//!   configs as long as they can not be changed while brokers run. Loggers and client metrics have
+//!   none either.
+//! * A group has configs whether it exists or not.
 //! * A resource that stands more than once in a request is answered once, so that an answer is
 //!   never larger than what there is.
 //!
@@ -22,7 +23,7 @@ use kafka_protocol::protocol::StrBytes;
 
 use crate::api::context::{Caller, Context};
 use crate::api::errors::{NONE, Told};
-use crate::config::{ConfigEntry, topic_entries};
+use crate::config::{ConfigEntry, group_entries, topic_entries};
 use crate::controller::alter_configs::ResourceKind;
 use crate::controller::refusal::{Reason, Refusal};
 use crate::controller::topic_name;
@@ -106,7 +107,11 @@ fn entries(
             invalid("Client metrics subscription name must not be empty")
         }
         ResourceKind::Group if name.is_empty() => invalid("Group name must not be empty"),
-        ResourceKind::ClientMetrics | ResourceKind::Group => Ok(Vec::new()),
+        ResourceKind::Group => {
+            let overrides = image.configs(&Resource::Group(name.to_owned()));
+            Ok(group_entries(&context.settings, &overrides))
+        }
+        ResourceKind::ClientMetrics => Ok(Vec::new()),
         ResourceKind::Unknown(_) => {
             invalid(format!("Unexpected resource type UNKNOWN for resource {name}"))
         }

@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 use kafka_protocol::protocol::StrBytes;
 
 use crate::controller::refusal::{Reason, Refusal};
+use crate::coordinator::runtime::Unavailable;
 use crate::log::partition_log::ReadError;
 use crate::log::producer_state::SequenceError;
 use crate::partition::AppendError;
@@ -49,6 +50,15 @@ pub fn of_controller(error: ProposeError) -> Code {
     match error {
         ProposeError::NotLeader => Code::NotController,
         ProposeError::Stopped => Code::UnknownServerError,
+    }
+}
+
+/// What a client is told when there was no decision about its group.
+pub fn of_coordinator(unavailable: Unavailable) -> Code {
+    match unavailable {
+        Unavailable::NoTopic => Code::CoordinatorNotAvailable,
+        Unavailable::NotCoordinator => Code::NotCoordinator,
+        Unavailable::Loading => Code::CoordinatorLoadInProgress,
     }
 }
 

@@ -16,14 +16,18 @@ use kafka_protocol::messages::find_coordinator_response::Coordinator;
 use kafka_protocol::messages::{BrokerId, FindCoordinatorRequest, FindCoordinatorResponse};
 use kafka_protocol::protocol::StrBytes;
 
-use crate::api::context::{Caller, Reachable};
+use crate::api::context::{Caller, Deadline, Reachable};
 use crate::api::errors::{Code, NONE};
 use crate::controller::topic_name::CONSUMER_OFFSETS;
+use crate::coordinator::partition_for;
 use crate::metadata::image::{Image, Topic};
 
 const GROUP: i8 = 0;
 const TRANSACTION: i8 = 1;
 const SHARE: i8 = 2;
+
+/// How long an answer waits for the coordinator to be loaded.
+const LOAD_WAIT_MS_MAX: i32 = 5_000;
 
 /// The first version with several keys, and with share groups.
 const FIRST_BATCHED: i16 = 4;
@@ -48,6 +52,13 @@ pub(super) async fn handle(
 ) -> FindCoordinatorResponse {
     let image = caller.context.image();
     let topic = find_topic(caller, &image, request.key_type, version).await;
+    let keys = match version < FIRST_BATCHED {
+        true => std::slice::from_ref(&request.key),
+        false => &request.coordinator_keys,
+    };
+    if let Ok(topic) = &topic {
+        wait_for_shards(caller, topic, keys).await;
+    }
     // The topic may be younger than the image.
     let image = caller.context.image();
     let found = |key: &str| find(caller, &image, topic.as_ref().map_err(|error| *error)?, key);
@@ -65,6 +76,21 @@ pub(super) async fn handle(
             .with_error_message(message)
     });
     FindCoordinatorResponse::default().with_coordinators(coordinators.collect())
+}
+
+/// A client that is told its coordinator asks it at once: it should be loaded then. After a while
+/// the client is told all the same, and hears from the coordinator that it is loading.
+async fn wait_for_shards(caller: &Caller, topic: &Topic, keys: &[StrBytes]) {
+    let context = &caller.context;
+    let deadline = Deadline::after_ms(LOAD_WAIT_MS_MAX);
+    for key in keys {
+        let partition = partition_for(key, topic.partitions.len());
+        if context.view(topic, partition).leader_epoch.is_some()
+            && deadline.bound(context.groups.serving(partition)).await.is_err()
+        {
+            return;
+        }
+    }
 }
 
 /// The codes in a response.
@@ -145,39 +171,4 @@ fn find<'a>(
     view.leader_epoch.ok_or(NOT_AVAILABLE)?;
     let mut brokers = caller.brokers(image);
     brokers.find(|broker| broker.node == caller.context.node).ok_or(NOT_AVAILABLE)
-}
-
-/// The partition that has the state of a group: `Utils.abs(key.hashCode()) % partitions`.
-fn partition_for(key: &str, partition_count: usize) -> i32 {
-    let hash = key
-        .encode_utf16()
-        .fold(0i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)));
-    // The one number without a positive counterpart becomes 0.
-    let hash = hash.checked_abs().unwrap_or(0);
-    hash.checked_rem(i32::try_from(partition_count).unwrap_or(i32::MAX)).unwrap_or(0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn keys_hash_as_in_java() {
-        // `"…".hashCode()` as Java computes it.
-        for (key, hash) in [
-            ("", 0),
-            ("a", 97),
-            ("g1", 3_242),
-            ("group", 98_629_247),
-            ("hello world", 1_794_106_052),
-            ("é", 233),
-            ("😀", 1_772_899),
-        ] {
-            assert_eq!(partition_for(key, usize::MAX), hash, "{key}");
-            assert_eq!(partition_for(key, 50), hash % 50, "{key}");
-        }
-        // Its hash is `Integer.MIN_VALUE`.
-        assert_eq!(partition_for("polygenelubricants", 50), 0);
-        assert_eq!(partition_for("g1", 0), 0);
-    }
 }

@@ -95,9 +95,18 @@ impl Reader {
     pub fn array<T>(
         &mut self,
         element_size_min: usize,
-        mut element: impl FnMut(&mut Self) -> Option<T>,
+        element: impl FnMut(&mut Self) -> Option<T>,
     ) -> Option<Vec<T>> {
-        let count = self.length(false)?.unwrap_or(0);
+        self.nullable_array(element_size_min, element).map(Option::unwrap_or_default)
+    }
+
+    /// The same; the outer `None` is an error, the inner one null.
+    pub fn nullable_array<T>(
+        &mut self,
+        element_size_min: usize,
+        mut element: impl FnMut(&mut Self) -> Option<T>,
+    ) -> Option<Option<Vec<T>>> {
+        let Some(count) = self.length(false)? else { return Some(None) };
         if count > self.rest.len() / element_size_min.max(1) {
             return None;
         }
@@ -105,7 +114,7 @@ impl Reader {
         for _ in 0..count {
             elements.push(element(self)?);
         }
-        Some(elements)
+        Some(Some(elements))
     }
 
     /// Reads tagged fields; `known` gets those of its interest.
@@ -171,6 +180,40 @@ impl Writer {
 
     pub fn null_array(&mut self) {
         self.length(None, false);
+    }
+
+    pub fn nullable_bytes(&mut self, bytes: Option<&[u8]>) {
+        self.length(bytes.map(<[u8]>::len), false);
+        self.out.put_slice(bytes.unwrap_or_default());
+    }
+
+    pub fn bytes(&mut self, bytes: &[u8]) {
+        self.nullable_bytes(Some(bytes));
+    }
+
+    /// An array, element by element.
+    pub fn array<T>(
+        &mut self,
+        items: impl ExactSizeIterator<Item = T>,
+        mut element: impl FnMut(&mut Self, T),
+    ) {
+        self.array_length(items.len());
+        for item in items {
+            element(self, item);
+        }
+    }
+
+    /// Tagged fields, by ascending tag.
+    pub fn tagged(&mut self, fields: &[(u32, &[u8])]) {
+        if !self.flexible {
+            return;
+        }
+        self.uvarint(u32::try_from(fields.len()).unwrap_or(u32::MAX));
+        for (tag, value) in fields {
+            self.uvarint(*tag);
+            self.uvarint(u32::try_from(value.len()).unwrap_or(u32::MAX));
+            self.out.put_slice(value);
+        }
     }
 
     /// The length of bytes that follow some other way.

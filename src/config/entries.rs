@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::group::GROUP_KEYS;
 use super::key::Key;
 use super::keys::KEYS;
 use super::load::Loaded;
@@ -18,6 +19,7 @@ pub enum ConfigSource {
     /// The file or the environment.
     StaticBroker = 4,
     Default = 5,
+    DynamicGroup = 8,
 }
 
 impl ConfigSource {
@@ -101,6 +103,26 @@ pub fn topic_entries(defaults: &Loaded, overrides: &BTreeMap<String, String>) ->
         .collect()
 }
 
+/// Every group key, by name, for a group with these overrides.
+pub fn group_entries(defaults: &Loaded, overrides: &BTreeMap<String, String>) -> Vec<ConfigEntry> {
+    GROUP_KEYS
+        .iter()
+        .map(|key| {
+            let chain = synonym_keys(key);
+            let first = chain.first().copied();
+            let mut synonyms =
+                first.map_or_else(Vec::new, |first| defaults.broker_synonyms(first, &chain));
+            let default = || defaults.effective(first?).map(|value| value.to_string());
+            let own = overrides.get(key.name).cloned();
+            if let Some(own) = &own {
+                let own = (key.name.to_owned(), Some(own.clone()), ConfigSource::DynamicGroup);
+                synonyms.insert(0, own);
+            }
+            entry(key, own.or_else(default), false, synonyms)
+        })
+        .collect()
+}
+
 fn entry(key: &Key, value: Option<String>, read_only: bool, synonyms: Synonyms) -> ConfigEntry {
     ConfigEntry {
         name: key.name,
@@ -118,9 +140,9 @@ fn shown(key: &Key, value: Option<String>) -> Option<String> {
     value.filter(|_| !key.sensitive())
 }
 
-/// The broker keys that set the default of a topic key.
-fn synonym_keys(topic_key: &Key) -> Vec<&'static Key> {
-    topic_key.synonyms.iter().filter_map(|synonym| KEYS.get(synonym.name)).collect()
+/// The broker keys that set the default of a key of a topic or a group.
+fn synonym_keys(key: &Key) -> Vec<&'static Key> {
+    key.synonyms.iter().filter_map(|synonym| KEYS.get(synonym.name)).collect()
 }
 
 /// The broker key and those that stand for it: all that set the default of the same topic key.

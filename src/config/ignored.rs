@@ -16,7 +16,6 @@ pub(super) enum Inert {
 /// Keys that are read and checked, and will have an effect once what they set is built. A prefix
 /// stands for every key that begins so.
 const NOT_YET: &[(&str, &[&str])] = &[
-    ("consumer groups are not served yet", &["group.", "offsets.retention.", "offset.metadata."]),
     ("transactions are not served yet", &["transaction.", "transactional."]),
     (
         "retention and compaction are not carried out yet",
@@ -188,7 +187,6 @@ const IGNORED: &[(&str, &[&str])] = &[
             "group.coordinator.rebalance.protocols",
             "group.consumer.assignment.interval.ms",
             "group.consumer.max.assignment.interval.ms",
-            "group.consumer.migration.policy",
             "group.consumer.min.assignment.interval.ms",
             "group.consumer.regex.refresh.interval.ms",
             "log.cleaner.backoff.ms",

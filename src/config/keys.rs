@@ -14,7 +14,29 @@ use super::listener::{
 use super::topic::{TOPIC_KEYS, TopicConfig};
 use super::value::ConfigKind::{Boolean, Int, List, Long, Short, String as Text};
 use super::value::Valid::{Any, AtLeast, Between, OneOf};
-use super::value::{Value, field};
+use super::value::{Value, field, named_enum};
+
+named_enum! {
+    /// Which groups may change their kind with their members.
+    pub enum MigrationPolicy {
+        Disabled = "disabled",
+        Upgrade = "upgrade",
+        Downgrade = "downgrade",
+        Bidirectional = "bidirectional",
+    }
+}
+
+impl MigrationPolicy {
+    /// Whether a classic group may become a consumer group.
+    pub fn may_upgrade(self) -> bool {
+        matches!(self, Self::Upgrade | Self::Bidirectional)
+    }
+
+    /// Whether a consumer group may become a classic group.
+    pub fn may_downgrade(self) -> bool {
+        matches!(self, Self::Downgrade | Self::Bidirectional)
+    }
+}
 
 config_table! {
     /// The settings of this broker.
@@ -202,6 +224,11 @@ config_table! {
     /// The most members of a consumer group.
     group_consumer_max_size: i32 = key("group.consumer.max.size", Int, "2147483647", AtLeast(1));
 
+    /// Whether a classic group may become a consumer group (upgrade), or the other way (downgrade),
+    /// when its members change to the other protocol one by one.
+    group_consumer_migration_policy: MigrationPolicy = key("group.consumer.migration.policy", Text,
+        "bidirectional", OneOf(MigrationPolicy::NAMES));
+
     /// The assignors that a consumer group can choose from. The first one is the default.
     group_consumer_assignors: Vec<String> = key("group.consumer.assignors", List, "uniform,range",
         OneOf(&["uniform", "range"]));
@@ -242,6 +269,11 @@ config_table! {
     /// Where metrics are served, as host:port. Empty is nowhere.
     metrics_listener: Option<String> =
         key("metrics.listener", Text, "127.0.0.1:9644", HOST_PORT).ours();
+
+    /// How many partitions of consumer groups have metrics of their own at most. Groups beyond that
+    /// have their totals only.
+    metrics_consumergroup_partition_series_max: u32 =
+        key("metrics.consumergroup.partition.series.max", Int, "10000", AtLeast(0)).ours();
 
     /// What is logged: a level (error, warn, info, debug, trace) or a tracing filter such as
     /// `info,ottla::wire=debug`.

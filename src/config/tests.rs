@@ -219,11 +219,13 @@ fn rules_between_keys() {
 #[test]
 fn keys_for_what_is_not_built_yet_are_told_unless_they_are_at_their_default() {
     let warnings = |text: &str| load(text).unwrap().warnings;
-    let told = warnings("group.max.size = 5");
+    let told = warnings("transactional.id.expiration.ms = 5");
     assert_eq!(
         told,
-        ["file ottla.toml:1: group.max.size has no effect yet: consumer groups are not served yet"]
+        ["file ottla.toml:1: transactional.id.expiration.ms has no effect yet: \
+          transactions are not served yet"]
     );
+    assert!(warnings("group.max.size = 5").is_empty());
     assert!(warnings("log.retention.hours = 168").is_empty());
 }
 

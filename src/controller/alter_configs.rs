@@ -1,13 +1,16 @@
 //! Changing configs, key by key or as a whole.
 //!
 //! A resource changes wholly or not at all; others in the same request change nevertheless. Only
-//! topics have configs that can be changed: a broker takes its settings from its file and its
-//! environment when it starts.
+//! topics and groups have configs that can be changed: a broker takes its settings from its file
+//! and its environment when it starts.
 
 use std::collections::BTreeSet;
 
 use crate::base::ids::NodeId;
-use crate::config::{Loaded, append_list_value, is_list, subtract_list_value, topic_entries};
+use crate::config::{
+    Loaded, append_list_value, is_list, subtract_list_value, topic_entries,
+    validate_group_overrides,
+};
 use crate::controller::RECORDS_COUNT_MAX;
 use crate::controller::create_topics::check_overrides;
 use crate::controller::refusal::{Reason, Refusal};
@@ -95,8 +98,11 @@ pub fn decide(
         }
         check_changes(&alteration.changes)?;
         match alteration.kind {
-            ResourceKind::Topic => {
-                let changed = alter_topic(image, settings, alteration)?;
+            ResourceKind::Topic | ResourceKind::Group => {
+                let changed = match alteration.kind {
+                    ResourceKind::Group => alter_group(image, settings, alteration)?,
+                    _ => alter_topic(image, settings, alteration)?,
+                };
                 if records.len() + changed.len() > RECORDS_COUNT_MAX {
                     return Err(Refusal::too_many_records());
                 }
@@ -106,7 +112,7 @@ pub fn decide(
             ResourceKind::Broker => refuse_broker(node, alteration),
             // These have nothing that could be changed yet.
             ResourceKind::BrokerLogger if !alteration.replaces_all => refuse_any(alteration),
-            ResourceKind::ClientMetrics | ResourceKind::Group => refuse_any(alteration),
+            ResourceKind::ClientMetrics => refuse_any(alteration),
             ResourceKind::BrokerLogger => invalid("Unknown resource type 8"),
             ResourceKind::Unknown(kind) => invalid(format!("Unknown resource type {kind}")),
         }
@@ -179,13 +185,7 @@ fn alter_topic(
     let name = &alteration.name;
     let resource = Resource::Topic(name.clone());
     let old = image.configs(&resource);
-    let mut new = if alteration.replaces_all { Configs::new() } else { Configs::clone(&old) };
-    for change in &alteration.changes {
-        match apply(settings, &old, change)? {
-            Some(value) => new.insert(change.key.clone(), value),
-            None => new.remove(&change.key),
-        };
-    }
+    let new = altered(settings, &old, alteration)?;
     if name.is_empty() {
         return invalid("Default topic resources are not allowed.");
     }
@@ -196,6 +196,40 @@ fn alter_topic(
         let message = format!("The topic '{name}' does not exist.");
         return Err(Refusal::new(Reason::UnknownTopic, message));
     }
+    Ok(difference(&resource, &old, &new))
+}
+
+/// A group has configs whether it exists or not.
+fn alter_group(
+    image: &Image,
+    settings: &Loaded,
+    alteration: &Alteration,
+) -> Result<Vec<Record>, Refusal> {
+    let resource = Resource::Group(alteration.name.clone());
+    let old = image.configs(&resource);
+    let new = altered(settings, &old, alteration)?;
+    if alteration.name.is_empty() {
+        return invalid("Default group resources are not allowed.");
+    }
+    validate_group_overrides(&new, &settings.config)
+        .map_err(|message| Refusal::new(Reason::InvalidConfig, message))?;
+    Ok(difference(&resource, &old, &new))
+}
+
+/// The overrides after the alteration.
+fn altered(settings: &Loaded, old: &Configs, alteration: &Alteration) -> Result<Configs, Refusal> {
+    let mut new = if alteration.replaces_all { Configs::new() } else { old.clone() };
+    for change in &alteration.changes {
+        match apply(settings, old, change)? {
+            Some(value) => new.insert(change.key.clone(), value),
+            None => new.remove(&change.key),
+        };
+    }
+    Ok(new)
+}
+
+/// The records that make the new overrides out of the old ones.
+fn difference(resource: &Resource, old: &Configs, new: &Configs) -> Vec<Record> {
     let gone = old.keys().filter(|key| !new.contains_key(*key)).map(|key| (key, None));
     let set = new.iter().filter(|(key, value)| old.get(*key) != Some(value));
     let set = set.map(|(key, value)| (key, Some(value.clone())));
@@ -204,7 +238,7 @@ fn alter_topic(
         key: key.clone(),
         value,
     });
-    Ok(records.collect())
+    records.collect()
 }
 
 /// The new value of a key; `None`: it loses its override.

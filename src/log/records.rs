@@ -1,6 +1,7 @@
 //! A walk over the records of a batch, for the few questions that need one: a record's own offset
 //! and timestamp. Decompression is bounded.
 
+pub mod build;
 mod codec;
 
 use std::io;
@@ -18,6 +19,16 @@ const RECORD_BYTES_MIN: usize = 7;
 pub struct RecordPlace {
     pub offset: Offset,
     pub timestamp_ms: i64,
+}
+
+/// A record's key and value, as the broker's own topics hold them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyValue {
+    pub offset: Offset,
+    pub timestamp_ms: i64,
+    pub key: Option<Bytes>,
+    /// `None` is a tombstone.
+    pub value: Option<Bytes>,
 }
 
 /// Why records cannot be walked.
@@ -46,6 +57,35 @@ pub fn first_at_or_after(
         }
     }
     Ok(None)
+}
+
+/// The records of a batch with their keys and values.
+pub fn key_values(batch: &Bytes) -> io::Result<Vec<KeyValue>> {
+    let header = BatchHeader::parse(batch).ok_or(Malformed)?;
+    let body = codec::unpack(&header, batch.slice(HEADER_BYTES..))?;
+    let count = usize::try_from(header.record_count).map_err(|_| Malformed)?;
+    let mut rest = &body[..];
+    let mut records = Vec::with_capacity(count.min(body.len() / RECORD_BYTES_MIN));
+    for _ in 0..count {
+        let record = take_record(&mut rest).ok_or(Malformed)?;
+        records.push(key_value(&header, &body, record).ok_or(Malformed)?);
+    }
+    Ok(records)
+}
+
+fn key_value(header: &BatchHeader, body: &Bytes, mut record: &[u8]) -> Option<KeyValue> {
+    let place = place_in(header, &mut record)?;
+    let key = take_bytes(body, &mut record)?;
+    let value = take_bytes(body, &mut record)?;
+    Some(KeyValue { offset: place.offset, timestamp_ms: place.timestamp_ms, key, value })
+}
+
+/// A length and so many bytes; -1 is null.
+fn take_bytes(body: &Bytes, record: &mut &[u8]) -> Option<Option<Bytes>> {
+    match usize::try_from(varint(record)?) {
+        Ok(size) => record.split_off(..size).map(|bytes| Some(body.slice_ref(bytes))),
+        Err(_) => Some(None),
+    }
 }
 
 /// Whether every record has a key, as compacted topics demand.
@@ -96,8 +136,13 @@ fn take_record<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
 
 fn next_record(header: &BatchHeader, rest: &mut &[u8]) -> Option<RecordPlace> {
     let mut record = take_record(rest)?;
+    place_in(header, &mut record)
+}
+
+/// Reads a record up to its key.
+fn place_in(header: &BatchHeader, record: &mut &[u8]) -> Option<RecordPlace> {
     let _attributes = record.split_off_first()?;
-    let (time_delta, offset_delta) = (varint(&mut record)?, varint(&mut record)?);
+    let (time_delta, offset_delta) = (varint(record)?, varint(record)?);
     let timestamp_ms = match header.is_log_append_time() {
         true => header.max_timestamp_ms,
         false => header.base_timestamp_ms.wrapping_add(time_delta),

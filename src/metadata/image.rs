@@ -59,6 +59,11 @@ impl Image {
         self.configs.get(resource).map_or_else(Arc::default, Arc::clone)
     }
 
+    /// What has overrides.
+    pub fn configured(&self) -> impl Iterator<Item = &Resource> {
+        self.configs.keys()
+    }
+
     /// Applies one record: the only way an image comes about.
     pub fn replay(&mut self, record: &Record) {
         match record {

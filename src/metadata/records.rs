@@ -61,6 +61,8 @@ pub enum Resource {
     Topic(String),
     /// A broker by id; the empty name is all brokers' default, as in Kafka.
     Broker(String),
+    /// A group, whether it has members or not.
+    Group(String),
 }
 
 /// Bytes that are no records.
@@ -124,6 +126,7 @@ impl Record {
                 let (kind, name) = match resource {
                     Resource::Topic(name) => (2, name),
                     Resource::Broker(name) => (4, name),
+                    Resource::Group(name) => (32, name),
                 };
                 out.put_u8(kind);
                 put_str(out, name);
@@ -152,6 +155,7 @@ impl Record {
                 let resource = match kind {
                     2 => Resource::Topic(name),
                     4 => Resource::Broker(name),
+                    32 => Resource::Group(name),
                     _ => return Err(DecodeError),
                 };
                 Self::Config { resource, key: get_str(fields)?, value: get_option(fields)? }
@@ -256,7 +260,11 @@ pub(crate) mod tests {
                     rack,
                     endpoints,
                 });
-        let resource = prop_oneof![name.prop_map(Resource::Topic), name.prop_map(Resource::Broker)];
+        let resource = prop_oneof![
+            name.prop_map(Resource::Topic),
+            name.prop_map(Resource::Broker),
+            name.prop_map(Resource::Group)
+        ];
         let replicas = prop::collection::vec(any::<i32>().prop_map(NodeId), 0..4);
         prop_oneof![
             name.prop_map(|cluster_id| Record::Cluster { cluster_id }),

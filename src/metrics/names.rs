@@ -69,6 +69,40 @@ metrics! {
     PARTITIONS = "ottla_partitions", Gauge;
     /// 1, with the version as a label.
     BUILD_INFO = "ottla_build_info", Gauge;
+
+    // Those of danielqsj/kafka_exporter, so that its dashboards and alerts fit.
+
+    /// Brokers of the cluster.
+    KAFKA_BROKERS = "kafka_brokers", Gauge;
+    /// Partitions of a topic.
+    KAFKA_TOPIC_PARTITIONS = "kafka_topic_partitions", Gauge;
+    /// Offset after the last committed record of a partition.
+    KAFKA_CURRENT_OFFSET = "kafka_topic_partition_current_offset", Gauge;
+    /// First offset of a partition.
+    KAFKA_OLDEST_OFFSET = "kafka_topic_partition_oldest_offset", Gauge;
+    /// Members of a consumer group.
+    KAFKA_GROUP_MEMBERS = "kafka_consumergroup_members", Gauge;
+    /// Offset that a consumer group has committed for a partition.
+    KAFKA_GROUP_OFFSET = "kafka_consumergroup_current_offset", Gauge;
+    /// Offsets that a consumer group has committed for a topic, all partitions together.
+    KAFKA_GROUP_OFFSET_SUM = "kafka_consumergroup_current_offset_sum", Gauge;
+    /// Records of a partition that a consumer group has not consumed.
+    KAFKA_GROUP_LAG = "kafka_consumergroup_lag", Gauge;
+    /// Records of a topic that a consumer group has not consumed.
+    KAFKA_GROUP_LAG_SUM = "kafka_consumergroup_lag_sum", Gauge;
+
+    // Consumer groups, beyond that.
+
+    /// Age of the first record of a partition that a consumer group has not consumed; 0 if it has
+    /// consumed all.
+    GROUP_LAG_SECONDS = "ottla_consumergroup_lag_seconds", Gauge;
+    /// Age of the oldest record that a consumer group has not consumed; 0 if it has consumed all.
+    GROUP_LAG_SECONDS_MAX = "ottla_consumergroup_lag_seconds_max", Gauge;
+    /// Records that a consumer group has not consumed, of all its topics.
+    GROUP_LAG_RECORDS = "ottla_consumergroup_lag_records", Gauge;
+    /// Partitions of consumer groups without series of their own, because there are more than
+    /// metrics.consumergroup.partition.series.max.
+    GROUP_PARTITIONS_LEFT_OUT = "ottla_consumergroup_partitions_left_out", Gauge;
 }
 
 #[cfg(test)]
@@ -78,7 +112,8 @@ mod tests {
     #[test]
     fn names_follow_the_conventions() {
         for metric in ALL {
-            assert!(metric.name.starts_with("ottla_"), "{}", metric.name);
+            let is_ours = metric.name.starts_with("ottla_");
+            assert!(is_ours || metric.name.starts_with("kafka_"), "{}", metric.name);
             assert_eq!(metric.kind == Kind::Counter, metric.name.ends_with("_total"));
             assert!(!metric.help.is_empty());
         }

@@ -97,7 +97,7 @@ async fn answer(stream: &mut Stream, scrape: &Scrape) -> io::Result<()> {
     let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     let path = target.split(|byte| *byte == b'?').next().unwrap_or_default();
     let (status, body) = match (method, path) {
-        (b"GET", b"/metrics") => ("200 OK", scrape.render()),
+        (b"GET", b"/metrics") => ("200 OK", scrape.render().await),
         (b"GET", _) => ("404 Not Found", "metrics are at /metrics\n".to_owned()),
         _ => ("405 Method Not Allowed", String::new()),
     };

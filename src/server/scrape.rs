@@ -1,22 +1,29 @@
-//! The text of a scrape: what the recorder has counted, and what is read off the partitions at that
-//! moment, so that a deleted partition leaves no series behind.
+//! The text of a scrape: what the recorder has counted, and what is read off the partitions and
+//! groups at that moment, so that deleted ones leave no series behind.
 
-use std::fmt::Write;
+mod groups;
+
+use std::fmt::{Display, Write};
 use std::sync::Arc;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::api::context::Context;
+use crate::base::task;
+use crate::coordinator::group::admin::GroupView;
+use crate::metadata::image::Image;
 use crate::metrics::names::{self, Metric};
 use crate::partition::Partition;
+use crate::server::scrape::groups::Lags;
 use crate::wire::listener::ConnectionCount;
 
 /// Where a scrape looks.
 #[derive(Clone)]
 pub(super) struct Scrape {
-    pub(super) handle: PrometheusHandle,
+    handle: PrometheusHandle,
     pub(super) context: Arc<Context>,
-    pub(super) counts: Arc<ConnectionCount>,
+    counts: Arc<ConnectionCount>,
+    lags: Arc<Lags>,
 }
 
 type Value = fn(&Partition) -> i128;
@@ -30,36 +37,70 @@ const OF_PARTITION: &[(&str, Value)] = &[
     (names::HIGH_WATERMARK, |p| i128::from(p.offsets().high_watermark)),
     (names::RAFT_IS_LEADER, |p| i128::from(p.leader_epoch().is_some())),
     (names::RAFT_TERM, |p| i128::from(p.leader_epoch().unwrap_or(-1))),
+    (names::KAFKA_CURRENT_OFFSET, |p| i128::from(p.offsets().high_watermark)),
+    (names::KAFKA_OLDEST_OFFSET, |p| i128::from(p.offsets().log_start)),
 ];
 
 impl Scrape {
-    pub(super) fn render(&self) -> String {
+    pub(super) fn new(
+        handle: PrometheusHandle,
+        context: Arc<Context>,
+        counts: Arc<ConnectionCount>,
+    ) -> Self {
+        Self { handle, context, counts, lags: Arc::default() }
+    }
+
+    pub(super) async fn render(&self) -> String {
+        // Groups that are being loaded are told next time.
+        let views = self.context.groups.run_everywhere(|groups, _| groups.view()).await;
+        let mut views: Vec<GroupView> = views.into_iter().flatten().flatten().collect();
+        views.sort_by(|a, b| a.name.cmp(&b.name));
+        // Lag is read from files, and there may be much to tell.
+        let scrape = self.clone();
+        task::blocking(self.context.env.threads, move || scrape.text(&views)).await
+    }
+
+    fn text(&self, groups: &[GroupView]) -> String {
         let mut text = self.handle.render();
         let mut partitions = self.context.registry.partitions();
         partitions.sort_by(|a, b| (&a.topic, a.id).cmp(&(&b.topic, b.id)));
         let image = self.context.image();
-        let count = |count: usize| i128::try_from(count).unwrap_or(i128::MAX);
-        single(&mut text, names::CONNECTIONS, i128::from(self.counts.count()));
-        single(&mut text, names::FETCH_SESSIONS, count(self.context.sessions.count()));
-        single(&mut text, names::TOPICS, count(image.topic_count()));
-        single(&mut text, names::PARTITIONS, count(partitions.len()));
+        single(&mut text, names::CONNECTIONS, self.counts.count());
+        single(&mut text, names::FETCH_SESSIONS, self.context.sessions.count());
+        single(&mut text, names::PARTITIONS, partitions.len());
         head(&mut text, names::BUILD_INFO);
         let version = env!("CARGO_PKG_VERSION");
-        line(&mut text, names::BUILD_INFO, &format!("version=\"{version}\""), 1);
+        line(&mut text, names::BUILD_INFO, &[("version", version)], 1);
+        of_cluster(&mut text, &image);
         for (name, value) in OF_PARTITION {
             head(&mut text, name);
             for partition in &partitions {
-                let (topic, index) = (&partition.topic, partition.id.partition);
-                let labels = format!("topic=\"{topic}\",partition=\"{index}\"");
+                let index = partition.id.partition.to_string();
+                let labels = [("topic", partition.topic.as_str()), ("partition", &index)];
                 line(&mut text, name, &labels, value(partition));
             }
         }
+        let partitions_max =
+            self.context.settings.config.metrics_consumergroup_partition_series_max;
+        let partitions_max = usize::try_from(partitions_max).unwrap_or(usize::MAX);
+        let now_ms = self.context.now_ms();
+        self.lags.table(groups, &partitions, now_ms, partitions_max).write(&mut text);
         text
     }
 
     /// Drains what histograms have gathered; without it they would grow until the next scrape.
     pub(super) fn upkeep(&self) {
         self.handle.run_upkeep();
+    }
+}
+
+fn of_cluster(text: &mut String, image: &Image) {
+    single(text, names::TOPICS, image.topic_count());
+    single(text, names::KAFKA_BROKERS, image.brokers.len());
+    head(text, names::KAFKA_TOPIC_PARTITIONS);
+    for topic in image.topics() {
+        let labels = [("topic", topic.name.as_str())];
+        line(text, names::KAFKA_TOPIC_PARTITIONS, &labels, topic.partitions.len());
     }
 }
 
@@ -70,11 +111,31 @@ fn head(text: &mut String, name: &str) {
     let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge");
 }
 
-fn line(text: &mut String, name: &str, labels: &str, value: i128) {
-    let _ = writeln!(text, "{name}{{{labels}}} {value}");
+fn line(text: &mut String, name: &str, labels: &[(&str, &str)], value: impl Display) {
+    text.push_str(name);
+    for (at, (label, value)) in labels.iter().enumerate() {
+        text.push(if at == 0 { '{' } else { ',' });
+        text.push_str(label);
+        text.push_str("=\"");
+        escape(text, value);
+        text.push('"');
+    }
+    let _ = writeln!(text, "}} {value}");
 }
 
-fn single(text: &mut String, name: &str, value: i128) {
+/// Group ids are any text.
+fn escape(text: &mut String, value: &str) {
+    for letter in value.chars() {
+        match letter {
+            '\\' => text.push_str("\\\\"),
+            '"' => text.push_str("\\\""),
+            '\n' => text.push_str("\\n"),
+            other => text.push(other),
+        }
+    }
+}
+
+fn single(text: &mut String, name: &str, value: impl Display) {
     head(text, name);
     let _ = writeln!(text, "{name} {value}");
 }

@@ -11,11 +11,16 @@ use kafka_protocol::messages::delete_records_request::{
 };
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::fetch_response::PartitionData;
+use kafka_protocol::messages::offset_commit_request::{
+    OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
+use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestTopic;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{
     CreateTopicsRequest, DeleteRecordsRequest, DeleteTopicsRequest, FetchRequest,
-    InitProducerIdRequest, ProduceRequest, ProduceResponse, ProducerId, RequestHeader,
-    ResponseHeader, TopicName,
+    FindCoordinatorRequest, GroupId, InitProducerIdRequest, OffsetCommitRequest,
+    OffsetFetchRequest, ProduceRequest, ProduceResponse, ProducerId, RequestHeader, ResponseHeader,
+    TopicName,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -225,6 +230,56 @@ impl Client {
         let answer = self.call(12, &request).await?;
         let topic = answer.responses.into_iter().next().ok_or_else(missing)?;
         topic.partitions.into_iter().next().ok_or_else(missing)
+    }
+
+    /// Makes the group's coordinator ready; an error is asked again by the caller.
+    pub async fn find_coordinator(&mut self, group: &str) -> io::Result<i16> {
+        let request = FindCoordinatorRequest::default().with_key(text(group));
+        Ok(self.call(3, &request).await?.error_code)
+    }
+
+    /// Commits for nobody in particular; the error code.
+    pub async fn commit_offset(
+        &mut self,
+        group: &str,
+        place: &Place,
+        offset: Offset,
+    ) -> io::Result<i16> {
+        let partition = OffsetCommitRequestPartition::default()
+            .with_partition_index(place.partition)
+            .with_committed_offset(offset)
+            .with_committed_metadata(Some(text("")));
+        let topic = OffsetCommitRequestTopic::default()
+            .with_name(name(&place.topic))
+            .with_partitions(vec![partition]);
+        let request = OffsetCommitRequest::default()
+            .with_group_id(GroupId(text(group)))
+            .with_generation_id_or_member_epoch(-1)
+            .with_topics(vec![topic]);
+        let answer = self.call(8, &request).await?;
+        let topic = answer.topics.first().ok_or_else(missing)?;
+        topic.partitions.first().map(|partition| partition.error_code).ok_or_else(missing)
+    }
+
+    /// The error code and the committed offset.
+    pub async fn committed_offset(
+        &mut self,
+        group: &str,
+        place: &Place,
+    ) -> io::Result<(i16, Offset)> {
+        let topic = OffsetFetchRequestTopic::default()
+            .with_name(name(&place.topic))
+            .with_partition_indexes(vec![place.partition]);
+        let request = OffsetFetchRequest::default()
+            .with_group_id(GroupId(text(group)))
+            .with_topics(Some(vec![topic]));
+        let answer = self.call(7, &request).await?;
+        if answer.error_code != 0 {
+            return Ok((answer.error_code, -1));
+        }
+        let topic = answer.topics.first().ok_or_else(missing)?;
+        let partition = topic.partitions.first().ok_or_else(missing)?;
+        Ok((partition.error_code, partition.committed_offset))
     }
 }
 

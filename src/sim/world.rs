@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 
 use crate::base::clock::ManualClock;
 use crate::base::env::{Env, Store};
@@ -14,6 +14,7 @@ use crate::config::{Config, Loaded};
 use crate::server::Server;
 use crate::sim::checker::{Answer, Sent};
 use crate::sim::client::Client;
+use crate::sim::committer::Committer;
 use crate::sim::disk::{Faults, SimDisk};
 use crate::sim::writer::{Kind, Scene, Stop, Writer};
 
@@ -71,6 +72,7 @@ struct World {
     disk: SimDisk,
     clock: ManualClock,
     writers: Vec<Writer>,
+    committers: Vec<Committer>,
     topics_made: bool,
     crashes: u32,
     /// The disk fails otherwise than by losing its power.
@@ -100,6 +102,7 @@ pub fn run(seed: u64, options: Options, make_runtime: MakeRuntime) -> Result<Sum
         disk,
         clock,
         writers,
+        committers: vec![Committer::new("g1", TOPIC), Committer::new("g2", TOPIC)],
         topics_made: false,
         crashes: 0,
         faulty: false,
@@ -126,6 +129,7 @@ fn settings() -> Result<Loaded, String> {
         ("KAFKA_LOG_DIRS", "/data"),
         ("KAFKA_LISTENERS", "PLAINTEXT://127.0.0.1:9092"),
         ("OTTLA_METRICS_LISTENER", ""),
+        ("KAFKA_OFFSETS_TOPIC_NUM_PARTITIONS", "2"),
     ];
     let env = env.map(|(key, value)| (key.to_owned(), value.to_owned()));
     Config::load(None, &env).map_err(|error| error.to_string())
@@ -189,10 +193,11 @@ impl World {
     /// The clients' part of a round.
     async fn serve(&mut self, net: &Net, is_last: bool) -> Result<(), Stop> {
         let mut clients = Vec::new();
-        for _ in &self.writers {
+        for _ in 0..self.writers.len() + self.committers.len() {
             let client = Client::connect(net, PORT).await;
             clients.push(client.map_err(|error| Stop::Broken(error.to_string()))?);
         }
+        let mut committing = clients.split_off(self.writers.len());
         let scene = Scene { disk: &self.disk, clock: &self.clock, rng: &self.rng, faulty: false };
         if let Some(client) = clients.first_mut() {
             for (topic, partitions) in TOPICS {
@@ -207,6 +212,9 @@ impl World {
         }
         for (writer, client) in self.writers.iter_mut().zip(&mut clients) {
             writer.verify(client, scene).await?;
+        }
+        for (committer, client) in self.committers.iter_mut().zip(&mut committing) {
+            committer.verify(client, scene).await?;
         }
         self.faulty = !is_last && self.rng.below(6) == 0;
         let faulty = self.faulty;
@@ -225,7 +233,11 @@ impl World {
         let steps = self.options.steps;
         let pairs = self.writers.iter_mut().zip(&mut clients);
         let runs = pairs.map(|(writer, client)| writer.run(client, scene, steps));
-        let stops: Vec<Stop> = join_all(runs).await.into_iter().filter_map(Result::err).collect();
+        let pairs = self.committers.iter_mut().zip(&mut committing);
+        let commits = pairs.map(|(committer, client)| committer.run(client, scene, steps));
+        let (written, committed) = join(join_all(runs), join_all(commits)).await;
+        let stops: Vec<Stop> =
+            written.into_iter().chain(committed).filter_map(Result::err).collect();
         for stop in stops {
             if matches!(stop, Stop::Broken(_)) {
                 return Err(stop);

@@ -32,6 +32,7 @@ pub fn dispatch(frame: &Bytes, limits: &Limits) -> Dispatched {
         return refuse(Some(header.opening), &text);
     }
     let body = frame.slice(header.body_start..);
+    let client_id = header.client_id.map(|id| frame.slice_ref(id.as_bytes()));
     // What is read by hand bounds its own memory.
     let limits = match api.run {
         api::Run::InTurn(_) => *limits,
@@ -39,7 +40,8 @@ pub fn dispatch(frame: &Bytes, limits: &Limits) -> Dispatched {
     };
     match shape::check(api_key, api_version, &body, &limits) {
         Ok(()) => {
-            Dispatched::Request(api, RawRequest { version: api_version, correlation_id, body })
+            let version = api_version;
+            Dispatched::Request(api, RawRequest { version, correlation_id, client_id, body })
         }
         Err(error) => Dispatched::Close(format!("{} version {api_version}: {error}", api.name)),
     }

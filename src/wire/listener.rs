@@ -129,8 +129,8 @@ impl Acceptor {
             tracing::warn!(%peer, "refused a connection: max.connections is reached");
             return;
         };
-        let caller =
-            Caller { context: Arc::clone(&self.context), listener: Arc::clone(&self.name), peer };
+        let (context, listener) = (Arc::clone(&self.context), Arc::clone(&self.name));
+        let caller = Caller { context, listener, peer, client_id: None };
         let connection = Connection::new(stream, Arc::new(caller), self.setup.clone());
         task::spawn("connection", Fault::Task, async move {
             let end = connection.run(stopping).await;

@@ -4,6 +4,9 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Instant;
 
+use uuid::Uuid;
+
+use crate::harness::records::Topic;
 use crate::harness::{Client, DEADLINE, run};
 
 fn ottla(arguments: &[&str]) -> Command {
@@ -101,6 +104,30 @@ fn the_ready_line_names_the_bound_addresses_and_sigterm_ends_with_0() {
     });
     again.terminate();
     assert_eq!(again.exit_code(), Some(0));
+}
+
+#[test]
+fn offsets_survive_a_kill() {
+    let dir = tempfile::tempdir().unwrap();
+    let (process, line) = Process::start(dir.path());
+    let address = field(&line, "listeners=PLAINTEXT://").parse().unwrap();
+    let mut topic = Topic { name: "t", id: Uuid::nil() };
+    run(async {
+        let mut client = Client::connect(address).await;
+        topic.id = client.create_topic("t", 1, &[]).await;
+        client.coordinator().await;
+        for offset in 0..20 {
+            assert_eq!(client.commit(9, "g", &topic, &[(0, offset)]).await, [0]);
+        }
+    });
+    drop(process);
+    let (_process, line) = Process::start(dir.path());
+    let address = field(&line, "listeners=PLAINTEXT://").parse().unwrap();
+    run(async {
+        let mut client = Client::connect(address).await;
+        client.coordinator().await;
+        assert_eq!(client.committed(9, "g", &topic, &[0]).await, [19]);
+    });
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! A broker in a temporary folder, and a client that speaks raw frames.
 
 pub mod batch;
+pub mod groups;
+pub mod offsets;
 pub mod records;
 
 use std::net::SocketAddr;
@@ -47,21 +49,11 @@ impl Broker {
     }
 
     pub async fn start_in(dir: Arc<TempDir>, settings: &[(&str, &str)]) -> Self {
-        loop {
-            let loaded = settings_in(dir.path(), settings);
-            match Server::start(Env::real().unwrap(), loaded).await {
-                Ok(server) => {
-                    let address = server.listeners[0].1;
-                    return Self { address, dir, server: Some(server) };
-                }
-                // Connections end by themselves, a little after their broker, and its store with
-                // the last of them.
-                Err(error) if error.to_string().contains("lock hold by current process") => {
-                    tokio::time::sleep(POLL).await;
-                }
-                Err(error) => panic!("the broker does not start: {error}"),
-            }
-        }
+        let loaded = settings_in(dir.path(), settings);
+        let server = Server::start(Env::real().unwrap(), loaded).await;
+        let server = server.unwrap_or_else(|error| panic!("the broker does not start: {error}"));
+        let address = server.listeners[0].1;
+        Self { address, dir, server: Some(server) }
     }
 
     pub fn metrics(&self) -> SocketAddr {
@@ -74,13 +66,34 @@ impl Broker {
 
     /// Stops in order; the folder stays for a next start.
     pub async fn stop(mut self) -> Arc<TempDir> {
-        self.server.take().unwrap().stop().await.unwrap();
+        let server = self.server.take().unwrap();
+        let store = server.store();
+        server.stop().await.unwrap();
+        // Tasks let go of the store a little later. It must be closed here: for a next start, and
+        // because RocksDB cannot be closed while the process ends.
+        while Arc::strong_count(&store) > 1 {
+            tokio::time::sleep(POLL).await;
+        }
         Arc::clone(&self.dir)
+    }
+
+    /// The page of metrics.
+    pub async fn scrape(&self) -> String {
+        let mut stream = TcpStream::connect(self.metrics()).await.unwrap();
+        let request = b"GET /metrics HTTP/1.1\r\nHost: it\r\nConnection: close\r\n\r\n";
+        stream.write_all(request).await.unwrap();
+        let mut page = String::new();
+        stream.read_to_string(&mut page).await.unwrap();
+        page
     }
 
     /// Stops in order and starts again; every partition has its leader when this returns.
     pub async fn restart(self) -> Self {
-        let broker = Self::start_in(self.stop().await, &[]).await;
+        self.restart_with(&[]).await
+    }
+
+    pub async fn restart_with(self, settings: &[(&str, &str)]) -> Self {
+        let broker = Self::start_in(self.stop().await, settings).await;
         let mut client = broker.client().await;
         let all = MetadataRequest::default().with_topics(None);
         eventually(async || {
@@ -99,6 +112,15 @@ impl Broker {
         configs: &[(&str, &str)],
     ) -> Uuid {
         self.client().await.create_topic(name, partitions, configs).await
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        // Its tasks may outlive the test: the store stays open until the process has ended.
+        if let Some(server) = &self.server {
+            std::mem::forget(server.store());
+        }
     }
 }
 

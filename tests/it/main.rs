@@ -13,6 +13,7 @@
 mod api;
 mod cli;
 mod harness;
+mod lag;
 mod sim;
 mod tidy;
 mod wire;

@@ -105,6 +105,56 @@ fn refusals_are_kafkas() {
     check(unknown, request, "Unknown resource type 7");
 }
 
+fn group(name: &str, changes: Vec<Change>) -> Alteration {
+    Alteration { kind: ResourceKind::Group, ..topic(name, changes) }
+}
+
+#[test]
+fn groups_have_configs_within_the_brokers_bounds() {
+    let set = |key: &str, value: &str| vec![change(key, Op::Set, value)];
+    let (request, config) = (Reason::InvalidRequest, Reason::InvalidConfig);
+    let (session, heartbeat) = ("consumer.session.timeout.ms", "consumer.heartbeat.interval.ms");
+    check(group("", vec![]), request, "Default group resources are not allowed.");
+    check(group("g", set("x", "1")), config, "Unknown group config name: x");
+    for (key, value, message) in [
+        (session, "abc", "Invalid value abc for configuration KEY: Not a number of type INT"),
+        (session, "0", "Invalid value 0 for configuration KEY: Value must be at least 1"),
+        (
+            session,
+            "44999",
+            "KEY must be greater than or equal to group.consumer.min.session.timeout.ms",
+        ),
+        (
+            session,
+            "60001",
+            "KEY must be less than or equal to group.consumer.max.session.timeout.ms",
+        ),
+        (
+            heartbeat,
+            "4999",
+            "KEY must be greater than or equal to group.consumer.min.heartbeat.interval.ms",
+        ),
+        (
+            heartbeat,
+            "15001",
+            "KEY must be less than or equal to group.consumer.max.heartbeat.interval.ms",
+        ),
+    ] {
+        check(group("g", set(key, value)), config, &message.replace("KEY", key));
+    }
+    let mut image = image();
+    let of_group = |image: &Image| (*image.configs(&Resource::Group("g".to_owned()))).clone();
+    let both = [set(session, "50000"), set(heartbeat, "6000")].concat();
+    run(&mut image, group("g", both)).unwrap();
+    assert_eq!(
+        of_group(&image),
+        pairs(&[(heartbeat, "6000"), (session, "50000")]).into_iter().collect()
+    );
+    let deleted = vec![change(session, Op::Delete, ""), change("x", Op::Delete, "")];
+    run(&mut image, group("g", deleted)).unwrap();
+    assert_eq!(of_group(&image), pairs(&[(heartbeat, "6000")]).into_iter().collect());
+}
+
 #[test]
 fn a_resource_appears_once_and_does_not_hold_up_others() {
     let image = image();

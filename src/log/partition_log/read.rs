@@ -49,6 +49,9 @@ impl LogSlice {
     }
 }
 
+/// Of a larger batch the first record's time is taken for all.
+const BATCH_WALKED_BYTES_MAX: u32 = 1024 * 1024;
+
 /// Where a read begins, found under the lock; the rest needs the files only.
 struct Place {
     files: Arc<SegmentFiles>,
@@ -246,6 +249,26 @@ impl PartitionLog {
                 None => return Ok(None),
             }
         }
+    }
+
+    /// The timestamp of the first committed record from `offset` on. Blocks.
+    pub fn timestamp_at(&self, offset: Offset) -> io::Result<Option<i64>> {
+        let place = match self.place(offset) {
+            Ok(Some(place)) => place,
+            Ok(None) | Err(ReadError::OutOfRange) => return Ok(None),
+            Err(ReadError::Io(error)) => return Err(error),
+        };
+        let found = seek(&place, |header| header.last_offset() >= offset)?;
+        let Some((position, size)) = found else { return Ok(None) };
+        let Some(header) = place.files.batch_header(position)? else { return Ok(None) };
+        Ok(if header.is_log_append_time() {
+            Some(header.max_timestamp_ms)
+        } else if header.base_offset >= offset || size > BATCH_WALKED_BYTES_MAX {
+            Some(header.base_timestamp_ms)
+        } else {
+            let batch = LogSlice { files: place.files, position, size }.read()?;
+            records::first_at_or_after(&batch, i64::MIN, offset)?.map(|(time, _)| time)
+        })
     }
 
     /// The first segment from offset `from` on that may hold the timestamp, and the next one's

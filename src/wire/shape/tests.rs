@@ -80,6 +80,21 @@ fn varints_have_32_bits() {
 }
 
 #[test]
+fn text_is_no_longer_than_older_versions_can_have_it() {
+    // A topic's name, of a length that takes three bytes as a varint.
+    let metadata = |length: usize| {
+        let lead = u32::try_from(length + 1).unwrap();
+        let part = |shift: u32| u8::try_from(lead >> shift & 0x7f).unwrap();
+        let mut body = vec![2, part(0) | 0x80, part(7) | 0x80, part(14)];
+        body.resize(body.len() + length, b'a');
+        body.extend([0, 0, 0, 0, 0]);
+        body
+    };
+    accepted(METADATA, 9, &metadata(0x7fff));
+    refused(METADATA, 9, &metadata(0x8000), Fault::Length);
+}
+
+#[test]
 fn tagged_fields_are_counted() {
     let body = |count: u8| {
         let mut body = vec![1, 1, count];

@@ -162,7 +162,12 @@ impl<'a> Walk<'a> {
     /// The length of a string; `None` is null.
     fn text_length(&mut self) -> Result<Option<usize>, ShapeError> {
         if self.flexible {
-            return self.length();
+            let length = self.length()?;
+            // As in Kafka: what is read in one version may have to be written in another.
+            return match length {
+                Some(length) if i16::try_from(length).is_err() => Err(self.error(Fault::Length)),
+                length => Ok(length),
+            };
         }
         let length = i16::from_be_bytes(self.array()?);
         self.non_negative(length.into())

@@ -10,6 +10,7 @@ use crate::harness::{Broker, run, text};
 
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
+const GROUP: i8 = 32;
 
 fn describe(kind: i8, name: &str, keys: Option<&[&str]>) -> DescribeConfigsRequest {
     let keys = keys.map(|keys| keys.iter().map(|key| text(key)).collect());
@@ -68,6 +69,40 @@ fn keys_synonyms_and_documentation_come_as_asked_for() {
         }
         let answer = client.call(4, &describe(TOPIC, "t", Some(&[]))).await;
         assert!(answer.results[0].configs.len() > 10, "no keys means all");
+    });
+}
+
+#[test]
+fn groups_have_the_brokers_settings_until_they_have_their_own() {
+    run(async {
+        let settings = [("KAFKA_GROUP_CONSUMER_SESSION_TIMEOUT_MS", "46000")];
+        let broker = Broker::start_with(&settings).await;
+        let mut client = broker.client().await;
+        for version in 1..=4 {
+            let request = describe(GROUP, "g", None).with_include_synonyms(true);
+            let answer = client.call(version, &request).await;
+            let found = answer.results[0].configs.iter().map(|config| {
+                let synonyms = config.synonyms.iter().map(|one| (one.name.as_str(), one.source));
+                let value = config.value.as_deref().unwrap();
+                let synonyms = synonyms.collect::<Vec<(&str, i8)>>();
+                (config.name.as_str(), value, config.config_source, config.read_only, synonyms)
+            });
+            let (heartbeat, session) =
+                ("group.consumer.heartbeat.interval.ms", "group.consumer.session.timeout.ms");
+            let expected = [
+                ("consumer.heartbeat.interval.ms", "5000", 5, false, vec![(heartbeat, 5)]),
+                (
+                    "consumer.session.timeout.ms",
+                    "46000",
+                    4,
+                    false,
+                    vec![(session, 4), (session, 5)],
+                ),
+            ];
+            assert_eq!(found.collect::<Vec<_>>(), expected);
+            let unnamed = client.call(version, &describe(GROUP, "", None)).await;
+            assert_eq!(unnamed.results[0].error_code, 42);
+        }
     });
 }
 

@@ -1,14 +1,18 @@
 //! IncrementalAlterConfigs.
 
-use kafka_protocol::messages::IncrementalAlterConfigsRequest;
+use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::incremental_alter_configs_request::{
     AlterConfigsResource, AlterableConfig,
+};
+use kafka_protocol::messages::{
+    DescribeConfigsRequest, IncrementalAlterConfigsRequest, ListConfigResourcesRequest,
 };
 
 use crate::api::configs_of;
 use crate::harness::{Broker, run, text};
 
 const TOPIC: i8 = 2;
+const GROUP: i8 = 32;
 
 const SET: i8 = 0;
 const DELETE: i8 = 1;
@@ -60,6 +64,44 @@ fn every_version_changes_single_configs() {
                 let answer = client.call(version, &alter(&name, change)).await;
                 assert_eq!(answer.responses[0].error_code, 0);
                 assert_eq!(configs_of(&mut client, &name).await, *expected);
+            }
+        }
+    });
+}
+
+#[test]
+fn groups_have_configs_of_their_own() {
+    run(async {
+        let broker = Broker::start().await;
+        let mut client = broker.client().await;
+        let key = "consumer.session.timeout.ms";
+        for version in 0..=1 {
+            for (change, code, expected) in [
+                ((key, SET, Some("50000")), 0, Some("50000")),
+                ((key, SET, Some("44999")), 40, Some("50000")),
+                ((key, SET, Some("60001")), 40, Some("50000")),
+                ((key, APPEND, Some("1")), 40, Some("50000")),
+                (("retention.ms", SET, Some("1")), 40, Some("50000")),
+                ((key, DELETE, None), 0, None),
+            ] {
+                let mut request = alter("g", &[change]);
+                request.resources[0].resource_type = GROUP;
+                let answer = client.call(version, &request).await;
+                assert_eq!(answer.responses[0].error_code, code, "{change:?}");
+                let resource = DescribeConfigsResource::default()
+                    .with_resource_type(GROUP)
+                    .with_resource_name(text("g"))
+                    .with_configuration_keys(Some(vec![text(key)]));
+                let request = DescribeConfigsRequest::default().with_resources(vec![resource]);
+                let config = client.call(4, &request).await.results.remove(0).configs.remove(0);
+                let own = config.value.filter(|_| config.config_source == 8);
+                assert_eq!(own.as_deref(), expected);
+
+                let list = ListConfigResourcesRequest::default().with_resource_types(vec![GROUP]);
+                let listed = client.call(1, &list).await.config_resources;
+                let listed: Vec<&str> =
+                    listed.iter().map(|one| one.resource_name.as_str()).collect();
+                assert_eq!(listed, if expected.is_some() { vec!["g"] } else { vec![] });
             }
         }
     });

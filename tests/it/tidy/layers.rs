@@ -41,6 +41,7 @@ const NAMES: &[(&str, &[&str])] = &[
 /// Decisions and state: what they need comes in as an argument.
 const PURE: &[&str] = &[
     "controller",
+    "coordinator",
     "metadata/records",
     "metadata/image",
     "log/batch",
@@ -50,7 +51,8 @@ const PURE: &[&str] = &[
 ];
 
 /// The async drivers among them.
-const DRIVERS: &[&str] = &["controller/service", "controller/producer_ids"];
+const DRIVERS: &[&str] =
+    &["controller/service", "controller/producer_ids", "coordinator/runtime", "coordinator/reply"];
 
 const IMPURE: &[&str] =
     &["async", "await", "tokio", "Instant::now", "SystemTime", "rand", "std::fs", "std::net"];
@@ -176,7 +178,8 @@ fn dashboards_know_the_metrics() {
     let known: Vec<&str> = ottla::metrics::names::ALL.iter().map(|metric| metric.name).collect();
     for file in files("grafana") {
         for (number, line) in file.text.lines().enumerate() {
-            for (at, _) in line.match_indices("ottla_") {
+            let named = ["ottla_", "kafka_"].map(|prefix| line.match_indices(prefix));
+            for (at, _) in named.into_iter().flatten() {
                 let name = super::source::identifier(&line[at..]);
                 let base = ["_bucket", "_sum", "_count"].iter().find_map(|s| name.strip_suffix(s));
                 if !known.contains(&name.as_str()) && !base.is_some_and(|b| known.contains(&b)) {

@@ -1,8 +1,6 @@
 //! Errors in answers are counted, by API and by the name that Kafka has for them.
 
 use kafka_protocol::messages::{ApiVersionsRequest, InitProducerIdRequest, ProducerId};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use uuid::Uuid;
 
 use crate::harness::records::{Topic, fetch, fetch_from, produce};
@@ -10,11 +8,7 @@ use crate::harness::{Broker, batch, frame, run};
 
 /// How often, so far. The counters belong to the process, and other tests count too.
 async fn count(broker: &Broker, api: &str, error: &str) -> u64 {
-    let mut stream = TcpStream::connect(broker.metrics()).await.unwrap();
-    let request = b"GET /metrics HTTP/1.1\r\nHost: it\r\nConnection: close\r\n\r\n";
-    stream.write_all(request).await.unwrap();
-    let mut page = String::new();
-    stream.read_to_string(&mut page).await.unwrap();
+    let page = broker.scrape().await;
     let series = format!("ottla_request_errors_total{{api=\"{api}\",error=\"{error}\"}} ");
     let line = page.lines().find_map(|line| line.strip_prefix(&series));
     line.map_or(0, |count| count.parse().unwrap())

@@ -224,7 +224,11 @@ impl Model {
             let read = BatchHeader::parse(&slice.read().expect("readable")).expect("a header");
             assert_eq!(read.base_offset, header.base_offset, "seed {seed}, offset {offset}");
             assert_eq!(slice.size as usize, header.size(), "seed {seed}, offset {offset}");
+            // All records of a batch are of the same time here.
+            let time = log.timestamp_at(offset).expect("readable");
+            assert_eq!(time, Some(header.max_timestamp_ms), "seed {seed}, offset {offset}");
         }
+        assert_eq!(log.timestamp_at(offsets.high_watermark).expect("readable"), None);
         for timestamp_ms in (990..1510).step_by(40) {
             let at_or_after = |h: &&&BatchHeader| h.max_timestamp_ms >= timestamp_ms;
             let first = headers.iter().find(at_or_after);

@@ -1,0 +1,75 @@
+//! ListConfigResources (key 74), versions 0 to 1: what has configs, by type.
+//!
+//! Behaviour
+//! * Groups are listed if they have configs of their own, whether they exist or not; topics and
+//!   brokers if they exist. There are no client metrics.
+//! * No types means all. One that is unknown refuses the whole request with UNSUPPORTED_VERSION.
+//!
+//! Versions: 0 lists client metrics only, under another name (KIP-1000); 1 types (KIP-1142).
+
+use kafka_protocol::messages::list_config_resources_response::ConfigResource;
+use kafka_protocol::messages::{ListConfigResourcesRequest, ListConfigResourcesResponse};
+use kafka_protocol::protocol::StrBytes;
+
+use crate::api::context::Caller;
+use crate::api::errors::Code;
+use crate::metadata::image::Image;
+use crate::metadata::records::Resource;
+
+const TOPIC: i8 = 2;
+const BROKER: i8 = 4;
+const BROKER_LOGGER: i8 = 8;
+const CLIENT_METRICS: i8 = 16;
+const GROUP: i8 = 32;
+
+/// In the order of Kafka's answer.
+const ALL: [i8; 5] = [GROUP, CLIENT_METRICS, BROKER_LOGGER, BROKER, TOPIC];
+
+/// The first version that lists more than client metrics.
+const FIRST_TYPES: i16 = 1;
+
+pub(super) async fn handle(
+    caller: &Caller,
+    request: ListConfigResourcesRequest,
+    version: i16,
+) -> ListConfigResourcesResponse {
+    let known = if version >= FIRST_TYPES { &ALL[..] } else { &[CLIENT_METRICS] };
+    let wanted = &request.resource_types;
+    if wanted.iter().any(|kind| !known.contains(kind)) {
+        let code = Code::UnsupportedVersion.code();
+        return ListConfigResourcesResponse::default().with_error_code(code);
+    }
+    let image = caller.context.image();
+    let kinds = known.iter().filter(|kind| wanted.is_empty() || wanted.contains(kind));
+    let resources = kinds.flat_map(|kind| {
+        let name = |name: String| {
+            ConfigResource::default()
+                .with_resource_name(StrBytes::from_string(name))
+                .with_resource_type(*kind)
+        };
+        names(caller, &image, *kind).into_iter().map(name)
+    });
+    ListConfigResourcesResponse::default().with_config_resources(resources.collect())
+}
+
+/// The codes in a response.
+pub(super) fn errors(response: &ListConfigResourcesResponse) -> impl Iterator<Item = i16> {
+    std::iter::once(response.error_code)
+}
+
+fn names(caller: &Caller, image: &Image, kind: i8) -> Vec<String> {
+    match kind {
+        GROUP => {
+            let groups = image.configured().filter_map(|resource| match resource {
+                Resource::Group(name) => Some(name.clone()),
+                Resource::Topic(_) | Resource::Broker(_) => None,
+            });
+            groups.collect()
+        }
+        BROKER | BROKER_LOGGER => {
+            caller.brokers(image).map(|broker| broker.node.to_string()).collect()
+        }
+        TOPIC => image.topics().map(|topic| topic.name.clone()).collect(),
+        _ => Vec::new(),
+    }
+}

@@ -1,0 +1,84 @@
+//! The settings of groups: the broker's, and over them those of one group.
+
+use crate::config::{Config, HEARTBEAT_INTERVAL_MS, SESSION_TIMEOUT_MS};
+use crate::metadata::image::Image;
+use crate::metadata::records::Resource;
+
+/// What the broker's configuration says of groups.
+#[derive(Debug, Clone)]
+pub struct GroupSettings {
+    pub config: Config,
+}
+
+impl GroupSettings {
+    /// How long a member of a consumer group may be silent.
+    pub fn session_timeout_ms(&self, image: &Image, group: &str) -> i32 {
+        let config = &self.config;
+        own(image, group, SESSION_TIMEOUT_MS).map_or(
+            config.group_consumer_session_timeout_ms,
+            |own| {
+                // The bounds may have changed since it was set.
+                own.min(config.group_consumer_max_session_timeout_ms)
+                    .max(config.group_consumer_min_session_timeout_ms)
+            },
+        )
+    }
+
+    /// How often members of a consumer group are to report.
+    pub fn heartbeat_interval_ms(&self, image: &Image, group: &str) -> i32 {
+        let config = &self.config;
+        own(image, group, HEARTBEAT_INTERVAL_MS).map_or(
+            config.group_consumer_heartbeat_interval_ms,
+            |own| {
+                own.min(config.group_consumer_max_heartbeat_interval_ms)
+                    .max(config.group_consumer_min_heartbeat_interval_ms)
+            },
+        )
+    }
+
+    /// The assignor of a group in which nobody prefers one.
+    pub fn default_assignor(&self) -> &str {
+        self.config.group_consumer_assignors.first().map_or("uniform", String::as_str)
+    }
+}
+
+/// What is set for one group.
+fn own(image: &Image, group: &str, key: &str) -> Option<i32> {
+    let configs = image.configs(&Resource::Group(group.to_owned()));
+    configs.get(key)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metadata::records::Record;
+
+    #[test]
+    fn a_groups_own_settings_go_first_within_the_brokers_bounds() {
+        let loaded = Config::load(None, &[]).expect("defaults are valid");
+        let settings = GroupSettings { config: loaded.config };
+        let mut image = Image::default();
+        let of = |image: &Image| {
+            ["g", "h"].map(|group| {
+                let session = settings.session_timeout_ms(image, group);
+                (session, settings.heartbeat_interval_ms(image, group))
+            })
+        };
+        assert_eq!(of(&image), [(45_000, 5_000); 2]);
+        for (session, heartbeat, expected) in [
+            ("50000", "6000", (50_000, 6_000)),
+            ("1", "1", (45_000, 5_000)),
+            ("70000", "70000", (60_000, 15_000)),
+        ] {
+            for (key, value) in [(SESSION_TIMEOUT_MS, session), (HEARTBEAT_INTERVAL_MS, heartbeat)]
+            {
+                image.replay(&Record::Config {
+                    resource: Resource::Group("g".to_owned()),
+                    key: key.to_owned(),
+                    value: Some(value.to_owned()),
+                });
+            }
+            assert_eq!(of(&image), [expected, (45_000, 5_000)]);
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! The lag of consumer groups, as a scrape tells it.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use kafka_protocol::messages::delete_records_request::{
+    DeleteRecordsPartition, DeleteRecordsTopic,
+};
+use kafka_protocol::messages::{DeleteGroupsRequest, DeleteRecordsRequest};
+
+use crate::harness::groups::group_id;
+use crate::harness::records::Topic;
+use crate::harness::{Broker, Client, batch, run, topic_name};
+
+const METRICS: (&str, &str) = ("OTTLA_METRICS_LISTENER", "127.0.0.1:0");
+
+/// Appends records that are so many seconds old.
+async fn produce(client: &mut Client, topic: &Topic, values: &[&[u8]], age_s: u64) {
+    let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
+    let timestamp_ms = i64::try_from(now_ms).unwrap() - i64::try_from(age_s * 1_000).unwrap();
+    let records = batch::with(values, batch::NO_PRODUCER, timestamp_ms);
+    assert_eq!(client.produce(topic, records).await.error_code, 0);
+}
+
+/// The value of a series; `None` if there is none.
+fn value(page: &str, series: &str) -> Option<f64> {
+    let line = page.lines().find_map(|line| line.strip_prefix(&format!("{series} ")));
+    line.map(|value| value.parse().unwrap())
+}
+
+#[track_caller]
+fn check(page: &str, series: &str, expected: Option<f64>) {
+    assert_eq!(value(page, series), expected, "{series}");
+}
+
+/// An age of at least so many seconds, and not much more.
+#[track_caller]
+fn check_age(page: &str, series: &str, seconds: f64) {
+    let found = value(page, series).expect(series);
+    assert!(found >= seconds && found < seconds + 60.0, "{series}: {found}");
+}
+
+#[test]
+fn lag_is_told_in_records_and_seconds() {
+    run(async {
+        let broker = Broker::with_groups(&[METRICS]).await;
+        let topic = Topic::create(&broker, "t", 2, &[]).await;
+        let mut client = broker.client().await;
+        produce(&mut client, &topic, &[b"a", b"b"], 900).await;
+        produce(&mut client, &topic, &[b"c"], 300).await;
+        client.commit(9, "g", &topic, &[(0, 1), (1, 0)]).await;
+        client.commit(9, "h", &topic, &[(0, 3)]).await;
+        for _ in 0..2 {
+            let page = broker.scrape().await;
+            let of = |group: &str, partition: i32| {
+                format!("{{consumergroup=\"{group}\",topic=\"t\",partition=\"{partition}\"}}")
+            };
+            check(&page, &format!("kafka_consumergroup_current_offset{}", of("g", 0)), Some(1.0));
+            check(&page, &format!("kafka_consumergroup_lag{}", of("g", 0)), Some(2.0));
+            check(&page, &format!("kafka_consumergroup_lag{}", of("g", 1)), Some(0.0));
+            check(&page, &format!("kafka_consumergroup_lag{}", of("h", 0)), Some(0.0));
+            check(&page, &format!("kafka_consumergroup_lag{}", of("h", 1)), None);
+            check_age(&page, &format!("ottla_consumergroup_lag_seconds{}", of("g", 0)), 900.0);
+            let seconds = format!("ottla_consumergroup_lag_seconds{}", of("g", 1));
+            check(&page, &seconds, Some(0.0));
+            let sum = "kafka_consumergroup_lag_sum{consumergroup=\"g\",topic=\"t\"}";
+            check(&page, sum, Some(2.0));
+            check(&page, "ottla_consumergroup_lag_records{consumergroup=\"g\"}", Some(2.0));
+            let max = "ottla_consumergroup_lag_seconds_max{consumergroup=\"g\"}";
+            check_age(&page, max, 900.0);
+            check(&page, "kafka_consumergroup_members{consumergroup=\"g\"}", Some(0.0));
+            check(&page, "kafka_brokers", Some(1.0));
+            check(&page, "kafka_topic_partitions{topic=\"t\"}", Some(2.0));
+            let place = "{topic=\"t\",partition=\"0\"}";
+            check(&page, &format!("kafka_topic_partition_current_offset{place}"), Some(3.0));
+            check(&page, &format!("kafka_topic_partition_oldest_offset{place}"), Some(0.0));
+        }
+        client.commit(9, "g", &topic, &[(0, 2)]).await;
+        let page = broker.scrape().await;
+        check_age(&page, "ottla_consumergroup_lag_seconds_max{consumergroup=\"g\"}", 300.0);
+    });
+}
+
+#[test]
+fn what_retention_took_has_no_age() {
+    run(async {
+        let broker = Broker::with_groups(&[METRICS]).await;
+        let topic = Topic::create(&broker, "t", 1, &[]).await;
+        let mut client = broker.client().await;
+        produce(&mut client, &topic, &[b"a"], 900).await;
+        produce(&mut client, &topic, &[b"b"], 300).await;
+        client.commit(9, "g", &topic, &[(0, 0)]).await;
+        let age = "ottla_consumergroup_lag_seconds_max{consumergroup=\"g\"}";
+        check_age(&broker.scrape().await, age, 900.0);
+        for (before, expected) in [(1, 300.0), (2, 0.0)] {
+            let partition = DeleteRecordsPartition::default().with_offset(before);
+            let topic = DeleteRecordsTopic::default()
+                .with_name(topic_name("t"))
+                .with_partitions(vec![partition]);
+            let request =
+                DeleteRecordsRequest::default().with_topics(vec![topic]).with_timeout_ms(60_000);
+            client.call(2, &request).await;
+            check_age(&broker.scrape().await, age, expected);
+        }
+    });
+}
+
+#[test]
+fn lag_is_there_after_a_restart_and_gone_with_the_group() {
+    run(async {
+        let broker = Broker::with_groups(&[METRICS]).await;
+        let topic = Topic::create(&broker, "t", 1, &[]).await;
+        let mut client = broker.client().await;
+        produce(&mut client, &topic, &[b"a", b"b"], 100).await;
+        client.commit(9, "g", &topic, &[(0, 1)]).await;
+
+        let broker = broker.restart_with(&[METRICS]).await;
+        let mut client = broker.client().await;
+        client.coordinator().await;
+        let page = broker.scrape().await;
+        check(&page, "ottla_consumergroup_lag_records{consumergroup=\"g\"}", Some(1.0));
+        check_age(&page, "ottla_consumergroup_lag_seconds_max{consumergroup=\"g\"}", 100.0);
+
+        let request = DeleteGroupsRequest::default().with_groups_names(vec![group_id("g")]);
+        assert_eq!(client.call(2, &request).await.results[0].error_code, 0);
+        let page = broker.scrape().await;
+        assert!(!page.contains("consumergroup=\"g\""));
+        check(&page, "ottla_consumergroup_partitions_left_out", Some(0.0));
+    });
+}
+
+#[test]
+fn series_of_partitions_have_a_limit() {
+    run(async {
+        let limit = ("OTTLA_METRICS_CONSUMERGROUP_PARTITION_SERIES_MAX", "2");
+        let broker = Broker::with_groups(&[METRICS, limit]).await;
+        let topic = Topic::create(&broker, "t", 2, &[]).await;
+        let mut client = broker.client().await;
+        for group in ["a", "b"] {
+            client.commit(9, group, &topic, &[(0, 0), (1, 0)]).await;
+        }
+        let page = broker.scrape().await;
+        check(&page, "ottla_consumergroup_partitions_left_out", Some(2.0));
+        for (group, lag) in [("a", Some(0.0)), ("b", None)] {
+            let place = format!("{{consumergroup=\"{group}\",topic=\"t\",partition=\"0\"}}");
+            check(&page, &format!("kafka_consumergroup_lag{place}"), lag);
+            let total = format!("ottla_consumergroup_lag_records{{consumergroup=\"{group}\"}}");
+            check(&page, &total, Some(0.0));
+        }
+    });
+}
