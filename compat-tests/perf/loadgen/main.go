@@ -5,6 +5,8 @@
 //	loadgen produce   prebuilt Produce requests, pipelined, as fast as they are taken
 //	loadgen rate      one-record Produce requests at a fixed rate, latency from the intended send time
 //	loadgen consume   everything in a topic, from offset 0 to the high watermark
+//	loadgen commit    OffsetCommit requests of many groups at a fixed rate
+//	loadgen committed wait until the offsets of all these groups are answered
 //	loadgen topic     create or delete topics and wait until that is visible
 //	loadgen probe     wait for the first correct ApiVersions and Metadata answers
 //
@@ -35,7 +37,7 @@ var (
 	acksFlag  = flags.String("acks", "all", "0, 1 or all")
 	conns     = flags.Int("conns", 1, "produce, rate: connections")
 	inflight  = flags.Int("inflight", 5, "produce: requests in flight on each connection")
-	parts     = flags.Int("partitions", 0, "topic: partitions to create; produce, rate, consume: use the first so many (0: all)")
+	parts     = flags.Int("partitions", 0, "topic: partitions to create; commit, committed: partitions of each group; produce, rate, consume: use the first so many (0: all)")
 	perSecond = flags.Float64("rate", 5000, "rate: requests per second")
 	warm      = flags.Int64("warm", 0, "rate: requests sent first at the same rate and left out of the figures")
 	passes    = flags.Int("passes", 1, "consume: read everything this many times")
@@ -46,6 +48,7 @@ var (
 	remove    = flags.Bool("delete", false, "topic: delete")
 	count     = flags.Int("count", 1, "topic: this many topics, NAME-0, NAME-1, ... (1: just NAME)")
 	rf        = flags.Int("rf", 1, "topic: replication factor")
+	groups    = flags.Int("groups", 1000, "commit, committed: groups, each of all partitions")
 	configs   = flags.String("configs", "", "topic: `key=value,...`")
 	interval  = flags.Duration("interval", 500*time.Microsecond, "probe: pause between attempts")
 	timeout   = flags.Duration("timeout", 60*time.Second, "give up waiting after this time")
@@ -56,13 +59,14 @@ type result map[string]any
 func main() {
 	modes := map[string]func() (result, error){
 		"produce": produce, "rate": fixedRate, "consume": consume, "topic": topic, "probe": probe,
+		"commit": commit, "committed": committed,
 	}
 	run := func() (result, error) { return nil, nil }
 	if len(os.Args) > 1 {
 		run = modes[os.Args[1]]
 	}
 	if len(os.Args) < 2 || run == nil {
-		fmt.Fprintln(os.Stderr, "usage: loadgen produce|rate|consume|topic|probe [flags]; loadgen produce -h lists the flags")
+		fmt.Fprintln(os.Stderr, "usage: loadgen produce|rate|consume|commit|committed|topic|probe [flags]; loadgen produce -h lists the flags")
 		os.Exit(2)
 	}
 	flags.Parse(os.Args[2:])

@@ -15,21 +15,27 @@ import (
 // (and, for Fetch and Produce, well inside what topic names are allowed in),
 // so that old and new brokers take the same bytes.
 const (
-	apiProduce      = 0
-	apiFetch        = 1
-	apiListOffsets  = 2
-	apiMetadata     = 3
-	apiVersions     = 18
-	apiCreateTopics = 19
-	apiDeleteTopics = 20
+	apiProduce         = 0
+	apiFetch           = 1
+	apiListOffsets     = 2
+	apiMetadata        = 3
+	apiOffsetCommit    = 8
+	apiOffsetFetch     = 9
+	apiFindCoordinator = 10
+	apiVersions        = 18
+	apiCreateTopics    = 19
+	apiDeleteTopics    = 20
 
-	verProduce      = 8
-	verFetch        = 11
-	verListOffsets  = 2
-	verMetadata     = 4
-	verVersions     = 0
-	verCreateTopics = 4
-	verDeleteTopics = 3
+	verProduce         = 8
+	verFetch           = 11
+	verListOffsets     = 2
+	verMetadata        = 4
+	verOffsetCommit    = 5
+	verOffsetFetch     = 5
+	verFindCoordinator = 0
+	verVersions        = 0
+	verCreateTopics    = 4
+	verDeleteTopics    = 3
 )
 
 var need = map[int16]struct {
