@@ -36,6 +36,9 @@ func main() {
 	tests := slices.Concat(adminTests, dataTests, fetchTests, groupTests)
 	failed := 0
 	for _, t := range tests {
+		if only := os.Getenv("ONLY"); only != "" && only != t.name {
+			continue
+		}
 		if short && longOnly[t.name] {
 			fmt.Printf("skip %s (short form)\n", t.name)
 			continue

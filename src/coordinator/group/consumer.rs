@@ -47,8 +47,11 @@ pub(crate) const LEAVE_EPOCH: i32 = -1;
 /// A static member that leaves and will be back.
 pub(crate) const STATIC_LEAVE_EPOCH: i32 = -2;
 
+/// The epoch of a group that nobody has joined yet, and of its target (KAFKA-20268).
+const FIRST_EPOCH: i32 = 1;
+
 /// A consumer group.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct ConsumerGroup {
     epoch: i32,
     /// Of the topics that the members subscribe to; 0 is none.
@@ -62,6 +65,22 @@ pub struct ConsumerGroup {
     owners: BTreeMap<(TopicId, PartitionIndex), String>,
     regexes: BTreeMap<String, RegexValue>,
     seen: Seen,
+}
+
+impl Default for ConsumerGroup {
+    fn default() -> Self {
+        Self {
+            epoch: FIRST_EPOCH,
+            metadata_hash: 0,
+            assignment_epoch: FIRST_EPOCH,
+            members: BTreeMap::new(),
+            static_members: BTreeMap::new(),
+            target: BTreeMap::new(),
+            owners: BTreeMap::new(),
+            regexes: BTreeMap::new(),
+            seen: Seen::default(),
+        }
+    }
 }
 
 /// The metadata that was looked at last. It is looked at again when there is other, and after a

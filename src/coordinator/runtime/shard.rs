@@ -18,10 +18,12 @@ use crate::partition::{Acks, AppendError, Partition};
 const JOBS_AT_ONCE_COUNT_MAX: usize = 256;
 /// A batch is closed at this size; the records of one job are never torn apart.
 const BATCH_BYTES: usize = 512 * 1024;
-/// The state is materialised when so many keys have changed …
-const CHANGED_KEYS_COUNT_MAX: usize = 20_000;
+/// The state is materialised after so many records: a start after a crash has no more to replay …
+const RECORDS_COUNT_MAX: usize = 20_000;
 /// … or when the oldest change is so old.
-const MATERIALISE_EVERY: Duration = Duration::from_secs(10);
+const MATERIALISE_EVERY: Duration = Duration::from_secs(60);
+/// The moments, from half of these to all, over which partitions are spread.
+const TURNS_COUNT: u32 = 16;
 
 /// A loaded partition.
 pub(super) struct Shard<M> {
@@ -109,7 +111,7 @@ impl<M: Machine> Shard<M> {
             self.materialise_if_due().await;
         }
         self.written().await;
-        if self.materialised.changed_count() > 0 && !self.write_failed {
+        if self.materialised.noted_count() > 0 && !self.write_failed {
             self.materialise();
             self.written().await;
         }
@@ -146,14 +148,19 @@ impl<M: Machine> Shard<M> {
     }
 
     async fn materialise_if_due(&mut self) {
-        let changed = self.materialised.changed_count();
-        if changed == 0 || self.write_failed {
+        let count = self.materialised.noted_count();
+        if count == 0 || self.write_failed {
             self.write_at = None;
             return;
         }
         let now = Instant::now();
-        let at = *self.write_at.get_or_insert(now + MATERIALISE_EVERY);
-        if changed < CHANGED_KEYS_COUNT_MAX && now < at {
+        // Partitions fill alike; each writes at a moment of its own.
+        let turn = self.partition.id.partition.unsigned_abs() % TURNS_COUNT;
+        let every = MATERIALISE_EVERY * (TURNS_COUNT + turn) / (2 * TURNS_COUNT);
+        let count_max =
+            RECORDS_COUNT_MAX * (TURNS_COUNT + turn) as usize / (2 * TURNS_COUNT as usize);
+        let at = *self.write_at.get_or_insert(now + every);
+        if count < count_max && now < at {
             return;
         }
         if self.writing.as_ref().is_some_and(|writing| !writing.is_finished()) {

@@ -28,16 +28,16 @@ fn every_version_describes_groups() {
             let groups = describe(&mut client, version, &["g", "h"]).await;
             let [g, h] = &groups[..] else { panic!("two groups") };
             assert_eq!((g.error_code, &*g.group_id.0, &*g.group_state), (0, "g", "Reconciling"));
-            assert_eq!((g.group_epoch, g.assignment_epoch, &*g.assignor_name), (2, 2, "uniform"));
+            assert_eq!((g.group_epoch, g.assignment_epoch, &*g.assignor_name), (3, 3, "uniform"));
             let operations = if version == 1 { 0b1101_0100_1000 } else { i32::MIN };
             assert_eq!(g.authorized_operations, operations);
             let [a, b] = &g.members[..] else { panic!("two members") };
             let (has, target) = (&a.assignment.topic_partitions, &a.target_assignment);
             assert_eq!((has[0].topic_id, &**has[0].topic_name), (topic, "t"));
-            assert_eq!((&has[0].partitions[..], a.member_epoch), (&[0, 1][..], 1));
+            assert_eq!((&has[0].partitions[..], a.member_epoch), (&[0, 1][..], 2));
             assert_eq!(target.topic_partitions[0].partitions, [0]);
             assert_eq!((&*a.client_id, &*a.client_host), ("it", "/127.0.0.1"));
-            assert_eq!((&*b.member_id, b.member_epoch), ("b", 2));
+            assert_eq!((&*b.member_id, b.member_epoch), ("b", 3));
             assert_eq!(b.member_type, if version == 1 { 1 } else { -1 });
             assert_eq!((&*h.group_state, h.members.len()), ("Empty", 0));
         }

@@ -86,26 +86,26 @@ fn two_members_share_a_topic_in_every_version() {
             let group = format!("g{version}");
             let beat = |member: &str, epoch| beat(&group, member, epoch);
             let first = call(&mut one, version, &join(&group, "a", &["t"])).await;
-            assert_eq!(told(&first), (0, 1, Some(vec![0, 1, 2, 3])));
+            assert_eq!(told(&first), (0, 2, Some(vec![0, 1, 2, 3])));
             assert_eq!(
                 (first.member_id.as_deref(), first.heartbeat_interval_ms),
                 (Some("a"), 5000)
             );
             assert_eq!(first.assignment.unwrap().topic_partitions[0].topic_id, topic);
             let second = call(&mut other, version, &join(&group, "b", &["t"])).await;
-            assert_eq!(told(&second), (0, 2, Some(vec![])));
+            assert_eq!(told(&second), (0, 3, Some(vec![])));
             assert_eq!(
-                told(&call(&mut one, version, &beat("a", 1)).await),
-                (0, 1, Some(vec![0, 1]))
+                told(&call(&mut one, version, &beat("a", 2)).await),
+                (0, 2, Some(vec![0, 1]))
             );
-            assert_eq!(told(&call(&mut other, version, &beat("b", 2)).await), (0, 2, None));
-            let revoked = owning(beat("a", 1), topic, &[0, 1]);
-            assert_eq!(told(&call(&mut one, version, &revoked).await), (0, 2, None));
-            let got = call(&mut other, version, &beat("b", 2)).await;
-            assert_eq!(told(&got), (0, 2, Some(vec![2, 3])));
+            assert_eq!(told(&call(&mut other, version, &beat("b", 3)).await), (0, 3, None));
+            let revoked = owning(beat("a", 2), topic, &[0, 1]);
+            assert_eq!(told(&call(&mut one, version, &revoked).await), (0, 3, None));
+            let got = call(&mut other, version, &beat("b", 3)).await;
+            assert_eq!(told(&got), (0, 3, Some(vec![2, 3])));
             assert_eq!(told(&call(&mut one, version, &beat("a", -1)).await), (0, -1, None));
-            let all = call(&mut other, version, &beat("b", 2)).await;
-            assert_eq!(told(&all), (0, 3, Some(vec![0, 1, 2, 3])));
+            let all = call(&mut other, version, &beat("b", 3)).await;
+            assert_eq!(told(&all), (0, 4, Some(vec![0, 1, 2, 3])));
         }
     });
 }
@@ -118,7 +118,7 @@ fn the_broker_makes_up_member_ids_in_version_0_alone() {
         find_coordinator(&mut client).await;
         let join = join("g", "", &["t"]);
         let answer = call(&mut client, 0, &join).await;
-        assert_eq!(told(&answer), (0, 1, Some(vec![])));
+        assert_eq!(told(&answer), (0, 2, Some(vec![])));
         assert_eq!(answer.member_id.unwrap().len(), 22);
         let refused = call(&mut client, 1, &join).await;
         assert_eq!(refused.error_code, 42);
@@ -134,11 +134,11 @@ fn a_group_survives_a_restart() {
         let mut client = broker.client().await;
         find_coordinator(&mut client).await;
         let joined = call(&mut client, 1, &join("g", "a", &["t"])).await;
-        assert_eq!(told(&joined), (0, 1, Some(vec![0, 1])));
+        assert_eq!(told(&joined), (0, 2, Some(vec![0, 1])));
         let broker = broker.restart().await;
         let mut client = broker.client().await;
-        assert_eq!(told(&call(&mut client, 1, &beat("g", "a", 1)).await), (0, 1, None));
-        let fenced = call(&mut client, 1, &beat("g", "a", 2)).await;
+        assert_eq!(told(&call(&mut client, 1, &beat("g", "a", 2)).await), (0, 2, None));
+        let fenced = call(&mut client, 1, &beat("g", "a", 3)).await;
         assert_eq!(fenced.error_code, 110);
     });
 }
@@ -164,7 +164,7 @@ fn silence_ends_a_membership() {
             told(&answer).2 == Some(vec![0])
         })
         .await;
-        assert_eq!(call(&mut client, 1, &beat("g", "a", 1)).await.error_code, 25);
+        assert_eq!(call(&mut client, 1, &beat("g", "a", 2)).await.error_code, 25);
     });
 }
 
@@ -184,7 +184,7 @@ fn regular_expressions_are_checked() {
         assert!(
             refused.error_message.unwrap().starts_with("SubscribedTopicRegex `topic-(` is not")
         );
-        assert_eq!(told(&call(&mut client, 1, &with("topic-.*")).await), (0, 1, Some(vec![0])));
+        assert_eq!(told(&call(&mut client, 1, &with("topic-.*")).await), (0, 2, Some(vec![0])));
     });
 }
 
@@ -202,12 +202,12 @@ fn refusals_are_kafkas() {
             for (request, code) in [
                 (beat("", "a", 1), 42),
                 (beat("g", "a", -3), 42),
-                (beat("unknown", "a", 1), 69),
-                (beat("g", "b", 1), 25),
-                (beat("g", "a", 5), 110),
+                (beat("unknown", "a", 2), 69),
+                (beat("g", "b", 2), 25),
+                (beat("g", "a", 6), 110),
                 (instance(join("g", "b", &["t"])), 111),
-                (instance(beat("g", "b", 1)), 82),
-                (beat("g", "a", 1).with_server_assignor(Some(text("best"))), 112),
+                (instance(beat("g", "b", 2)), 82),
+                (beat("g", "a", 2).with_server_assignor(Some(text("best"))), 112),
             ] {
                 let answer = call(&mut client, version, &request).await;
                 assert_eq!(told(&answer), (code, 0, None), "{request:?}");

@@ -142,12 +142,12 @@ fn members_commit_with_their_epoch() {
         let broker = Broker::with_groups(&[]).await;
         let topic = Topic::create(&broker, "t", 1, &[]).await;
         let mut client = broker.client().await;
-        assert_eq!(call(&mut client, 1, &join("g", "m", &["t"])).await.member_epoch, 1);
+        assert_eq!(call(&mut client, 1, &join("g", "m", &["t"])).await.member_epoch, 2);
         for version in 9..=10 {
             for (member, epoch, code) in [
-                ("m", 1, 0),
-                ("m", 0, STALE_MEMBER_EPOCH),
-                ("m", 2, STALE_MEMBER_EPOCH),
+                ("m", 2, 0),
+                ("m", 1, STALE_MEMBER_EPOCH),
+                ("m", 3, STALE_MEMBER_EPOCH),
                 ("n", 1, UNKNOWN_MEMBER_ID),
                 ("", -1, UNKNOWN_MEMBER_ID),
             ] {
@@ -160,7 +160,7 @@ fn members_commit_with_their_epoch() {
             }
         }
         let old = commit_of("g", &topic, &[(0, 1)])
-            .with_generation_id_or_member_epoch(1)
+            .with_generation_id_or_member_epoch(2)
             .with_member_id(text("m"));
         let answer = client.commit_as(8, &old).await;
         assert_eq!(answer.topics[0].partitions[0].error_code, UNSUPPORTED_VERSION);

@@ -168,8 +168,8 @@ fn members_ask_with_their_epoch() {
         for version in 9..=10 {
             for (member, epoch, code) in [
                 (None, -1, 0),
-                (Some("m"), 1, 0),
-                (Some("m"), 2, STALE_MEMBER_EPOCH),
+                (Some("m"), 2, 0),
+                (Some("m"), 3, STALE_MEMBER_EPOCH),
                 (Some("n"), 1, UNKNOWN_MEMBER_ID),
             ] {
                 let mut request = fetch_of(version, &[("g", Some((&topic, &[0])))]);

@@ -282,15 +282,18 @@ impl ConsumerGroup {
         Ok((member, classic))
     }
 
-    /// Who is meant by somebody that leaves. An admin client knows the instance id alone, and
-    /// removes members of either protocol.
+    /// Who is meant by somebody that leaves, a member of either protocol. An admin client may know
+    /// the instance id alone.
     fn leaving_member(&self, leaving: &MemberIdentity) -> Result<&str, Code> {
-        let (id, instance_id) = (&*leaving.member_id, leaving.group_instance_id.as_deref());
-        let known = instance_id.and_then(|instance_id| self.static_member(instance_id));
-        if let Some((known, _)) = known.filter(|_| id.is_empty()) {
-            return Ok(known);
+        let id = &*leaving.member_id;
+        if let Some(instance_id) = leaving.group_instance_id.as_deref() {
+            let (known, _) = self.static_member(instance_id).ok_or(Code::UnknownMemberId)?;
+            return if id.is_empty() || id == known {
+                Ok(known)
+            } else {
+                Err(Code::FencedInstanceId)
+            };
         }
-        self.classic_member(id, instance_id)?;
         self.members.get_key_value(id).map(|(id, _)| id.as_str()).ok_or(Code::UnknownMemberId)
     }
 

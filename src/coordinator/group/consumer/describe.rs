@@ -9,6 +9,7 @@ use uuid::Uuid;
 use crate::base::ids::{PartitionIndex, TopicId};
 use crate::coordinator::group::consumer::{ConsumerGroup, Member, Refused};
 use crate::coordinator::group::{Group, Groups};
+use crate::coordinator::records::Partitions;
 use crate::coordinator::step::Step;
 use crate::metadata::image::Image;
 
@@ -47,8 +48,12 @@ impl ConsumerGroup {
     fn told(&self, id: &str, member: &Member, image: &Image) -> told::Member {
         let Member { value, current } = member;
         let names = value.topic_names.iter().map(|name| TopicName(text(name)));
-        let assigned = current.assigned.iter();
-        let assigned = assigned.map(|(topic, partitions)| (*topic, partitions.keys().copied()));
+        // What it has to give up is its own until it has done so.
+        let mut assigned = Partitions::new();
+        for (topic, partitions) in current.assigned.iter().chain(&current.pending_revocation) {
+            assigned.entry(*topic).or_default().extend(partitions.keys());
+        }
+        let assigned = assigned.into_iter().map(|(topic, all)| (topic, all.into_iter()));
         let target = self.target.get(id).into_iter().flatten();
         let target = target.map(|(topic, partitions)| (*topic, partitions.iter().copied()));
         told::Member::default()

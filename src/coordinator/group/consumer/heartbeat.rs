@@ -15,8 +15,8 @@ use crate::base::ids::TopicId;
 use crate::coordinator::group::consumer::reconcile::Reconciliation;
 use crate::coordinator::group::consumer::upgrade::Upgrade;
 use crate::coordinator::group::consumer::{
-    ConsumerGroup, JOIN_EPOCH, LEAVE_EPOCH, Member, MemberState, Refused, STATIC_LEAVE_EPOCH,
-    pattern, regex_of, request,
+    ConsumerGroup, FIRST_EPOCH, JOIN_EPOCH, LEAVE_EPOCH, Member, MemberState, Refused,
+    STATIC_LEAVE_EPOCH, pattern, regex_of, request,
 };
 use crate::coordinator::group::timers::TimerKind;
 use crate::coordinator::group::{Group, Groups};
@@ -60,9 +60,6 @@ impl Groups {
         let name = request.group_id.as_str();
         let owned = request::owned(request);
         let admitted = self.admit(step, request, owned.as_ref())?;
-        let assignor = self
-            .consumer_group(name)
-            .map(|group| group.preferred_assignor(&self.settings).to_owned());
         // Before a classic group has agreed on everything, nobody computes what is missing.
         let lacks = |upgrade: &Upgrade| upgrade.group.lacks_owners(&step.image);
         let mut bump = admitted.upgrade.as_ref().is_some_and(lacks);
@@ -76,11 +73,6 @@ impl Groups {
         let id = admitted.member_id.as_str();
         bump |= self.update_member(step, id, request, client);
         bump |= self.refresh_regexes(step, name);
-        bump |= self.consumer_group(name).is_some_and(|group| {
-            // A group in which nobody has been yet had the default.
-            let before = assignor.as_deref().unwrap_or_else(|| self.settings.default_assignor());
-            group.preferred_assignor(&self.settings) != before
-        });
         self.update_epoch(step, name, bump);
         self.update_target(step, name);
         let before = self.assigned(name, id);
@@ -290,8 +282,8 @@ impl Groups {
     pub(super) fn update_epoch(&mut self, step: &mut Step, name: &str, bump: bool) {
         let Some(Group::Consumer(group)) = self.groups.get_mut(name) else { return };
         let is_seen = group.seen.image.as_ptr() == Arc::as_ptr(&step.image);
-        // Epoch 0 is for those who join; no group has it.
-        let bump = bump || group.epoch == 0;
+        // The first member leaves the first epoch, whatever it wants.
+        let bump = bump || (group.epoch == FIRST_EPOCH && group.metadata_hash == 0);
         if !bump && is_seen {
             return;
         }

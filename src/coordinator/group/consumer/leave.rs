@@ -9,7 +9,7 @@ use crate::coordinator::group::Groups;
 use crate::coordinator::group::consumer::heartbeat::{fenced_instance, removal, unknown_instance};
 use crate::coordinator::group::consumer::{Member, MemberState, Refused, STATIC_LEAVE_EPOCH};
 use crate::coordinator::group::timers::{TimerKey, TimerKind};
-use crate::coordinator::records::{CurrentValue, GroupValue, Record, TargetEpochValue};
+use crate::coordinator::records::{CurrentValue, GroupValue, Record};
 use crate::coordinator::step::Step;
 
 impl Groups {
@@ -70,14 +70,8 @@ impl Groups {
         let Some(group) = self.consumer_group(name) else { return };
         let epoch = group.epoch.saturating_add(1);
         let metadata_hash = group.compute_metadata_hash(&step.image);
-        let is_empty = group.is_empty();
         let value = Some(GroupValue { epoch, metadata_hash });
         self.emit(step, Record::Group { group: name.to_owned(), value });
-        if is_empty {
-            // There is nothing to compute.
-            let value = Some(TargetEpochValue { epoch, timestamp_ms: 0 });
-            self.emit(step, Record::TargetEpoch { group: name.to_owned(), value });
-        }
     }
 
     pub(super) fn cancel_member_timers(&mut self, group: &str, member: &str) {

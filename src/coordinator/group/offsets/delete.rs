@@ -32,7 +32,10 @@ impl Groups {
         let subscribed: Vec<bool> =
             request.topics.iter().map(|topic| group.is_subscribed_to(&topic.name)).collect();
         let image = Arc::clone(&step.image);
-        let topics = request.topics.iter().zip(subscribed).map(|(topic, subscribed)| {
+        // A topic of which nothing is asked has no answer.
+        let asked = request.topics.iter().zip(subscribed);
+        let asked = asked.filter(|(topic, _)| !topic.partitions.is_empty());
+        let topics = asked.map(|(topic, subscribed)| {
             let known = image.topic(&topic.name);
             let partitions = topic.partitions.iter().map(|partition| {
                 let index = partition.partition_index;

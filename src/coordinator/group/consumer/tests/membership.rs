@@ -17,38 +17,38 @@ fn part(partitions: impl IntoIterator<Item = i32>) -> Option<Partitions> {
 fn partitions_move_once_they_are_given_up() {
     let mut world = world();
     let first = world.heartbeat(&join("a", &["t"])).unwrap();
-    assert_eq!((told(&first), first.heartbeat_interval_ms), ((1, part(0..4)), 5_000));
+    assert_eq!((told(&first), first.heartbeat_interval_ms), ((2, part(0..4)), 5_000));
     assert_eq!(first.member_id.as_deref(), Some("a"));
     assert_eq!(world.state(), "Stable");
-    assert_eq!(told(&world.heartbeat(&request("a", 1)).unwrap()), (1, None), "nothing is new");
+    assert_eq!(told(&world.heartbeat(&request("a", 2)).unwrap()), (2, None), "nothing is new");
 
     // The second gets nothing until the first gives up half.
     let second = world.heartbeat(&join("b", &["t"])).unwrap();
-    assert_eq!(told(&second), (2, Some(Partitions::new())));
+    assert_eq!(told(&second), (3, Some(Partitions::new())));
     assert_eq!(world.state(), "Reconciling");
-    assert_eq!(told(&world.heartbeat(&request("a", 1)).unwrap()), (1, part(0..2)));
-    assert_eq!(told(&world.heartbeat(&request("a", 1)).unwrap()), (1, None), "not yet");
-    let all = owning(request("a", 1), &of_topic(topic(1), 0..4));
-    assert_eq!(told(&world.heartbeat(&all).unwrap()), (1, None), "it still has them");
-    assert_eq!(told(&world.heartbeat(&request("b", 2)).unwrap()), (2, None));
+    assert_eq!(told(&world.heartbeat(&request("a", 2)).unwrap()), (2, part(0..2)));
+    assert_eq!(told(&world.heartbeat(&request("a", 2)).unwrap()), (2, None), "not yet");
+    let all = owning(request("a", 2), &of_topic(topic(1), 0..4));
+    assert_eq!(told(&world.heartbeat(&all).unwrap()), (2, None), "it still has them");
+    assert_eq!(told(&world.heartbeat(&request("b", 3)).unwrap()), (3, None));
     world.reload();
-    let half = owning(request("a", 1), &of_topic(topic(1), 0..2));
-    assert_eq!(told(&world.heartbeat(&half).unwrap()), (2, None));
-    assert_eq!(told(&world.heartbeat(&request("b", 2)).unwrap()), (2, part(2..4)));
+    let half = owning(request("a", 2), &of_topic(topic(1), 0..2));
+    assert_eq!(told(&world.heartbeat(&half).unwrap()), (3, None));
+    assert_eq!(told(&world.heartbeat(&request("b", 3)).unwrap()), (3, part(2..4)));
     assert_eq!(world.state(), "Stable");
 
     // Who asks for all is told.
-    let full = owning(join("b", &["t"]).with_member_epoch(2), &of_topic(topic(1), 2..4));
-    assert_eq!(told(&world.heartbeat(&full).unwrap()), (2, part(2..4)));
+    let full = owning(join("b", &["t"]).with_member_epoch(3), &of_topic(topic(1), 2..4));
+    assert_eq!(told(&world.heartbeat(&full).unwrap()), (3, part(2..4)));
 
     let left = world.heartbeat(&request("a", LEAVE_EPOCH)).unwrap();
     assert_eq!((left.member_id.as_deref(), told(&left)), (Some("a"), (-1, None)));
-    assert_eq!(told(&world.heartbeat(&request("b", 2)).unwrap()), (3, part(0..4)));
+    assert_eq!(told(&world.heartbeat(&request("b", 3)).unwrap()), (4, part(0..4)));
     world.heartbeat(&request("b", LEAVE_EPOCH)).unwrap();
     assert_eq!(world.state(), "Empty");
-    assert_eq!((world.group().epoch, world.group().assignment_epoch), (4, 4));
+    assert_eq!((world.group().epoch, world.group().assignment_epoch), (5, 4));
     world.reload();
-    assert_eq!(told(&world.heartbeat(&join("c", &["t"])).unwrap()), (5, part(0..4)));
+    assert_eq!(told(&world.heartbeat(&join("c", &["t"])).unwrap()), (6, part(0..4)));
 }
 
 #[test]
@@ -59,7 +59,7 @@ fn the_broker_makes_up_ids_for_old_clients() {
         .decide(|groups, step| groups.consumer_heartbeat(step, (&join, 0), &Client::default()));
     let id = answer.unwrap().member_id.unwrap();
     assert_eq!(id.len(), 22);
-    assert!(world.heartbeat(&request(&id, 1)).is_ok());
+    assert!(world.heartbeat(&request(&id, 2)).is_ok());
     assert_eq!(world.refusal(&join), Code::InvalidRequest);
 }
 
@@ -70,7 +70,7 @@ fn invalid_requests_are_told_what_is_wrong() {
     let epoch = |epoch| request("a", epoch);
     for (request, message) in [
         (request("", 1), "MemberId can't be empty."),
-        (request("a", 1).with_group_id(GroupId::default()), "GroupId can't be empty."),
+        (request("a", 2).with_group_id(GroupId::default()), "GroupId can't be empty."),
         (epoch(1).with_instance_id(text(" ")), "InstanceId can't be empty."),
         (epoch(1).with_rack_id(text("")), "RackId can't be empty."),
         (
@@ -105,12 +105,12 @@ fn invalid_requests_are_told_what_is_wrong() {
 #[test]
 fn strangers_are_refused() {
     let mut world = world();
-    assert_eq!(world.refusal(&request("a", 1)), Code::GroupIdNotFound);
+    assert_eq!(world.refusal(&request("a", 2)), Code::GroupIdNotFound);
     assert_eq!(world.refusal(&request("a", LEAVE_EPOCH)), Code::GroupIdNotFound);
     world.heartbeat(&join("a", &["t"])).unwrap();
-    assert_eq!(world.refusal(&request("b", 1)), Code::UnknownMemberId);
+    assert_eq!(world.refusal(&request("b", 2)), Code::UnknownMemberId);
     assert_eq!(world.refusal(&request("b", LEAVE_EPOCH)), Code::UnknownMemberId);
-    for epoch in [2, 5] {
+    for epoch in [1, 3, 5] {
         assert_eq!(world.refusal(&request("a", epoch)), Code::FencedMemberEpoch);
     }
 }
@@ -120,15 +120,15 @@ fn an_answer_may_be_lost() {
     let mut world = world();
     world.heartbeat(&join("a", &["t"])).unwrap();
     world.topic("t", topic(1), 6);
-    assert_eq!(told(&world.heartbeat(&request("a", 1)).unwrap()), (2, part(0..6)));
+    assert_eq!(told(&world.heartbeat(&request("a", 2)).unwrap()), (3, part(0..6)));
     // It did not hear of epoch 2.
-    let again = owning(request("a", 1), &of_topic(topic(1), 0..4));
-    assert_eq!(told(&world.heartbeat(&again).unwrap()), (2, None));
-    assert_eq!(world.refusal(&request("a", 1)), Code::FencedMemberEpoch, "has it more?");
-    let more = owning(request("a", 1), &of_topic(topic(1), 0..7));
+    let again = owning(request("a", 2), &of_topic(topic(1), 0..4));
+    assert_eq!(told(&world.heartbeat(&again).unwrap()), (3, None));
+    assert_eq!(world.refusal(&request("a", 2)), Code::FencedMemberEpoch, "has it more?");
+    let more = owning(request("a", 2), &of_topic(topic(1), 0..7));
     assert_eq!(world.refusal(&more), Code::FencedMemberEpoch);
     // Whoever is fenced begins anew, with the same id.
-    assert_eq!(told(&world.heartbeat(&join("a", &["t"])).unwrap()), (2, part(0..6)));
+    assert_eq!(told(&world.heartbeat(&join("a", &["t"])).unwrap()), (3, part(0..6)));
 }
 
 #[test]
@@ -137,19 +137,19 @@ fn the_silent_and_the_slow_are_removed() {
     world.heartbeat(&join("a", &["t"])).unwrap();
     world.heartbeat(&join("b", &["t"])).unwrap();
     // It is asked to revoke, keeps in touch and does nothing.
-    world.heartbeat(&request("a", 1)).unwrap();
+    world.heartbeat(&request("a", 2)).unwrap();
     world.advance(i64::from(REBALANCE_TIMEOUT_MS) - 1);
-    world.heartbeat(&request("a", 1)).unwrap();
+    world.heartbeat(&request("a", 2)).unwrap();
     assert_eq!(world.group().members.len(), 2);
     world.reload();
     world.advance(i64::from(REBALANCE_TIMEOUT_MS) - 1);
     assert_eq!(world.group().members.len(), 2, "a new coordinator gives it all the time again");
     world.advance(1);
-    assert_eq!(world.refusal(&request("a", 1)), Code::UnknownMemberId);
-    assert_eq!(told(&world.heartbeat(&request("b", 2)).unwrap()), (3, part(0..4)));
+    assert_eq!(world.refusal(&request("a", 2)), Code::UnknownMemberId);
+    assert_eq!(told(&world.heartbeat(&request("b", 3)).unwrap()), (4, part(0..4)));
 
     world.advance(SESSION_TIMEOUT_MS - 1);
-    world.heartbeat(&request("b", 3)).unwrap();
+    world.heartbeat(&request("b", 4)).unwrap();
     world.advance(SESSION_TIMEOUT_MS - 1);
     assert_eq!(world.state(), "Stable");
     world.advance(1);
@@ -162,8 +162,8 @@ fn revoking_in_time_stops_the_clock() {
     let mut world = world();
     world.heartbeat(&join("a", &["t"])).unwrap();
     world.heartbeat(&join("b", &["t"])).unwrap();
-    world.heartbeat(&request("a", 1)).unwrap();
-    world.heartbeat(&owning(request("a", 1), &of_topic(topic(1), 0..2))).unwrap();
+    world.heartbeat(&request("a", 2)).unwrap();
+    world.heartbeat(&owning(request("a", 2), &of_topic(topic(1), 0..2))).unwrap();
     world.advance(i64::from(REBALANCE_TIMEOUT_MS));
     assert_eq!(world.group().members.len(), 2);
 }
@@ -189,7 +189,7 @@ fn there_may_be_no_more_members() {
     world.heartbeat(&join("a", &["t"]).with_instance_id(instance.clone())).unwrap();
     assert_eq!(world.refusal(&join("b", &["t"])), Code::GroupMaxSizeReached);
     // Neither those who are in nor those who come back are kept out.
-    world.heartbeat(&request("a", 1)).unwrap();
+    world.heartbeat(&request("a", 2)).unwrap();
     world.heartbeat(&request("a", -2).with_instance_id(instance.clone())).unwrap();
     world.heartbeat(&join("b", &["t"]).with_instance_id(instance)).unwrap();
 }
@@ -200,27 +200,27 @@ fn a_static_member_comes_back_to_what_it_had() {
     let of = |request: Request| request.with_instance_id(Some(text("i")));
     world.heartbeat(&of(join("a", &["t"]))).unwrap();
     world.heartbeat(&join("b", &["t"])).unwrap();
-    world.heartbeat(&request("a", 1)).unwrap();
-    world.heartbeat(&owning(request("a", 1), &of_topic(topic(1), 0..2))).unwrap();
-    world.heartbeat(&request("b", 2)).unwrap();
+    world.heartbeat(&request("a", 2)).unwrap();
+    world.heartbeat(&owning(request("a", 2), &of_topic(topic(1), 0..2))).unwrap();
+    world.heartbeat(&request("b", 3)).unwrap();
     assert_eq!(world.state(), "Stable");
 
     assert_eq!(world.refusal(&of(join("c", &["t"]))), Code::UnreleasedInstanceId);
-    assert_eq!(world.refusal(&of(request("c", 2))), Code::FencedInstanceId);
+    assert_eq!(world.refusal(&of(request("c", 3))), Code::FencedInstanceId);
     assert_eq!(world.refusal(&of(request("c", -2))), Code::FencedInstanceId);
-    let other = request("a", 2).with_instance_id(Some(text("j")));
+    let other = request("a", 3).with_instance_id(Some(text("j")));
     assert_eq!(world.refusal(&other), Code::UnknownMemberId);
     assert_eq!(world.refusal(&other.with_member_epoch(-1)), Code::UnknownMemberId);
 
     let left = world.heartbeat(&of(request("a", -2))).unwrap();
     assert_eq!(told(&left), (-2, None));
-    assert_eq!(world.refusal(&of(request("a", 2))), Code::FencedMemberEpoch);
+    assert_eq!(world.refusal(&of(request("a", 3))), Code::FencedMemberEpoch);
     world.reload();
-    assert_eq!(told(&world.heartbeat(&request("b", 2)).unwrap()), (2, None), "nothing moves");
+    assert_eq!(told(&world.heartbeat(&request("b", 3)).unwrap()), (3, None), "nothing moves");
     assert_eq!(world.state(), "Reconciling");
-    assert_eq!(told(&world.heartbeat(&of(join("c", &["t"]))).unwrap()), (2, part(0..2)));
+    assert_eq!(told(&world.heartbeat(&of(join("c", &["t"]))).unwrap()), (3, part(0..2)));
     assert_eq!(world.state(), "Stable");
-    assert_eq!(world.refusal(&of(request("a", 2))), Code::FencedInstanceId);
+    assert_eq!(world.refusal(&of(request("a", 3))), Code::FencedInstanceId);
     // What it has was assigned before any epoch of it.
     let epochs = &world.group().members["c"].current.assigned[&topic(1)];
     assert_eq!(*epochs, BTreeMap::from([(0, 0), (1, 0)]));
@@ -228,9 +228,9 @@ fn a_static_member_comes_back_to_what_it_had() {
     // It may also not come back.
     world.heartbeat(&of(request("c", -2))).unwrap();
     world.advance(SESSION_TIMEOUT_MS - 1);
-    world.heartbeat(&request("b", 2)).unwrap();
+    world.heartbeat(&request("b", 3)).unwrap();
     world.advance(1);
-    assert_eq!(told(&world.heartbeat(&request("b", 2)).unwrap()), (3, part(0..4)));
+    assert_eq!(told(&world.heartbeat(&request("b", 3)).unwrap()), (4, part(0..4)));
     world.reload();
 }
 
@@ -241,7 +241,7 @@ fn a_static_member_can_leave_for_good() {
     world.heartbeat(&of(join("a", &["t"]))).unwrap();
     assert_eq!(told(&world.heartbeat(&of(request("a", -1))).unwrap()), (-1, None));
     assert_eq!(world.state(), "Empty");
-    assert_eq!(told(&world.heartbeat(&of(join("b", &["t"]))).unwrap()).0, 3);
+    assert_eq!(told(&world.heartbeat(&of(join("b", &["t"]))).unwrap()).0, 4);
 }
 
 #[test]
@@ -250,12 +250,12 @@ fn a_leave_for_now_frees_what_was_to_be_revoked() {
     let of = |request: Request| request.with_instance_id(Some(text("i")));
     world.heartbeat(&of(join("a", &["t"]))).unwrap();
     world.heartbeat(&join("b", &["t"])).unwrap();
-    assert_eq!(told(&world.heartbeat(&request("a", 1)).unwrap()), (1, part(0..2)));
+    assert_eq!(told(&world.heartbeat(&request("a", 2)).unwrap()), (2, part(0..2)));
     world.heartbeat(&of(request("a", -2))).unwrap();
-    assert_eq!(told(&world.heartbeat(&request("b", 2)).unwrap()), (2, part(2..4)));
+    assert_eq!(told(&world.heartbeat(&request("b", 3)).unwrap()), (3, part(2..4)));
     // The time to revoke is moot.
     world.advance(i64::from(REBALANCE_TIMEOUT_MS));
-    assert_eq!(told(&world.heartbeat(&of(join("c", &["t"]))).unwrap()), (2, part(0..2)));
+    assert_eq!(told(&world.heartbeat(&of(join("c", &["t"]))).unwrap()), (3, part(0..2)));
 }
 
 #[test]
@@ -267,8 +267,8 @@ fn a_member_of_an_unknown_state_has_to_begin_anew() {
     let (group, member) = (GROUP.to_owned(), "a".to_owned());
     let record = Record::Current { group, member, value: Some(current) };
     world.decide(|groups, step| groups.emit(step, record));
-    assert_eq!(world.refusal(&request("a", 1)), Code::FencedMemberEpoch);
-    assert_eq!(told(&world.heartbeat(&join("a", &["t"])).unwrap()), (1, part(0..4)));
+    assert_eq!(world.refusal(&request("a", 2)), Code::FencedMemberEpoch);
+    assert_eq!(told(&world.heartbeat(&join("a", &["t"])).unwrap()), (2, part(0..4)));
     assert_eq!(world.state(), "Stable");
 }
 
@@ -277,7 +277,7 @@ fn a_commit_may_be_late_for_partitions_that_are_kept() {
     let mut world = world();
     world.heartbeat(&join("a", &["t"])).unwrap();
     world.heartbeat(&join("b", &["t"])).unwrap();
-    world.heartbeat(&request("a", 1)).unwrap();
+    world.heartbeat(&request("a", 2)).unwrap();
     let commit = |world: &World, member_id, generation_or_epoch, partition| {
         let committer = Committer { member_id, instance_id: None, generation_or_epoch, version: 9 };
         let group = world.group();
@@ -287,20 +287,20 @@ fn a_commit_may_be_late_for_partitions_that_are_kept() {
     let stale = Err(Code::StaleMemberEpoch);
     for partition in 0..4 {
         assert_eq!(
-            commit(&world, "a", 1, partition),
+            commit(&world, "a", 2, partition),
             Ok(()),
             "half of them is still to be revoked"
         );
     }
-    let half = owning(request("a", 1), &of_topic(topic(1), 0..2));
-    assert_eq!(world.heartbeat(&half).unwrap().member_epoch, 2);
-    world.heartbeat(&request("b", 2)).unwrap();
-    assert_eq!(commit(&world, "a", 1, 0), Ok(()), "it has had it since epoch 1");
-    assert_eq!(commit(&world, "a", 1, 2), stale, "it is another's");
-    assert_eq!(commit(&world, "a", 0, 0), stale, "it was not there yet");
-    assert_eq!(commit(&world, "a", 3, 0), stale, "nobody is there yet");
-    assert_eq!(commit(&world, "b", 1, 2), stale, "it did not have it then");
-    assert_eq!(commit(&world, "b", 2, 2), Ok(()));
+    let half = owning(request("a", 2), &of_topic(topic(1), 0..2));
+    assert_eq!(world.heartbeat(&half).unwrap().member_epoch, 3);
+    world.heartbeat(&request("b", 3)).unwrap();
+    assert_eq!(commit(&world, "a", 2, 0), Ok(()), "it has had it since epoch 2");
+    assert_eq!(commit(&world, "a", 2, 2), stale, "it is another's");
+    assert_eq!(commit(&world, "a", 1, 0), stale, "it was not there yet");
+    assert_eq!(commit(&world, "a", 4, 0), stale, "nobody is there yet");
+    assert_eq!(commit(&world, "b", 2, 2), stale, "it did not have it then");
+    assert_eq!(commit(&world, "b", 3, 2), Ok(()));
 }
 
 #[test]
@@ -313,16 +313,16 @@ fn offsets_are_committed_and_fetched_by_members() {
         let partition = |index| world.group().validate_commit_of(committer, topic(1), index);
         world.group().validate_commit(committer).and_then(|()| partition(0))
     };
-    assert_eq!(commit(&world, "a", 1, 9), Ok(()));
-    assert_eq!(commit(&world, "a", 1, 8), Err(Code::UnsupportedVersion));
-    assert_eq!(commit(&world, "a", 2, 9), Err(Code::StaleMemberEpoch));
-    assert_eq!(commit(&world, "a", 0, 9), Err(Code::StaleMemberEpoch));
-    assert_eq!(commit(&world, "b", 1, 9), Err(Code::UnknownMemberId));
+    assert_eq!(commit(&world, "a", 2, 9), Ok(()));
+    assert_eq!(commit(&world, "a", 2, 8), Err(Code::UnsupportedVersion));
+    assert_eq!(commit(&world, "a", 3, 9), Err(Code::StaleMemberEpoch));
+    assert_eq!(commit(&world, "a", 1, 9), Err(Code::StaleMemberEpoch));
+    assert_eq!(commit(&world, "b", 2, 9), Err(Code::UnknownMemberId));
     assert_eq!(commit(&world, "", -1, 9), Err(Code::UnknownMemberId));
     assert_eq!(world.group().validate_fetch(None, -1), Ok(()));
-    assert_eq!(world.group().validate_fetch(Some("a"), 1), Ok(()));
-    assert_eq!(world.group().validate_fetch(Some("a"), 2), Err(Code::StaleMemberEpoch));
-    assert_eq!(world.group().validate_fetch(Some("b"), 1), Err(Code::UnknownMemberId));
+    assert_eq!(world.group().validate_fetch(Some("a"), 2), Ok(()));
+    assert_eq!(world.group().validate_fetch(Some("a"), 3), Err(Code::StaleMemberEpoch));
+    assert_eq!(world.group().validate_fetch(Some("b"), 2), Err(Code::UnknownMemberId));
     assert_eq!(world.group().validate_delete(), Err(Code::NonEmptyGroup));
     assert!(world.group().is_subscribed_to("t") && !world.group().is_subscribed_to("u"));
 
@@ -346,10 +346,10 @@ fn groups_are_described() {
     world.heartbeat(&join("a", &["t"]).with_rack_id(Some(text("r")))).unwrap();
     world.heartbeat(&join("b", &["t"])).unwrap();
     let group = describe(&mut world).unwrap();
-    assert_eq!((group.group_epoch, group.assignment_epoch), (2, 2));
+    assert_eq!((group.group_epoch, group.assignment_epoch), (3, 3));
     assert_eq!((&*group.group_state, &*group.assignor_name), ("Reconciling", "uniform"));
     let [a, b] = &group.members[..] else { panic!("two members") };
-    assert_eq!((&*a.member_id, a.member_epoch, a.member_type), ("a", 1, 1));
+    assert_eq!((&*a.member_id, a.member_epoch, a.member_type), ("a", 2, 1));
     assert_eq!((&*a.client_id, &*a.client_host), ("me", "/127.0.0.1"));
     assert_eq!(a.rack_id.as_deref(), Some("r"));
     assert_eq!(a.subscribed_topic_names, named(&["t"]).unwrap());
@@ -373,25 +373,25 @@ fn a_member_may_be_late_with_what_it_still_has() {
     };
     world.topic("t", topic(1), 6);
     world.heartbeat(&join("b", &["t"])).unwrap();
-    world.heartbeat(&request("a", 1)).unwrap();
-    assert_eq!(commit(&world, 1, 3), Ok(()), "to be revoked");
-    world.heartbeat(&owning(request("a", 1), &of_topic(topic(1), 0..2))).unwrap();
-    world.heartbeat(&request("b", 2)).unwrap();
-    assert_eq!(world.group().members["a"].epoch(), 2);
+    world.heartbeat(&request("a", 2)).unwrap();
+    assert_eq!(commit(&world, 2, 3), Ok(()), "to be revoked");
+    world.heartbeat(&owning(request("a", 2), &of_topic(topic(1), 0..2))).unwrap();
+    world.heartbeat(&request("b", 3)).unwrap();
+    assert_eq!(world.group().members["a"].epoch(), 3);
     let stale = Err(Code::StaleMemberEpoch);
     for (epoch, partition, expected) in [
+        (3, 0, Ok(())),
         (2, 0, Ok(())),
-        (1, 0, Ok(())),
-        (1, 3, stale),
-        (0, 0, stale),
-        (3, 0, stale),
+        (2, 3, stale),
+        (1, 0, stale),
+        (4, 0, stale),
         (-1, 0, stale),
     ] {
         assert_eq!(commit(&world, epoch, partition), expected, "{epoch} {partition}");
     }
-    // What came with epoch 2 was not there in epoch 1.
+    // What came with epoch 3 was not there in epoch 2.
     let new = world.group().members["a"].current.assigned[&topic(1)].iter();
     for (partition, since) in new {
-        assert_eq!(commit(&world, 1, *partition).is_ok(), *since == 1);
+        assert_eq!(commit(&world, 2, *partition).is_ok(), *since == 2);
     }
 }

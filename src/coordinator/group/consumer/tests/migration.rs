@@ -391,7 +391,6 @@ fn members_of_the_old_protocol_are_checked() {
     }
     for (id, instance_id, code) in [
         ("x", None, Code::UnknownMemberId),
-        ("new", None, Code::UnknownMemberId),
         ("", Some("j"), Code::UnknownMemberId),
         ("x", Some("i"), Code::FencedInstanceId),
     ] {
