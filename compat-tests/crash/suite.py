@@ -199,6 +199,60 @@ def after_a_quiet_kill():
     exactly_once_in_order()
 
 
+class Commits:
+    """Commits 1, 2, 3, … for one group, each after the one before was acknowledged, until it is told to stop."""
+
+    def __init__(self, address):
+        config = {"bootstrap.servers": address, "group.id": "crash", "enable.auto.commit": False, "reconnect.backoff.max.ms": 100}
+        self.client = Consumer(config, logger=quiet)
+        self.acked, self.stopping = 0, False
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
+
+    def run(self):
+        while not self.stopping:
+            try:
+                [done] = self.client.commit(offsets=[TopicPartition(TOPIC, 0, self.acked + 1)], asynchronous=False)
+            except KafkaException:  # the broker is down, or loads its groups
+                time.sleep(0.01)
+                continue
+            if not done.error:
+                self.acked += 1
+        self.client.close()
+
+    def stop(self):
+        self.stopping = True
+        self.thread.join(4 * TIMEOUT_S)
+        assert not self.thread.is_alive(), "a commit does not end"
+
+
+def committed():
+    client = Consumer({"bootstrap.servers": broker.address, "group.id": "crash"}, logger=quiet)
+    try:
+        [found] = client.committed([TopicPartition(TOPIC, 0)], timeout=TIMEOUT_S)
+        return found.offset
+    finally:
+        client.close()
+
+
+def committed_offsets():
+    for number in range(ROUNDS):
+        before = max(committed(), 0)
+        commits = Commits(broker.address)
+        commits.acked = before
+        eventually(lambda: commits.acked >= before + 20)
+        time.sleep(random.random() * 0.1)
+        broker.kill()
+        acked = commits.acked
+        broker.start()
+        # One more may have been written, or have been acknowledged by the broker that is there now.
+        eventually(lambda: commits.acked > acked, 2 * TIMEOUT_S)
+        commits.stop()
+        broker.kill()
+        broker.start()
+        assert committed() == commits.acked, f"round {number}: {committed()} is committed, {commits.acked} were acknowledged"
+
+
 def after_a_clean_stop():
     broker.stop()
     broker.start()
@@ -214,6 +268,7 @@ def all_tests():
                 ("all-acknowledged", all_acknowledged),
                 ("exactly-once-in-order", exactly_once_in_order),
                 ("after-a-quiet-kill", after_a_quiet_kill),
+                ("committed-offsets", committed_offsets),
                 ("after-a-clean-stop", after_a_clean_stop),
             ]
         )
