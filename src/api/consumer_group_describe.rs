@@ -12,25 +12,20 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::StrBytes;
 
-use crate::api::context::Caller;
+use crate::api::context::{Caller, do_all};
+use crate::api::describe_groups::ALL_GROUP_OPERATIONS;
 use crate::api::errors::{self, Code};
-
-/// All of a group's operations: READ, DELETE, DESCRIBE, DESCRIBE_CONFIGS, ALTER_CONFIGS.
-const ALL_OPERATIONS: i32 = 1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11;
 
 pub(super) async fn handle(
     caller: &Caller,
     request: ConsumerGroupDescribeRequest,
     _version: i16,
 ) -> ConsumerGroupDescribeResponse {
-    let mut groups = Vec::with_capacity(request.group_ids.len());
-    for id in request.group_ids {
-        let group = describe(caller, id).await;
-        groups.push(if request.include_authorized_operations && group.error_code == errors::NONE {
-            group.with_authorized_operations(ALL_OPERATIONS)
-        } else {
-            group
-        });
+    let mut groups = do_all(request.group_ids.into_iter().map(|id| describe(caller, id))).await;
+    if request.include_authorized_operations {
+        for group in groups.iter_mut().filter(|group| group.error_code == errors::NONE) {
+            group.authorized_operations = ALL_GROUP_OPERATIONS;
+        }
     }
     ConsumerGroupDescribeResponse::default().with_groups(groups)
 }

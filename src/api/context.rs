@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream;
 use tokio::time::Instant;
 
 use crate::api::RawRequest;
@@ -26,6 +28,14 @@ use crate::partition::registry::{Registry, Status};
 
 /// How long a request waits for a topic that it creates by using it.
 const AUTO_CREATE_WAIT_MS_MAX: i32 = 10_000;
+
+/// Partitions or groups of one request that are worked on at one time.
+const WORK_AT_ONCE_COUNT: usize = 32;
+
+/// Does the parts of a request's work, several at one time; the results in their order.
+pub(super) async fn do_all<W: Future>(work: impl Iterator<Item = W>) -> Vec<W::Output> {
+    stream::iter(work).buffered(WORK_AT_ONCE_COUNT).collect().await
+}
 
 /// The broker's services.
 #[derive(Debug)]

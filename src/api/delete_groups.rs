@@ -8,16 +8,11 @@
 
 use std::collections::BTreeSet;
 
-use futures_util::StreamExt;
-use futures_util::stream;
 use kafka_protocol::messages::delete_groups_response::DeletableGroupResult;
 use kafka_protocol::messages::{DeleteGroupsRequest, DeleteGroupsResponse, GroupId};
 
-use crate::api::context::{Caller, Context};
+use crate::api::context::{Caller, Context, do_all};
 use crate::api::errors::{self, NONE};
-
-/// Groups of one request that are worked on at one time.
-const GROUPS_AT_ONCE_COUNT: usize = 32;
 
 pub(super) async fn handle(
     caller: &Caller,
@@ -27,8 +22,7 @@ pub(super) async fn handle(
     let mut seen = BTreeSet::new();
     let once = request.groups_names.into_iter().filter(|name| seen.insert(name.clone()));
     let work = once.map(|name| delete(&caller.context, name));
-    let results = stream::iter(work).buffered(GROUPS_AT_ONCE_COUNT).collect().await;
-    DeleteGroupsResponse::default().with_results(results)
+    DeleteGroupsResponse::default().with_results(do_all(work).await)
 }
 
 /// The codes in a response.

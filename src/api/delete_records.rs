@@ -11,22 +11,18 @@
 
 use std::collections::BTreeMap;
 
-use futures_util::StreamExt;
-use futures_util::stream;
 use kafka_protocol::messages::delete_records_request::DeleteRecordsTopic;
 use kafka_protocol::messages::delete_records_response::{
     DeleteRecordsPartitionResult, DeleteRecordsTopicResult,
 };
 use kafka_protocol::messages::{DeleteRecordsRequest, DeleteRecordsResponse, TopicName};
 
-use crate::api::context::{Caller, Context, Deadline};
+use crate::api::context::{Caller, Context, Deadline, do_all};
 use crate::api::errors::{self, Code, NONE};
 use crate::api::metadata::is_internal;
 use crate::base::ids::{Offset, PartitionIndex};
 use crate::metadata::image::Image;
 
-/// Partitions of one request that are worked on at one time.
-const PARTITIONS_AT_ONCE_COUNT: usize = 32;
 /// "No low watermark".
 const INVALID_LOW_WATERMARK: i64 = -1;
 
@@ -47,7 +43,7 @@ pub(super) async fn handle(
             let deleting = delete(context, &image, &name, partition, before);
             async move { answer(partition, deadline.bound(deleting).await.flatten()) }
         });
-        let partitions = stream::iter(work).buffered(PARTITIONS_AT_ONCE_COUNT).collect().await;
+        let partitions = do_all(work).await;
         topics.push(
             DeleteRecordsTopicResult::default().with_name(name.clone()).with_partitions(partitions),
         );

@@ -7,22 +7,18 @@
 //!
 //! Versions: 3 authorized operations, 4 static members, 5 flexible, 6 error message.
 
-use futures_util::StreamExt;
-use futures_util::stream;
 use kafka_protocol::messages::describe_groups_response::DescribedGroup;
 use kafka_protocol::messages::{DescribeGroupsRequest, DescribeGroupsResponse, GroupId};
 use kafka_protocol::protocol::StrBytes;
 
-use crate::api::context::{Caller, Context};
+use crate::api::context::{Caller, Context, do_all};
 use crate::api::errors::{self, NONE};
 
-/// Groups of one request that are looked up at one time.
-const GROUPS_AT_ONCE_COUNT: usize = 32;
 /// The first version that tells a missing group by an error.
 const FIRST_WITH_NOT_FOUND: i16 = 6;
 /// READ, DELETE, DESCRIBE, DESCRIBE_CONFIGS and ALTER_CONFIGS as bits
 /// (`AclEntry.supportedOperations`).
-const ALL_GROUP_OPERATIONS: i32 = 0b1101_0100_1000;
+pub(super) const ALL_GROUP_OPERATIONS: i32 = 0b1101_0100_1000;
 
 pub(super) async fn handle(
     caller: &Caller,
@@ -30,8 +26,7 @@ pub(super) async fn handle(
     version: i16,
 ) -> DescribeGroupsResponse {
     let work = request.groups.into_iter().map(|id| describe(&caller.context, id, version));
-    let groups = stream::iter(work).buffered(GROUPS_AT_ONCE_COUNT);
-    let mut groups: Vec<DescribedGroup> = groups.collect().await;
+    let mut groups = do_all(work).await;
     if request.include_authorized_operations {
         for group in groups.iter_mut().filter(|group| group.error_code == NONE) {
             group.authorized_operations = ALL_GROUP_OPERATIONS;

@@ -13,17 +13,18 @@ use kafka_protocol::protocol::StrBytes;
 
 use crate::api::context::Caller;
 use crate::api::errors::Code;
+use crate::controller::alter_configs::ResourceKind;
 use crate::metadata::image::Image;
 use crate::metadata::records::Resource;
 
-const TOPIC: i8 = 2;
-const BROKER: i8 = 4;
-const BROKER_LOGGER: i8 = 8;
-const CLIENT_METRICS: i8 = 16;
-const GROUP: i8 = 32;
-
 /// In the order of Kafka's answer.
-const ALL: [i8; 5] = [GROUP, CLIENT_METRICS, BROKER_LOGGER, BROKER, TOPIC];
+const ALL: [ResourceKind; 5] = [
+    ResourceKind::Group,
+    ResourceKind::ClientMetrics,
+    ResourceKind::BrokerLogger,
+    ResourceKind::Broker,
+    ResourceKind::Topic,
+];
 
 /// The first version that lists more than client metrics.
 const FIRST_TYPES: i16 = 1;
@@ -33,8 +34,9 @@ pub(super) async fn handle(
     request: ListConfigResourcesRequest,
     version: i16,
 ) -> ListConfigResourcesResponse {
-    let known = if version >= FIRST_TYPES { &ALL[..] } else { &[CLIENT_METRICS] };
-    let wanted = &request.resource_types;
+    let known = if version >= FIRST_TYPES { &ALL[..] } else { &[ResourceKind::ClientMetrics] };
+    let wanted: Vec<ResourceKind> =
+        request.resource_types.into_iter().map(ResourceKind::from).collect();
     if wanted.iter().any(|kind| !known.contains(kind)) {
         let code = Code::UnsupportedVersion.code();
         return ListConfigResourcesResponse::default().with_error_code(code);
@@ -45,7 +47,7 @@ pub(super) async fn handle(
         let name = |name: String| {
             ConfigResource::default()
                 .with_resource_name(StrBytes::from_string(name))
-                .with_resource_type(*kind)
+                .with_resource_type(kind.id())
         };
         names(caller, &image, *kind).into_iter().map(name)
     });
@@ -57,19 +59,19 @@ pub(super) fn errors(response: &ListConfigResourcesResponse) -> impl Iterator<It
     std::iter::once(response.error_code)
 }
 
-fn names(caller: &Caller, image: &Image, kind: i8) -> Vec<String> {
+fn names(caller: &Caller, image: &Image, kind: ResourceKind) -> Vec<String> {
     match kind {
-        GROUP => {
+        ResourceKind::Group => {
             let groups = image.configured().filter_map(|resource| match resource {
                 Resource::Group(name) => Some(name.clone()),
                 Resource::Topic(_) | Resource::Broker(_) => None,
             });
             groups.collect()
         }
-        BROKER | BROKER_LOGGER => {
+        ResourceKind::Broker | ResourceKind::BrokerLogger => {
             caller.brokers(image).map(|broker| broker.node.to_string()).collect()
         }
-        TOPIC => image.topics().map(|topic| topic.name.clone()).collect(),
-        _ => Vec::new(),
+        ResourceKind::Topic => image.topics().map(|topic| topic.name.clone()).collect(),
+        ResourceKind::ClientMetrics | ResourceKind::Unknown(_) => Vec::new(),
     }
 }

@@ -13,8 +13,6 @@
 //! (KIP-848), 10 topic ids.
 
 use bytes::Bytes;
-use futures_util::StreamExt;
-use futures_util::stream;
 use kafka_protocol::messages::offset_fetch_request::{
     OffsetFetchRequestGroup, OffsetFetchRequestTopics,
 };
@@ -26,15 +24,13 @@ use kafka_protocol::messages::{GroupId, OffsetFetchRequest, OffsetFetchResponse}
 use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
 
-use crate::api::context::{Caller, Context};
+use crate::api::context::{Caller, Context, do_all};
 use crate::api::errors;
 use crate::base::primitives::Reader;
 use crate::coordinator::group::offsets::fetch_refused;
 
 /// The first version with several groups.
 const FIRST_BATCHED: i16 = 8;
-/// Groups of one request that are looked up at one time.
-const GROUPS_AT_ONCE_COUNT: usize = 32;
 
 /// A name, a member id, its epoch, the length of a list and tagged fields.
 const GROUP_BYTES_MIN: usize = 8;
@@ -50,8 +46,7 @@ pub(super) async fn handle(
         return single(fetch(&caller.context, only_group(request), version).await);
     }
     let groups = request.groups.into_iter().map(|group| fetch(&caller.context, group, version));
-    let groups = stream::iter(groups).buffered(GROUPS_AT_ONCE_COUNT).collect().await;
-    OffsetFetchResponse::default().with_groups(groups)
+    OffsetFetchResponse::default().with_groups(do_all(groups).await)
 }
 
 /// The codes in a response.

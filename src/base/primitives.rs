@@ -223,9 +223,7 @@ impl Writer {
 
     /// No tagged fields.
     pub fn no_tagged(&mut self) {
-        if self.flexible {
-            self.out.put_u8(0);
-        }
+        self.tagged(&[]);
     }
 }
 

@@ -84,21 +84,12 @@ pub fn topic_entries(defaults: &Loaded, overrides: &BTreeMap<String, String>) ->
         .iter()
         .filter(told)
         .map(|key| {
-            let chain = synonym_keys(key);
-            let mut synonyms = chain
-                .first()
-                .map_or_else(Vec::new, |first| defaults.broker_synonyms(first, &chain));
-            let Some(text) = overrides.get(key.name) else {
-                let value = defaults.topic_default(key).map(|value| value.to_string());
-                return entry(key, value, false, synonyms);
-            };
             // Overrides were checked when they were set; one that is no longer valid is shown.
-            let value = topic::parse_override(key.name, text)
-                .map_or_else(|_| text.clone(), |v| v.to_string());
-            let own =
-                (key.name.to_owned(), shown(key, Some(value.clone())), ConfigSource::DynamicTopic);
-            synonyms.insert(0, own);
-            entry(key, Some(value), false, synonyms)
+            let own = overrides.get(key.name).map(|text| {
+                topic::parse_override(key.name, text)
+                    .map_or_else(|_| text.clone(), |value| value.to_string())
+            });
+            overridable_entry(defaults, key, own, ConfigSource::DynamicTopic)
         })
         .collect()
 }
@@ -108,19 +99,27 @@ pub fn group_entries(defaults: &Loaded, overrides: &BTreeMap<String, String>) ->
     GROUP_KEYS
         .iter()
         .map(|key| {
-            let chain = synonym_keys(key);
-            let first = chain.first().copied();
-            let mut synonyms =
-                first.map_or_else(Vec::new, |first| defaults.broker_synonyms(first, &chain));
-            let default = || defaults.effective(first?).map(|value| value.to_string());
             let own = overrides.get(key.name).cloned();
-            if let Some(own) = &own {
-                let own = (key.name.to_owned(), Some(own.clone()), ConfigSource::DynamicGroup);
-                synonyms.insert(0, own);
-            }
-            entry(key, own.or_else(default), false, synonyms)
+            overridable_entry(defaults, key, own, ConfigSource::DynamicGroup)
         })
         .collect()
+}
+
+/// A key of a topic or a group: its own value, or else what the broker's keys give.
+fn overridable_entry(
+    defaults: &Loaded,
+    key: &Key,
+    own: Option<String>,
+    source: ConfigSource,
+) -> ConfigEntry {
+    let chain = synonym_keys(key);
+    let mut synonyms =
+        chain.first().map_or_else(Vec::new, |first| defaults.broker_synonyms(first, &chain));
+    if own.is_some() {
+        synonyms.insert(0, (key.name.to_owned(), shown(key, own.clone()), source));
+    }
+    let default = || defaults.default_of(key).map(|value| value.to_string());
+    entry(key, own.or_else(default), false, synonyms)
 }
 
 fn entry(key: &Key, value: Option<String>, read_only: bool, synonyms: Synonyms) -> ConfigEntry {

@@ -60,7 +60,7 @@ impl Loaded {
         lay_out(
             &format!("{} (set on a topic)", key.name),
             &[
-                ("default", value_text(key, self.topic_default(key))),
+                ("default", value_text(key, self.default_of(key))),
                 ("set by", broker_keys.join(", ")),
                 ("type", key.kind.to_string()),
                 ("valid", valid_text(key)),

@@ -151,7 +151,7 @@ impl Loaded {
         effective(&self.given, key)
     }
 
-    pub(super) fn topic_default(&self, key: &Key) -> Option<Value> {
+    pub(super) fn default_of(&self, key: &Key) -> Option<Value> {
         topic_default(&self.given, key)
     }
 }

@@ -43,6 +43,20 @@ impl From<i8> for ResourceKind {
     }
 }
 
+impl ResourceKind {
+    /// Its number in the protocol.
+    pub fn id(self) -> i8 {
+        match self {
+            Self::Topic => 2,
+            Self::Broker => 4,
+            Self::BrokerLogger => 8,
+            Self::ClientMetrics => 16,
+            Self::Group => 32,
+            Self::Unknown(id) => id,
+        }
+    }
+}
+
 /// The new configs of one resource.
 #[derive(Debug, Clone)]
 pub struct Alteration {
@@ -93,7 +107,7 @@ pub fn decide(
     let repeated = repeated(alterations);
     let mut records = Vec::new();
     let answer = alterations.iter().map(|alteration| {
-        if repeated.contains(&(kind_order(alteration.kind), alteration.name.as_str())) {
+        if repeated.contains(&(alteration.kind.id(), alteration.name.as_str())) {
             return invalid("Each resource must appear at most once.");
         }
         check_changes(&alteration.changes)?;
@@ -125,20 +139,9 @@ fn invalid<T>(message: impl Into<String>) -> Result<T, Refusal> {
     Err(Refusal::new(Reason::InvalidRequest, message))
 }
 
-fn kind_order(kind: ResourceKind) -> i16 {
-    match kind {
-        ResourceKind::Topic => 2,
-        ResourceKind::Broker => 4,
-        ResourceKind::BrokerLogger => 8,
-        ResourceKind::ClientMetrics => 16,
-        ResourceKind::Group => 32,
-        ResourceKind::Unknown(kind) => i16::from(kind),
-    }
-}
-
-fn repeated(alterations: &[Alteration]) -> BTreeSet<(i16, &str)> {
+fn repeated(alterations: &[Alteration]) -> BTreeSet<(i8, &str)> {
     let mut seen = BTreeSet::new();
-    let keys = alterations.iter().map(|one| (kind_order(one.kind), one.name.as_str()));
+    let keys = alterations.iter().map(|one| (one.kind.id(), one.name.as_str()));
     keys.filter(|key| !seen.insert(*key)).collect()
 }
 

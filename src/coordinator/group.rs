@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use kafka_protocol::ResponseError as Code;
+use kafka_protocol::protocol::StrBytes;
 
 use crate::base::ids::{PartitionIndex, TopicId};
 use crate::base::rng::Rng;
@@ -101,6 +102,11 @@ impl Groups {
             None => {}
         }
     }
+}
+
+/// A text of an answer.
+pub(crate) fn text(text: &str) -> StrBytes {
+    StrBytes::from_string(text.to_owned())
 }
 
 impl Machine for Groups {

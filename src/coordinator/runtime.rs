@@ -25,7 +25,7 @@ use crate::base::ids::{Offset, PartitionIndex, TopicId, TopicPartition};
 use crate::base::kv::{KeyValue, KvWriter};
 use crate::base::task::{self, Fault, Stopping};
 use crate::coordinator::partition_for;
-use crate::coordinator::reply::{Reply, Waiting};
+use crate::coordinator::reply::Reply;
 use crate::coordinator::runtime::shard::Shard;
 use crate::coordinator::step::Step;
 use crate::coordinator::store::Materialised;
@@ -130,11 +130,7 @@ impl<M: Machine> Coordinator<M> {
         key: &str,
         decide: impl FnOnce(&mut M, &mut Step) -> T + Send + 'static,
     ) -> Result<T, Unavailable> {
-        let job = |machine: &mut M, step: &mut Step, reply| {
-            let answer = decide(machine, step);
-            step.answer(reply, answer);
-        };
-        self.run_later(key, job).await
+        self.run_on(self.partition_of(key)?, at_once(decide)).await
     }
 
     /// The same, where the state machine may keep the answer back.
@@ -143,10 +139,7 @@ impl<M: Machine> Coordinator<M> {
         key: &str,
         decide: impl FnOnce(&mut M, &mut Step, Reply<T>) + Send + 'static,
     ) -> Result<T, Unavailable> {
-        let partition = self.partition_of(key)?;
-        let jobs = self.jobs(partition)?;
-        let (reply, waiting) = Reply::channel();
-        self.send(&jobs, waiting, Box::new(|machine, step| decide(machine, step, reply))).await
+        self.run_on(self.partition_of(key)?, decide).await
     }
 
     /// Decides something on every partition that is led here.
@@ -156,27 +149,19 @@ impl<M: Machine> Coordinator<M> {
     ) -> Vec<Result<T, Unavailable>> {
         let partitions: Vec<PartitionIndex> =
             self.lock_read().by_partition.keys().copied().collect();
-        let each = partitions.into_iter().map(|partition| {
-            let decide = decide.clone();
-            async move {
-                let jobs = self.jobs(partition)?;
-                let (reply, waiting) = Reply::channel();
-                let job: Job<M> = Box::new(move |machine, step| {
-                    let answer = decide(machine, step);
-                    step.answer(reply, answer);
-                });
-                self.send(&jobs, waiting, job).await
-            }
-        });
+        let each = partitions.into_iter();
+        let each = each.map(|partition| self.run_on(partition, at_once(decide.clone())));
         futures_util::future::join_all(each).await
     }
 
-    async fn send<T>(
+    async fn run_on<T: Send + 'static>(
         &self,
-        jobs: &mpsc::Sender<Job<M>>,
-        waiting: Waiting<T>,
-        job: Job<M>,
+        partition: PartitionIndex,
+        decide: impl FnOnce(&mut M, &mut Step, Reply<T>) + Send + 'static,
     ) -> Result<T, Unavailable> {
+        let jobs = self.jobs(partition)?;
+        let (reply, waiting) = Reply::channel();
+        let job: Job<M> = Box::new(|machine, step| decide(machine, step, reply));
         jobs.send(job).await.map_err(|_| Unavailable::NotCoordinator)?;
         waiting.await.map_err(|_| Unavailable::NotCoordinator)
     }
@@ -347,6 +332,16 @@ impl<M: Machine> Coordinator<M> {
             Ok((machine, materialised))
         };
         task::blocking(self.parts.env.threads, load).await
+    }
+}
+
+/// A decision that is answered as soon as it is committed.
+fn at_once<M, T: Send + 'static>(
+    decide: impl FnOnce(&mut M, &mut Step) -> T,
+) -> impl FnOnce(&mut M, &mut Step, Reply<T>) {
+    |machine, step, reply| {
+        let answer = decide(machine, step);
+        step.answer(reply, answer);
     }
 }
 

@@ -94,8 +94,7 @@ pub fn all_keyed(batch: &Batch) -> io::Result<bool> {
     let mut rest = &body[..];
     for _ in 0..batch.header().record_count {
         let mut record = take_record(&mut rest).ok_or(Malformed)?;
-        let head = record.split_off_first().and_then(|_| varint(&mut record));
-        head.and_then(|_| varint(&mut record)).ok_or(Malformed)?;
+        place_in(batch.header(), &mut record).ok_or(Malformed)?;
         if varint(&mut record).ok_or(Malformed)? < 0 {
             return Ok(false);
         }

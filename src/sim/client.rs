@@ -27,6 +27,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::base::ids::Offset;
 use crate::base::net::{Net, Stream};
+use crate::log::records::build::put_varint;
 
 /// In the time of the simulation, which passes when nothing else happens.
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -319,14 +320,4 @@ pub fn encode_batch(values: &[Bytes], producer: Producer, timestamp_ms: i64) -> 
     batch.put_u32(crc32c::crc32c(&covered));
     batch.put(covered);
     batch.freeze()
-}
-
-/// Zigzag.
-fn put_varint(out: &mut BytesMut, value: i64) {
-    let mut zigzag = (value << 1 ^ value >> 63).cast_unsigned();
-    while zigzag >= 0x80 {
-        out.put_u8(zigzag.to_le_bytes().first().copied().unwrap_or(0) | 0x80);
-        zigzag >>= 7;
-    }
-    out.put_u8(zigzag.to_le_bytes().first().copied().unwrap_or(0));
 }

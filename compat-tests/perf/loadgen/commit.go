@@ -30,7 +30,7 @@ func commitBody(group string, partitions int, offset int64) func(*writer) {
 	}
 }
 
-// committed reads the answer: the first error, or 0.
+// committedAnswer reads the answer: the first error, or 0.
 func committedAnswer(r *reader) (int16, error) {
 	r.i32()
 	var first int16
@@ -46,7 +46,7 @@ func committedAnswer(r *reader) (int16, error) {
 	return first, r.err
 }
 
-// open connects and waits until every group can be committed for.
+// openGroups connects and waits until every group can be committed for.
 func openGroups() (*conn, error) {
 	c, err := dial(*bootstrap, *timeout)
 	if err != nil {
@@ -139,9 +139,9 @@ func commit() (result, error) {
 	}
 	all := slices.Concat(latency...)
 	slices.Sort(all)
-	at := func(q float64) float64 { return float64(all[min(len(all)-1, int(q*float64(len(all))))]) / 1e6 }
 	return result{"requests": n, "secs": took.Seconds(), "requests_per_s": float64(n) / took.Seconds(),
-		"commits_per_s": float64(n*(*parts)) / took.Seconds(), "p50_ms": at(.5), "p99_ms": at(.99), "max_ms": at(1)}, nil
+		"commits_per_s": float64(n*(*parts)) / took.Seconds(), "p50_ms": percentileMs(all, .5),
+		"p99_ms": percentileMs(all, .99), "max_ms": percentileMs(all, 1)}, nil
 }
 
 // committed waits until the offsets of all groups are answered.

@@ -349,17 +349,19 @@ func fixedRate() (result, error) {
 	took := time.Since(start) - time.Duration(intended(*warm))
 	slices.Sort(latency)
 	slices.Sort(late)
-	ms := func(sorted []int64, q float64) float64 {
-		if len(sorted) == 0 {
-			return 0
-		}
-		at := int(math.Ceil(q*float64(len(sorted)))) - 1
-		return float64(sorted[max(0, at)]) / 1e6
-	}
 	r := result{"rate": *perSecond, "connections": len(all),
-		"p50_ms": ms(latency, .5), "p90_ms": ms(latency, .9), "p99_ms": ms(latency, .99),
-		"p999_ms": ms(latency, .999), "max_ms": ms(latency, 1),
-		"send_late_p50_ms": ms(late, .5), "send_late_p99_ms": ms(late, .99), "send_late_max_ms": ms(late, 1)}
+		"p50_ms": percentileMs(latency, .5), "p90_ms": percentileMs(latency, .9), "p99_ms": percentileMs(latency, .99),
+		"p999_ms": percentileMs(latency, .999), "max_ms": percentileMs(latency, 1),
+		"send_late_p50_ms": percentileMs(late, .5), "send_late_p99_ms": percentileMs(late, .99), "send_late_max_ms": percentileMs(late, 1)}
 	throughput(r, *records, took)
 	return r, nil
+}
+
+// percentileMs is a percentile of sorted nanoseconds, by nearest rank.
+func percentileMs(sorted []int64, q float64) float64 {
+	if len(sorted) == 0 {
+		return 0
+	}
+	at := int(math.Ceil(q*float64(len(sorted)))) - 1
+	return float64(sorted[max(0, at)]) / 1e6
 }

@@ -14,26 +14,23 @@ impl GroupSettings {
     /// How long a member of a consumer group may be silent.
     pub fn session_timeout_ms(&self, image: &Image, group: &str) -> i32 {
         let config = &self.config;
-        own(image, group, SESSION_TIMEOUT_MS).map_or(
-            config.group_consumer_session_timeout_ms,
-            |own| {
-                // The bounds may have changed since it was set.
-                own.min(config.group_consumer_max_session_timeout_ms)
-                    .max(config.group_consumer_min_session_timeout_ms)
-            },
-        )
+        let bounds = (
+            config.group_consumer_min_session_timeout_ms,
+            config.group_consumer_max_session_timeout_ms,
+        );
+        own(image, group, SESSION_TIMEOUT_MS, bounds)
+            .unwrap_or(config.group_consumer_session_timeout_ms)
     }
 
     /// How often members of a consumer group are to report.
     pub fn heartbeat_interval_ms(&self, image: &Image, group: &str) -> i32 {
         let config = &self.config;
-        own(image, group, HEARTBEAT_INTERVAL_MS).map_or(
-            config.group_consumer_heartbeat_interval_ms,
-            |own| {
-                own.min(config.group_consumer_max_heartbeat_interval_ms)
-                    .max(config.group_consumer_min_heartbeat_interval_ms)
-            },
-        )
+        let bounds = (
+            config.group_consumer_min_heartbeat_interval_ms,
+            config.group_consumer_max_heartbeat_interval_ms,
+        );
+        own(image, group, HEARTBEAT_INTERVAL_MS, bounds)
+            .unwrap_or(config.group_consumer_heartbeat_interval_ms)
     }
 
     /// The assignor of a group in which nobody prefers one.
@@ -42,10 +39,11 @@ impl GroupSettings {
     }
 }
 
-/// What is set for one group.
-fn own(image: &Image, group: &str, key: &str) -> Option<i32> {
+/// What is set for one group, held within the bounds: they may have changed since.
+fn own(image: &Image, group: &str, key: &str, (min, max): (i32, i32)) -> Option<i32> {
     let configs = image.configs(&Resource::Group(group.to_owned()));
-    configs.get(key)?.parse().ok()
+    let own: i32 = configs.get(key)?.parse().ok()?;
+    Some(own.min(max).max(min))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use bytes::BufMut;
 use proptest::prelude::*;
 
 use super::*;
+use crate::log::records::build::put_varint;
 
 /// What a test batch holds besides its values.
 #[derive(Debug, Clone, Copy)]
@@ -52,15 +53,6 @@ pub(crate) fn encode(values: &[&[u8]], sample: Sample) -> Bytes {
     batch.put_u32(crc32c::crc32c(&covered));
     batch.extend_from_slice(&covered);
     batch.into()
-}
-
-fn put_varint(out: &mut Vec<u8>, value: i64) {
-    let mut zigzag = (value << 1 ^ value >> 63).cast_unsigned();
-    while zigzag >= 0x80 {
-        out.push(zigzag.to_le_bytes()[0] | 0x80);
-        zigzag >>= 7;
-    }
-    out.push(zigzag.to_le_bytes()[0]);
 }
 
 /// A batch of one-byte records.

@@ -74,7 +74,8 @@ fn put_bytes(out: &mut BytesMut, bytes: Option<&Bytes>) -> Option<()> {
     Some(())
 }
 
-fn put_varint(out: &mut BytesMut, value: i64) {
+/// A zigzag number, as records have them.
+pub(crate) fn put_varint(out: &mut impl BufMut, value: i64) {
     let mut zigzag = (value << 1 ^ value >> 63).cast_unsigned();
     while zigzag >= 0x80 {
         out.put_u8(zigzag.to_le_bytes()[0] | 0x80);

@@ -4,8 +4,8 @@ use kafka_protocol::messages::GroupId;
 use kafka_protocol::messages::describe_groups_response::{DescribedGroup, DescribedGroupMember};
 use kafka_protocol::protocol::StrBytes;
 
-use crate::coordinator::group::classic::turn::text;
 use crate::coordinator::group::classic::{ClassicGroup, ClassicMember, ClassicState};
+use crate::coordinator::group::text;
 use crate::coordinator::group::{Group, Groups};
 
 impl Groups {

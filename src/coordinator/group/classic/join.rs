@@ -6,8 +6,9 @@ use kafka_protocol::messages::join_group_response::JoinGroupResponseMember;
 use kafka_protocol::messages::{JoinGroupRequest, JoinGroupResponse};
 use uuid::Uuid;
 
-use crate::coordinator::group::classic::turn::{Turn, refused_join, refused_sync, text};
+use crate::coordinator::group::classic::turn::{Turn, refused_join, refused_sync};
 use crate::coordinator::group::classic::{ClassicGroup, ClassicMember, ClassicState};
+use crate::coordinator::group::text;
 use crate::coordinator::group::timers::TimerKind;
 use crate::coordinator::group::{Group, Groups};
 use crate::coordinator::records::{ClassicGroupValue, Record};

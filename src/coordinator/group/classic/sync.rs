@@ -7,8 +7,9 @@ use kafka_protocol::ResponseError as Code;
 use kafka_protocol::messages::sync_group_request::SyncGroupRequestAssignment;
 use kafka_protocol::messages::{SyncGroupRequest, SyncGroupResponse};
 
-use crate::coordinator::group::classic::turn::{Turn, refused_sync, text};
+use crate::coordinator::group::classic::turn::{Turn, refused_sync};
 use crate::coordinator::group::classic::{ClassicGroup, ClassicState};
+use crate::coordinator::group::text;
 use crate::coordinator::group::timers::TimerKind;
 use crate::coordinator::group::{Group, Groups};
 use crate::coordinator::reply::Reply;

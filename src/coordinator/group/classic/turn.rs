@@ -4,11 +4,11 @@
 use bytes::Bytes;
 use kafka_protocol::ResponseError as Code;
 use kafka_protocol::messages::{JoinGroupResponse, SyncGroupResponse};
-use kafka_protocol::protocol::StrBytes;
 
 use crate::base::rng::Rng;
 use crate::coordinator::group::classic::{ClassicGroup, ClassicState};
 use crate::coordinator::group::settings::GroupSettings;
+use crate::coordinator::group::text;
 use crate::coordinator::group::timers::{TimerKey, TimerKind, Timers};
 use crate::coordinator::group::{Group, Groups};
 use crate::coordinator::records::{ClassicGroupValue, ClassicMemberValue, Record};
@@ -148,8 +148,4 @@ pub(super) fn refused_join(member_id: &str, code: Code) -> JoinGroupResponse {
 
 pub(super) fn refused_sync(code: Code) -> SyncGroupResponse {
     SyncGroupResponse::default().with_error_code(code.code())
-}
-
-pub(super) fn text(text: &str) -> StrBytes {
-    StrBytes::from_string(text.to_owned())
 }

@@ -17,6 +17,7 @@ use crate::coordinator::group::Groups;
 use crate::coordinator::group::classic::{CONSUMER_PROTOCOL_TYPE, Join, Left};
 use crate::coordinator::group::consumer::embedded::{Subscription, by_id, encode_assignment};
 use crate::coordinator::group::consumer::{ConsumerGroup, Member, MemberState};
+use crate::coordinator::group::text;
 use crate::coordinator::group::timers::{TimerKey, TimerKind};
 use crate::coordinator::records::{ClassicMetadata, MemberValue, Partitions};
 use crate::coordinator::step::Step;
@@ -340,8 +341,4 @@ fn refused_join(member_id: &str, code: Code) -> JoinGroupResponse {
 /// A copy, so that the frame can go.
 fn copied(bytes: &Bytes) -> Bytes {
     Bytes::copy_from_slice(bytes)
-}
-
-fn text(text: &str) -> StrBytes {
-    StrBytes::from_string(text.to_owned())
 }

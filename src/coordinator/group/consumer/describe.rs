@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use crate::base::ids::{PartitionIndex, TopicId};
 use crate::coordinator::group::consumer::{ConsumerGroup, Member, Refused};
+use crate::coordinator::group::text;
 use crate::coordinator::group::{Group, Groups};
 use crate::coordinator::records::Partitions;
 use crate::coordinator::step::Step;
@@ -85,8 +86,4 @@ fn assignment<P: Iterator<Item = PartitionIndex>>(
         Some(told)
     });
     told::Assignment::default().with_topic_partitions(known.collect())
-}
-
-fn text(text: &str) -> StrBytes {
-    StrBytes::from_string(text.to_owned())
 }

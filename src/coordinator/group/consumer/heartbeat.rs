@@ -239,7 +239,7 @@ impl Groups {
     }
 
     /// Removes an expression with which nobody subscribes any more.
-    fn forget_regex(&mut self, step: &mut Step, name: &str, regex: &str) {
+    pub(super) fn forget_regex(&mut self, step: &mut Step, name: &str, regex: &str) {
         let Some(group) = self.consumer_group(name) else { return };
         let is_used = group.members.values().any(|member| member.regex() == Some(regex));
         if !is_used && group.regexes.contains_key(regex) {

@@ -52,20 +52,15 @@ impl Groups {
             let reason = "the last member of the new protocol has left";
             return self.downgrade(step, name, (members, Some(reason)));
         }
-        let mut records: Vec<Record> =
-            members.iter().flat_map(|member| removal(name, member)).collect();
         let regexes = members.iter().filter_map(|id| group.member(id)?.regex());
-        let unused = regexes.filter(|regex| group.is_last_with_regex(regex, members));
-        for regex in unused.collect::<BTreeSet<&str>>() {
-            if group.regexes.contains_key(regex) {
-                let (group, regex) = (name.to_owned(), regex.to_owned());
-                records.push(Record::Regex { group, regex, value: None });
-            }
-        }
+        let regexes: BTreeSet<String> = regexes.map(str::to_owned).collect();
         for member in members {
             self.cancel_member_timers(name, member);
+            self.emit_all(step, removal(name, member));
         }
-        self.emit_all(step, records);
+        for regex in &regexes {
+            self.forget_regex(step, name, regex);
+        }
 
         let Some(group) = self.consumer_group(name) else { return };
         let epoch = group.epoch.saturating_add(1);

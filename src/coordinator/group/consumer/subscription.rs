@@ -36,12 +36,6 @@ impl ConsumerGroup {
         self.members.values().filter_map(Member::regex).collect()
     }
 
-    /// Whether nobody but these members subscribes with this expression.
-    pub(super) fn is_last_with_regex(&self, regex: &str, leaving: &BTreeSet<&str>) -> bool {
-        let mut others = self.members.iter().filter(|(id, _)| !leaving.contains(id.as_str()));
-        !others.any(|(_, member)| member.regex() == Some(regex))
-    }
-
     /// Of the topics that the members subscribe to, as they are now: it differs when the target
     /// has to be computed again. 0 if there are none.
     pub(super) fn compute_metadata_hash(&self, image: &Image) -> i64 {

@@ -86,9 +86,8 @@ impl Groups {
                 partition: committed.partition,
             })
         });
-        for key in keys.collect::<Vec<OffsetKey>>() {
-            self.emit(step, Record::Offset { key, value: None });
-        }
+        let keys = keys.collect();
+        self.forget(step, keys);
         self.bury_group(step, name);
         Ok(())
     }

@@ -104,7 +104,7 @@ impl Groups {
         }
     }
 
-    fn forget(&mut self, step: &mut Step, keys: Vec<OffsetKey>) {
+    pub(super) fn forget(&mut self, step: &mut Step, keys: Vec<OffsetKey>) {
         for key in keys {
             self.emit(step, Record::Offset { key, value: None });
         }

@@ -11,8 +11,8 @@ use proptest::prelude::*;
 use tokio::sync::oneshot::error::TryRecvError;
 
 use super::rig::*;
-use crate::coordinator::group::classic::turn::text;
 use crate::coordinator::group::classic::{ClassicState, Join};
+use crate::coordinator::group::text;
 use crate::coordinator::reply::Waiting;
 
 const INSTANCES: [&str; 3] = ["i0", "i1", "i2"];

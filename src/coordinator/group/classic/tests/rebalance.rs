@@ -4,8 +4,8 @@ use kafka_protocol::ResponseError as Code;
 
 use super::rig::*;
 use crate::coordinator::group::Group;
-use crate::coordinator::group::classic::turn::text;
 use crate::coordinator::group::classic::{ClassicGroup, Join};
+use crate::coordinator::group::text;
 use crate::coordinator::group::timers::{TimerKey, TimerKind};
 use crate::coordinator::records::Record;
 

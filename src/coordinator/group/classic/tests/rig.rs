@@ -15,9 +15,9 @@ use kafka_protocol::messages::{
 use crate::base::primitives::Writer;
 use crate::base::rng::Rng;
 use crate::config::Config;
-use crate::coordinator::group::classic::turn::text;
 use crate::coordinator::group::classic::{ClassicGroup, ClassicState, Join};
 use crate::coordinator::group::settings::GroupSettings;
+use crate::coordinator::group::text;
 use crate::coordinator::group::{Committer, Groups};
 use crate::coordinator::reply::{Reply, Waiting};
 use crate::coordinator::runtime::Machine;
