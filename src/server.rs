@@ -260,7 +260,7 @@ async fn register(
 ) -> io::Result<()> {
     let endpoints = endpoints(config, listeners)?;
     let rack = config.broker_rack.clone();
-    let broker = BrokerRecord { node: identity.node_id, rack, endpoints };
+    let broker = BrokerRecord { rack, endpoints, ..BrokerRecord::new(identity.node_id) };
     let cluster_id = identity.cluster_id.clone();
     let decided = controller.run(|image| {
         let mut records = Vec::new();

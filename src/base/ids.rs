@@ -89,6 +89,20 @@ impl fmt::Debug for TopicId {
     }
 }
 
+/// The identity of a node's data (KIP-858): made with it, and lost with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DirectoryId(pub [u8; 16]);
+
+impl DirectoryId {
+    pub const ZERO: Self = Self([0; 16]);
+}
+
+impl fmt::Display for DirectoryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&uuid_text(&self.0))
+    }
+}
+
 /// One partition of one topic, by identity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TopicPartition {

@@ -198,7 +198,7 @@ fn place(image: &Image, config: &Config, new: &NewTopic) -> Result<Places, Refus
         }
     };
     let placer = Placer::new(image, new.id, factor)?;
-    let partitions = (0..count).map(|index| (index, Partition { replicas: placer.place(index) }));
+    let partitions = (0..count).map(|index| (index, Partition::new(placer.place(index))));
     Ok(partitions.collect())
 }
 
@@ -224,7 +224,7 @@ fn take_assignments(image: &Image, new: &NewTopic) -> Result<Places, Refusal> {
         }
         placement::check_manual(image, replicas, factor)?;
         factor = Some(replicas.len());
-        places.insert(*partition, Partition { replicas: replicas.clone() });
+        places.insert(*partition, Partition::new(replicas.clone()));
     }
     if !(0..).zip(places.keys()).all(|(index, partition)| index == *partition) {
         let message = "partitions should be a consecutive 0-based integer sequence";

@@ -43,7 +43,8 @@ impl Placer {
 /// One broker of each rack, then the next one of each, and so on.
 fn alternate_racks(image: &Image) -> Vec<NodeId> {
     let mut racks: BTreeMap<Option<&str>, Vec<NodeId>> = BTreeMap::new();
-    for broker in image.brokers.values() {
+    let usable = image.brokers.values().filter(|broker| image.is_usable(broker.node));
+    for broker in usable {
         racks.entry(broker.rack.as_deref()).or_default().push(broker.node);
     }
     let depth = racks.values().map(Vec::len).max().unwrap_or(0);
@@ -93,14 +94,16 @@ pub(super) mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::metadata::records::{BrokerRecord, Record};
+    use crate::metadata::records::{BrokerRecord, Endpoint, Record};
 
     /// An image with brokers 1, 2, … in these racks.
     pub(in crate::controller) fn image_with(racks: &[Option<&str>]) -> Image {
         let mut image = Image::default();
         for (node, rack) in (1..).zip(racks) {
             let rack = rack.map(str::to_owned);
-            let broker = BrokerRecord { node: NodeId(node), rack, endpoints: Vec::new() };
+            let listener = "PLAINTEXT".to_owned();
+            let endpoints = vec![Endpoint { listener, host: "h".to_owned(), port: 9092 }];
+            let broker = BrokerRecord { rack, endpoints, ..BrokerRecord::new(NodeId(node)) };
             image.replay(&Record::Broker(broker));
         }
         image

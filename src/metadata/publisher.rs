@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use bytes::{Buf, Bytes};
+
 use tokio::sync::watch;
 
 use crate::metadata::image::Image;
@@ -30,23 +32,28 @@ impl Publisher {
         Images { image: self.image.subscribe() }
     }
 
-    /// Applies the records of one entry together.
-    pub fn apply(&self, encoded: &[u8]) -> Result<(), DecodeError> {
+    /// Applies the records of the entry at `offset` together.
+    pub fn apply(&self, encoded: &[u8], offset: u64) -> Result<(), DecodeError> {
         let records = records::decode(encoded)?;
         let mut image = Image::clone(&self.image.borrow());
         records.iter().for_each(|record| image.replay(record));
+        image.offset = offset;
         self.image.send_replace(Arc::new(image));
         Ok(())
     }
 
-    /// The image as records.
-    pub fn snapshot(&self) -> bytes::Bytes {
-        records::encode(&self.image.borrow().records())
+    /// The image's offset (8 bytes) and the records that make it.
+    pub fn snapshot(&self) -> Bytes {
+        let image = self.image.borrow();
+        let mut out = image.offset.to_be_bytes().to_vec();
+        out.extend_from_slice(&records::encode(&image.records()));
+        out.into()
     }
 
     /// Starts over from a snapshot.
-    pub fn restore(&self, snapshot: &[u8]) -> Result<(), DecodeError> {
+    pub fn restore(&self, mut snapshot: &[u8]) -> Result<(), DecodeError> {
         let mut image = Image::default();
+        image.offset = snapshot.try_get_u64()?;
         records::decode(snapshot)?.iter().for_each(|record| image.replay(record));
         self.image.send_replace(Arc::new(image));
         Ok(())

@@ -200,7 +200,8 @@ impl RaftStateMachine<MetadataTypes> for MetadataStateMachine {
             match entry.payload {
                 EntryPayload::Blank => {}
                 EntryPayload::Normal(command) => {
-                    self.publisher.apply(&command.0).map_err(io::Error::other)?;
+                    let offset = entry.log_id.index;
+                    self.publisher.apply(&command.0, offset).map_err(io::Error::other)?;
                 }
                 EntryPayload::Membership(membership) => {
                     self.membership = StoredMembership::new(Some(entry.log_id), membership);
