@@ -1,12 +1,8 @@
-//! What this node leads, told to the cluster: who leads which partition, which replicas are in sync;
-//! and the steps by which a partition's group comes to the replicas that the metadata names.
+//! What this node leads, told to the cluster: who leads which partition and which replicas are in
+//! sync; and the steps by which a partition's group comes to the replicas that the metadata names.
 //!
 //! One task looks at the partitions whose group has changed, and now and then at all that this node
 //! leads. What it finds is reported by a decision like any other.
-
-pub mod in_sync;
-pub mod moves;
-pub mod report;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -18,9 +14,9 @@ use tokio::time::Instant;
 
 use crate::base::ids::{NodeId, TopicId, TopicPartition};
 use crate::base::task::{self, Fault, Stopping};
-use crate::controller::leadership::in_sync::{Follower, InSync, Observed};
-use crate::controller::leadership::moves::{Membership, Step};
-use crate::controller::leadership::report::Report;
+use crate::controller::in_sync::{Follower, InSync, Observed};
+use crate::controller::leaders::{self, Report};
+use crate::controller::moves::{self, Membership, Step};
 use crate::controller::service::Controller;
 use crate::metadata::image::{self, Image};
 use crate::metadata::publisher::Images;
@@ -106,7 +102,7 @@ impl Leadership {
             }
             for reports in reports.chunks(REPORTS_COUNT_MAX) {
                 let node = self.node();
-                let done = self.controller.run(|image| report::decide(image, node, reports)).await;
+                let done = self.controller.run(|image| leaders::report(image, node, reports)).await;
                 if let Err(error) = done {
                     // The next check finds the same again.
                     tracing::debug!(?error, "leaders were not reported");
@@ -210,7 +206,7 @@ impl Leadership {
             }
             Step::Finish => {
                 let id = partition.id;
-                let done = self.controller.run(|image| report::finish_move(image, id)).await;
+                let done = self.controller.run(|image| leaders::finish_move(image, id)).await;
                 done.map_err(|error| io::Error::other(format!("{error:?}")))
             }
         }

@@ -26,7 +26,7 @@ impl Report {
 
 /// Notes what `node` leads. What an older leader says comes too late; who is no replica says
 /// nothing about the partition.
-pub fn decide(image: &Image, node: NodeId, reports: &[Report]) -> Decision<()> {
+pub fn report(image: &Image, node: NodeId, reports: &[Report]) -> Decision<()> {
     let news = reports.iter().filter(|report| {
         let topic = image.topic_by_id(report.id.topic_id);
         let place = topic.and_then(|topic| topic.partitions.get(&report.id.partition));
@@ -75,13 +75,13 @@ mod tests {
         image
     }
 
-    fn report(leader: i32, epoch: LeaderEpoch, in_sync: &[i32]) -> Report {
+    fn says(leader: i32, epoch: LeaderEpoch, in_sync: &[i32]) -> Report {
         let in_sync = in_sync.iter().copied().map(NodeId).collect();
         Report { id: ID, leader: NodeId(leader), epoch, in_sync }
     }
 
     fn apply(image: &mut Image, report: &Report) -> usize {
-        let decision = decide(image, report.leader, std::slice::from_ref(report));
+        let decision = super::report(image, report.leader, std::slice::from_ref(report));
         decision.records.iter().for_each(|record| image.replay(record));
         decision.records.len()
     }
@@ -89,11 +89,11 @@ mod tests {
     #[test]
     fn the_newest_leader_counts() {
         let mut image = image();
-        assert_eq!(apply(&mut image, &report(1, 1, &[1, 2, 3])), 1);
-        assert_eq!(apply(&mut image, &report(1, 1, &[1, 2, 3])), 0);
-        assert_eq!(apply(&mut image, &report(2, 3, &[2, 3])), 1);
-        assert_eq!(apply(&mut image, &report(1, 1, &[1])), 0);
-        assert_eq!(apply(&mut image, &report(9, 8, &[9])), 0);
+        assert_eq!(apply(&mut image, &says(1, 1, &[1, 2, 3])), 1);
+        assert_eq!(apply(&mut image, &says(1, 1, &[1, 2, 3])), 0);
+        assert_eq!(apply(&mut image, &says(2, 3, &[2, 3])), 1);
+        assert_eq!(apply(&mut image, &says(1, 1, &[1])), 0);
+        assert_eq!(apply(&mut image, &says(9, 8, &[9])), 0);
         let place = &image.topic("t").unwrap().partitions[&0];
         assert_eq!((place.leader, place.leader_epoch), (Some(NodeId(2)), 3));
     }
