@@ -8,6 +8,7 @@ pub mod metrics;
 
 pub mod log;
 pub mod metadata;
+pub mod peer;
 
 pub mod replication;
 

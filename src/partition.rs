@@ -5,15 +5,17 @@ pub mod registry;
 pub mod validate;
 
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Notify, oneshot};
 
-use crate::base::ids::{LeaderEpoch, Offset, TopicPartition};
+use crate::base::ids::{LeaderEpoch, NodeId, Offset, TopicPartition};
 use crate::config::TopicConfig;
 use crate::log::batch::Batch;
 use crate::log::partition_log::{LogConfig, LogSlice, Offsets, ReadError};
 use crate::log::producer_state::{AppendOutcome, SequenceError};
+use crate::replication::groups::Progress;
 use crate::replication::partition_group::{PartitionGroup, Proposal, ProposeError};
 
 /// One partition that this broker serves.
@@ -24,6 +26,7 @@ pub struct Partition {
     pub topic: String,
     group: PartitionGroup,
     config: Mutex<Arc<TopicConfig>>,
+    in_sync: AtomicUsize,
 }
 
 /// When an append is answered.
@@ -50,7 +53,7 @@ impl From<ProposeError> for AppendError {
     fn from(error: ProposeError) -> Self {
         match error {
             ProposeError::NotLeader => Self::NotLeader,
-            ProposeError::Stopped => Self::Unavailable,
+            ProposeError::Stopped | ProposeError::Unknown => Self::Unavailable,
         }
     }
 }
@@ -89,7 +92,7 @@ impl Partition {
         group: PartitionGroup,
         config: Arc<TopicConfig>,
     ) -> Self {
-        Self { id, topic, group, config: Mutex::new(config) }
+        Self { id, topic, group, config: Mutex::new(config), in_sync: AtomicUsize::new(0) }
     }
 
     pub fn config(&self) -> Arc<TopicConfig> {
@@ -104,6 +107,36 @@ impl Partition {
     /// The leader epoch if this broker leads the partition.
     pub fn leader_epoch(&self) -> Option<LeaderEpoch> {
         self.group.leader_epoch()
+    }
+
+    /// The replica that should lead if this one stops leading: of those that are alive the one that
+    /// has most, in the order of preference. `None` if this one does not lead or is alone.
+    pub(crate) fn heir(&self) -> Option<NodeId> {
+        let status = self.group.status();
+        if !status.leads {
+            return None;
+        }
+        let liveness = self.group.liveness();
+        let progress = self.group.progress();
+        let alive = progress.iter().filter(|follower| {
+            status.voters.contains(&follower.node) && liveness.is_alive(follower.node)
+        });
+        // The last one of equals is taken, so the preferred ones come last.
+        let order = self.group.preference();
+        let place = |node: NodeId| order.iter().position(|other| *other == node);
+        let key = |follower: &&Progress| {
+            (follower.matched, std::cmp::Reverse(place(follower.node).unwrap_or(usize::MAX)))
+        };
+        alive.max_by_key(key).map(|follower| follower.node)
+    }
+
+    /// How many replicas are in sync, this one included; 0 until it leads.
+    pub fn in_sync_count(&self) -> usize {
+        self.in_sync.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_in_sync_count(&self, count: usize) {
+        self.in_sync.store(count, Ordering::Relaxed);
     }
 
     /// Puts a batch, validated by [`validate::batch`], into the group's queue. Appends are made in

@@ -11,14 +11,14 @@ use std::time::Duration;
 use crate::api::context::Context;
 use crate::api::fetch::sessions::FetchSessions;
 use crate::base::env::Env;
-use crate::base::ids::{NodeId, uuid_text};
+use crate::base::ids::{DirectoryId, NodeId, uuid_text};
 use crate::base::kv::{KeyValue, KvWriter};
 use crate::base::net::{Listener, SocketOptions};
 use crate::base::task::{self, Stopper};
 use crate::config::{Config, Listener as ListenerConfig, Loaded};
 use crate::controller::service::{Controller, Decision};
 use crate::controller::topic_name::CONSUMER_OFFSETS;
-use crate::coordinator::group::Groups;
+use crate::coordinator::group::Groups as GroupMachine;
 use crate::coordinator::group::settings::GroupSettings;
 use crate::coordinator::runtime::{Coordinator, Parts};
 use crate::log::dir::{Identity, LogDir};
@@ -29,7 +29,9 @@ use crate::metrics::flush::FlushMetrics;
 use crate::metrics::recorder;
 use crate::metrics::requests::RequestMetrics;
 use crate::partition::registry::{OpenDir, Registry, Storage};
-use crate::replication::metadata_group::MetadataGroup;
+use crate::peer::{Me, Peers};
+use crate::replication::groups::Groups;
+use crate::replication::metadata_group::{Entrance, MetadataGroup};
 use crate::wire::connection::ConnectionSetup;
 use crate::wire::frame::RequestBudget;
 use crate::wire::listener::{Acceptor, ConnectionCount};
@@ -71,13 +73,23 @@ impl Server {
         let publisher = Arc::new(Publisher::default());
         let images = publisher.images();
         let writer = kv_writer.clone();
-        let group = MetadataGroup::open(identity.node_id, Arc::clone(&kv), writer, publisher);
-        let controller = Controller::new(group.await?, images.clone());
+        let me = Me {
+            node: identity.node_id,
+            cluster_id: identity.cluster_id.clone(),
+            directory: DirectoryId::ZERO,
+            incarnation: env.rng.next_u64(),
+        };
+        let peers = Peers::new(env.clone(), me);
+        let groups = Groups::new(identity.node_id, peers.clone());
+        let kv_of_group = Arc::clone(&kv);
+        let group =
+            MetadataGroup::open(Entrance::Found, &groups, kv_of_group, writer, publisher);
+        let controller = Controller::new(group.await?, peers, images.clone());
         register(&controller, &identity, config, &listeners).await?;
 
         let handle = recorder::install().map_err(io::Error::other)?;
         let stores = (Arc::clone(&kv), kv_writer.clone());
-        let storage = storage(&env, config, &identity, dirs, stores)?;
+        let storage = storage(&env, config, groups.clone(), dirs, stores)?;
         let registry = Registry::new(storage, config.topic_defaults.clone());
         let parts = Parts {
             env: env.clone(),
@@ -86,10 +98,11 @@ impl Server {
             kv,
             kv_writer,
         };
-        let groups = groups(parts, config);
+        let coordinator = coordinator(parts, config);
         let stopper = Stopper::default();
         let mut tasks = vec![
             registry.start(images.clone(), stopper.stopping()),
+            coordinator.start(stopper.stopping()),
             groups.start(stopper.stopping()),
         ];
         let slots = usize::try_from(config.max_incremental_fetch_session_cache_slots);
@@ -101,7 +114,7 @@ impl Server {
             images,
             registry,
             controller,
-            groups,
+            groups: coordinator,
             settings,
         });
         let config = &context.settings.config;
@@ -226,7 +239,7 @@ fn identify(env: &Env, config: &Config, dirs: &[Arc<LogDir>]) -> io::Result<Iden
 fn storage(
     env: &Env,
     config: &Config,
-    identity: &Identity,
+    groups: Groups,
     dirs: Vec<Arc<LogDir>>,
     (kv, kv_writer): (Arc<dyn KeyValue>, KvWriter),
 ) -> io::Result<Storage> {
@@ -236,7 +249,8 @@ fn storage(
     };
     Ok(Storage {
         env: env.clone(),
-        node: identity.node_id,
+        node: groups.node(),
+        groups,
         dirs: dirs.into_iter().map(open).collect::<io::Result<_>>()?,
         kv,
         kv_writer,
@@ -244,10 +258,10 @@ fn storage(
     })
 }
 
-fn groups(parts: Parts, config: &Config) -> Arc<Coordinator<Groups>> {
+fn coordinator(parts: Parts, config: &Config) -> Arc<Coordinator<GroupMachine>> {
     let settings = Arc::new(GroupSettings { config: config.clone() });
     let rng = Arc::clone(&parts.env.rng);
-    let make = move |_| Groups::new(Arc::clone(&settings), Arc::clone(&rng));
+    let make = move |_| GroupMachine::new(Arc::clone(&settings), Arc::clone(&rng));
     Coordinator::new(CONSUMER_OFFSETS, parts, make)
 }
 
@@ -268,7 +282,7 @@ async fn register(
             records.push(Record::Cluster { cluster_id: cluster_id.clone() });
         }
         if image.brokers.get(&broker.node).is_none_or(|known| **known != broker) {
-            records.push(Record::Broker(broker));
+            records.push(Record::Broker(broker.clone()));
         }
         let own = image.cluster_id.is_empty() || image.cluster_id == cluster_id;
         Decision { records, answer: own }

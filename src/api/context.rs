@@ -130,7 +130,7 @@ impl Context {
     pub async fn decide<A>(
         &self,
         deadline: Deadline,
-        decide: impl FnOnce(&Image) -> Decision<A>,
+        decide: impl FnMut(&Image) -> Decision<A>,
     ) -> Result<A, Code> {
         let decided = deadline.bound(self.controller.run(decide)).await?;
         decided.map_err(errors::of_controller)

@@ -116,6 +116,14 @@ impl fmt::Display for TopicPartition {
     }
 }
 
+/// Where a node is reached, on one of its listeners.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    pub listener: String,
+    pub host: String,
+    pub port: u16,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,6 +10,7 @@ const LAYERS: &[(&str, u32)] = &[
     ("metrics", 1),
     ("log", 2),
     ("metadata", 2),
+    ("peer", 2),
     ("replication", 3),
     ("partition", 4),
     ("coordinator", 5),
