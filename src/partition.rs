@@ -4,6 +4,7 @@ mod open;
 pub mod registry;
 pub mod validate;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,7 +16,7 @@ use crate::config::TopicConfig;
 use crate::log::batch::Batch;
 use crate::log::partition_log::{LogConfig, LogSlice, Offsets, ReadError};
 use crate::log::producer_state::{AppendOutcome, SequenceError};
-use crate::replication::groups::Progress;
+use crate::replication::groups::{Progress, Status};
 use crate::replication::partition_group::{PartitionGroup, Proposal, ProposeError};
 
 /// One partition that this broker serves.
@@ -229,6 +230,41 @@ impl Partition {
 
     pub fn segment_count(&self) -> usize {
         self.group.log().segment_count()
+    }
+
+    /// How the partition's group looks from here.
+    pub fn status(&self) -> Status {
+        self.group.status()
+    }
+
+    /// How far every other replica is; empty if this one does not lead.
+    pub fn progress(&self) -> Vec<Progress> {
+        self.group.progress()
+    }
+
+    /// Raft's index of the last entry.
+    pub fn last_index(&self) -> Option<u64> {
+        self.group.log().bounds().1.map(|last| last.index)
+    }
+
+    /// Lets a node follow without a vote.
+    pub async fn add_learner(&self, node: NodeId) -> io::Result<()> {
+        self.group.add_learner(node).await
+    }
+
+    /// Makes these nodes the replicas that vote; those that leave follow no more.
+    pub async fn change_voters(&self, voters: BTreeSet<NodeId>) -> io::Result<()> {
+        self.group.change_voters(voters).await
+    }
+
+    /// Lets followers without a vote go.
+    pub async fn remove_learners(&self, nodes: BTreeSet<NodeId>) -> io::Result<()> {
+        self.group.remove_learners(nodes).await
+    }
+
+    /// Hands the leadership to another replica.
+    pub async fn transfer_to(&self, node: NodeId) -> Result<(), AppendError> {
+        Ok(self.group.transfer_to(node).await?)
     }
 
     pub(crate) fn group(&self) -> &PartitionGroup {

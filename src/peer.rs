@@ -76,6 +76,12 @@ kinds! {
     Watermarks = 5,
     /// May I stand for election?
     Campaign = 6,
+    /// How far is the metadata log?
+    MetadataOffset = 7,
+    /// I do not lead these groups any more.
+    Resign = 8,
+    /// Hand the leadership of these partitions over.
+    HandOver = 9,
     /// A vote of Raft.
     Vote = 10,
     /// Entries of Raft, or none.

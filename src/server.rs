@@ -16,6 +16,7 @@ use crate::base::kv::{KeyValue, KvWriter};
 use crate::base::net::{Listener, SocketOptions};
 use crate::base::task::{self, Stopper};
 use crate::config::{Config, Listener as ListenerConfig, Loaded};
+use crate::controller::leadership::Leadership;
 use crate::controller::service::{Controller, Decision};
 use crate::controller::topic_name::CONSUMER_OFFSETS;
 use crate::coordinator::group::Groups as GroupMachine;
@@ -42,6 +43,9 @@ const STORE_DIR: &str = ".ottla";
 const CONNECTIONS_END: Duration = Duration::from_millis(500);
 /// The id of a node that was not given one.
 const FIRST_NODE_ID: NodeId = NodeId(1);
+
+/// `replica.lag.time.max.ms`.
+const REPLICA_LAG_MS_MAX: i64 = 30_000;
 
 /// A running broker.
 #[derive(Debug)]
@@ -82,8 +86,7 @@ impl Server {
         let peers = Peers::new(env.clone(), me);
         let groups = Groups::new(identity.node_id, peers.clone());
         let kv_of_group = Arc::clone(&kv);
-        let group =
-            MetadataGroup::open(Entrance::Found, &groups, kv_of_group, writer, publisher);
+        let group = MetadataGroup::open(Entrance::Found, &groups, kv_of_group, writer, publisher);
         let controller = Controller::new(group.await?, peers, images.clone());
         register(&controller, &identity, config, &listeners).await?;
 
@@ -99,11 +102,18 @@ impl Server {
             kv_writer,
         };
         let coordinator = coordinator(parts, config);
+        let leadership = Leadership::new(
+            images.clone(),
+            Arc::clone(&registry),
+            Arc::clone(&controller),
+            REPLICA_LAG_MS_MAX,
+        );
         let stopper = Stopper::default();
         let mut tasks = vec![
             registry.start(images.clone(), stopper.stopping()),
             coordinator.start(stopper.stopping()),
             groups.start(stopper.stopping()),
+            leadership.start(stopper.stopping()),
         ];
         let slots = usize::try_from(config.max_incremental_fetch_session_cache_slots);
         let slots = slots.unwrap_or(usize::MAX);

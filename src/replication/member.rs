@@ -72,8 +72,12 @@ pub(crate) trait Group: Send + Sync {
     fn greet(&self, node: NodeId) -> BoxFuture<'static, ()>;
     /// The leader says that it does not lead any more.
     fn leader_resigned(&self, node: NodeId);
-    fn receive(&self, from: NodeId, kind: Kind, body: Bytes)
-    -> BoxFuture<'static, Result<Body, String>>;
+    fn receive(
+        &self,
+        from: NodeId,
+        kind: Kind,
+        body: Bytes,
+    ) -> BoxFuture<'static, Result<Body, String>>;
     /// One item for every change of leader or members, from the present ones on.
     fn changes(&self) -> BoxStream<'static, ()>;
 }
@@ -222,8 +226,7 @@ where
     /// Lets learners go.
     pub(crate) async fn remove_learners(&self, nodes: BTreeSet<NodeId>) -> io::Result<()> {
         let nodes = nodes.into_iter().map(NodeId::raft).collect();
-        let changed =
-            self.raft.change_membership(ChangeMembers::RemoveNodes(nodes), false).await;
+        let changed = self.raft.change_membership(ChangeMembers::RemoveNodes(nodes), false).await;
         changed.map(drop).map_err(io::Error::other)
     }
 

@@ -163,9 +163,9 @@ impl<S> Pipeline<S> {
         let (prev, last) = (first.prev, first.last);
         self.size -= first.size;
         self.in_flight.pop_front();
-        let answer = answer.map_err(unreachable).and_then(|body| {
-            wire::get_append_response::<C>(body).map_err(unreachable)
-        });
+        let answer = answer
+            .map_err(unreachable)
+            .and_then(|body| wire::get_append_response::<C>(body).map_err(unreachable));
         let answer = answer.map(|response| {
             // What follows a part that was not taken does not fit any more.
             let is_part = matches!(&response,
@@ -195,13 +195,7 @@ impl<C: GroupTypes> RaftNetworkV2<C> for Connection {
         &'s mut self,
         input: S,
         _option: RPCOption,
-    ) -> BoxFuture<
-        's,
-        Result<
-            BoxStream<'s, Result<StreamAppendResult<C>, RPCError<C>>>,
-            RPCError<C>,
-        >,
-    >
+    ) -> BoxFuture<'s, Result<BoxStream<'s, Result<StreamAppendResult<C>, RPCError<C>>>, RPCError<C>>>
     where
         S: Stream<Item = AppendEntriesRequest<C>> + Send + Unpin + 'static,
     {

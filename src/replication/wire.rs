@@ -356,13 +356,8 @@ pub(crate) fn put_transfer<C: GroupTypes>(
     out.finish()
 }
 
-pub(crate) fn get_transfer<C: GroupTypes>(
-    mut body: Bytes,
-) -> io::Result<TransferLeaderRequest<C>> {
+pub(crate) fn get_transfer<C: GroupTypes>(mut body: Bytes) -> io::Result<TransferLeaderRequest<C>> {
     let vote = get_vote(&mut body)?;
     let to = body.try_get_u64().map_err(damaged)?;
     Ok(TransferLeaderRequest::new(vote, to, get_log_id(&mut body)?))
 }
-
-
-

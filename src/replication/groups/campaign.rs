@@ -87,7 +87,8 @@ impl Campaigns {
     /// Whether this node's turn has come; if so, its next one is later.
     fn is_due(&mut self, peers: &Peers, group: &dyn Group, status: &Status, now: Instant) -> bool {
         let founders = if status.voters.is_empty() { group.founders() } else { None };
-        let voters = founders.map_or_else(|| status.voters.clone(), |all| all.into_iter().collect());
+        let voters =
+            founders.map_or_else(|| status.voters.clone(), |all| all.into_iter().collect());
         if !voters.contains(&self.node) {
             return false;
         }
@@ -114,9 +115,9 @@ impl Campaigns {
 
     /// Gives new groups their members, which begins their first election as well.
     async fn found(&self, due: &mut Vec<(Arc<dyn Group>, Status)>) {
-        let (new, old) = std::mem::take(due).into_iter().partition(|(group, status)| {
-            status.voters.is_empty() && group.founders().is_some()
-        });
+        let (new, old) = std::mem::take(due)
+            .into_iter()
+            .partition(|(group, status)| status.voters.is_empty() && group.founders().is_some());
         *due = old;
         let new: Vec<(Arc<dyn Group>, Status)> = new;
         let founded = new.iter().filter_map(|(group, _)| Some((group, group.founders()?)));
@@ -151,8 +152,7 @@ async fn campaign(groups: &Groups, due: Vec<(Arc<dyn Group>, Status)>) {
         }
     }
     let asked = by_node.into_iter().map(|(node, at)| ask(groups, node, at, &bids));
-    let granted: BTreeSet<(usize, NodeId)> =
-        join_all(asked).await.into_iter().flatten().collect();
+    let granted: BTreeSet<(usize, NodeId)> = join_all(asked).await.into_iter().flatten().collect();
     let elected = bids.iter().enumerate().filter(|(at, bid)| {
         let has = |node| node == groups.node() || granted.contains(&(*at, node));
         bid.group.has_quorum(&has)

@@ -63,11 +63,8 @@ impl StoreBuilder<PartitionTypes, PartitionLogStore, PartitionStateMachine, Temp
         let dir = tempfile::tempdir().expect("a folder");
         let (kv, writer) = store(&dir);
         let log = open_log(&dir, kv);
-        let machine = PartitionStateMachine::open(
-            Arc::clone(&log),
-            writer.clone(),
-            AppliedTerm::default(),
-        );
+        let machine =
+            PartitionStateMachine::open(Arc::clone(&log), writer.clone(), AppliedTerm::default());
         Ok((dir, PartitionLogStore::new(log, writer), machine.expect("a state machine")))
     }
 }
