@@ -55,6 +55,7 @@ const PURE: &[&str] = &[
     "log/entry",
     "log/index",
     "log/producer_state",
+    "peer/judge",
 ];
 
 /// The async drivers among them.
