@@ -18,6 +18,7 @@ pub mod controller;
 pub mod coordinator;
 
 pub mod api;
+pub mod cluster;
 
 pub mod wire;
 

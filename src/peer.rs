@@ -6,12 +6,14 @@
 
 mod frame;
 mod handshake;
+mod judge;
 mod link;
 mod liveness;
 mod once;
+mod ping;
 mod serve;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
@@ -40,6 +42,15 @@ pub enum Lane {
     Control,
     /// Entries.
     Data,
+}
+
+impl Lane {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Control => "control",
+            Self::Data => "data",
+        }
+    }
 }
 
 macro_rules! kinds {
@@ -191,7 +202,7 @@ impl Peers {
 
     /// Once: later ones are not heeded.
     pub fn set_identity(&self, me: Me) {
-        self.inner.liveness.set_own(me.node);
+        self.inner.liveness.set_own(me.node, me.incarnation);
         // The first identity is kept: a node does not change it while it runs.
         let _ = self.inner.me.set(Arc::new(me));
     }
@@ -215,15 +226,16 @@ impl Peers {
             return;
         }
         all.known.retain(|id, node| nodes.get(id) == Some(&node.endpoint));
-        for (id, endpoint) in nodes {
-            if id == me.node || all.known.contains_key(&id) {
-                continue;
-            }
-            let node = Arc::new(self.inner.connect(me, id, endpoint));
-            all.known.insert(id, node);
+        let others = nodes.into_iter().filter(|(id, _)| *id != me.node);
+        let others: BTreeMap<NodeId, Endpoint> = others.collect();
+        self.inner.liveness.set_nodes(&others.keys().copied().collect());
+        for (id, endpoint) in others {
+            all.known.entry(id).or_insert_with(|| {
+                let node = Arc::new(self.inner.connect(me, id, endpoint));
+                ping::start(id, &node, Arc::clone(&self.inner.liveness));
+                node
+            });
         }
-        let known = all.known.keys().copied().collect();
-        self.inner.liveness.set_nodes(&known);
     }
 
     /// Queued at once, in the order of the calls; the time includes connecting.
@@ -264,6 +276,7 @@ impl Peers {
         let mut all = self.inner.nodes.write().unwrap_or_else(PoisonError::into_inner);
         all.stopped = true;
         all.known.clear();
+        self.inner.liveness.set_nodes(&BTreeSet::new());
     }
 }
 

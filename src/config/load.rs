@@ -8,6 +8,7 @@ use super::ignored::{self, Inert};
 use super::key::{Key, Synonym};
 use super::keys::{Config, KEYS, canonical};
 use super::listener;
+use super::quorum;
 use super::read::{self, Origin, Prefix, Setting, Variable};
 use super::topic::{self, TopicConfig};
 use super::value::Value;
@@ -141,6 +142,7 @@ impl Loaded {
         let value = |name: &str| KEYS.get(name).and_then(|key| effective(&given, key));
         let mut config = Config::from_values(&value, topic_defaults);
         listener::settle(&mut config).map_err(conflict)?;
+        quorum::settle(&mut config).map_err(conflict)?;
         check(&config).map_err(conflict)?;
         warnings.extend(shadowed(&given));
         warnings.extend(doubts(&config));

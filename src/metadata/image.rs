@@ -25,7 +25,7 @@ pub struct Image {
     pub draining: BTreeSet<NodeId>,
     /// The first node id that has not been given.
     pub next_node_id: i32,
-    /// The nodes that are to vote on metadata.
+    /// The nodes that are to vote on metadata, also those that have not come yet.
     pub voters: Vec<NodeId>,
     /// Finalized feature levels by name.
     pub features: BTreeMap<String, i16>,
@@ -125,6 +125,7 @@ impl Image {
                 self.brokers.remove(node);
                 self.fenced.remove(node);
                 self.draining.remove(node);
+                self.voters.retain(|voter| voter != node);
             }
             Record::NodeIds { next } => self.next_node_id = self.next_node_id.max(*next),
             Record::Voters { nodes } => self.voters.clone_from(nodes),

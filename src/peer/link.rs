@@ -16,6 +16,7 @@ use crate::base::env::Env;
 use crate::base::ids::{Endpoint, NodeId};
 use crate::base::net::Stream;
 use crate::base::task::{self, Fault};
+use crate::metrics::peers::{LaneMetrics, Outcome};
 use crate::peer::frame::{Frame, FrameReader, FrameWriter, PAYLOAD_BYTES_MAX, body_bytes};
 use crate::peer::handshake::{self, Caller, Hello, Welcome};
 use crate::peer::liveness::Liveness;
@@ -42,7 +43,9 @@ const CONNECT_TIME_MAX: Duration = Duration::from_secs(1);
 const BACKOFF_MIN: Duration = Duration::from_millis(20);
 const BACKOFF_MAX: Duration = Duration::from_millis(320);
 
-type Reply = oneshot::Sender<Result<Bytes, CallError>>;
+/// The answering process' incarnation, and what it says.
+type Answer = Result<(u64, Bytes), CallError>;
+type Reply = oneshot::Sender<Answer>;
 
 /// Where a link leads.
 #[derive(Debug, Clone)]
@@ -56,13 +59,15 @@ pub(super) struct Far {
 #[derive(Debug)]
 pub(super) struct Link {
     queue: Arc<Queue>,
+    metrics: Arc<LaneMetrics>,
 }
 
 /// A call that is queued.
 #[derive(Debug)]
 pub(super) struct Waiting {
-    reply: oneshot::Receiver<Result<Bytes, CallError>>,
+    reply: oneshot::Receiver<Answer>,
     deadline: Instant,
+    metrics: Arc<LaneMetrics>,
 }
 
 #[derive(Debug, Default)]
@@ -105,9 +110,11 @@ struct Call {
 impl Link {
     pub(super) fn start(env: Env, me: Arc<Me>, far: Far, liveness: Arc<Liveness>) -> Self {
         let queue = Arc::<Queue>::default();
-        let task = Task { env, me, far, liveness, queue: Arc::clone(&queue), said: None };
+        let metrics = Arc::new(LaneMetrics::new(far.node, far.lane.name()));
+        let shared = (Arc::clone(&queue), Arc::clone(&metrics));
+        let task = Task { env, me, far, liveness, queue: shared.0, metrics: shared.1, said: None };
         task::spawn("peer-link", Fault::Process, task.run());
-        Self { queue }
+        Self { queue, metrics }
     }
 
     pub(super) fn call(
@@ -129,6 +136,7 @@ impl Link {
                 let waker = state.waker.take();
                 drop(state);
                 wake(waker);
+                self.metrics.ended(Outcome::Overloaded);
                 return Err(CallError::Overloaded);
             }
         }
@@ -137,7 +145,14 @@ impl Link {
         let waker = if state.hungry { state.waker.take() } else { None };
         drop(state);
         wake(waker);
-        Ok(Waiting { reply: receiver, deadline: Instant::now() + timeout })
+        let (metrics, deadline) = (Arc::clone(&self.metrics), Instant::now() + timeout);
+        Ok(Waiting { reply: receiver, deadline, metrics })
+    }
+
+    /// Tells the metrics what waits.
+    pub(super) fn report(&self) {
+        let bytes = u32::try_from(self.queue.lock().bytes).unwrap_or(u32::MAX);
+        self.metrics.queued_bytes.set(f64::from(bytes));
     }
 
     /// Gives the connection up, and makes another one when it is needed.
@@ -154,11 +169,24 @@ impl Drop for Link {
 
 impl Waiting {
     pub(super) async fn answer(self) -> Result<Bytes, CallError> {
-        match tokio::time::timeout_at(self.deadline, self.reply).await {
+        self.answer_of().await.map(|(_, answer)| answer)
+    }
+
+    /// The answer, and the incarnation of the process that gave it.
+    pub(super) async fn answer_of(self) -> Answer {
+        let answer = match tokio::time::timeout_at(self.deadline, self.reply).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(CallError::Unreachable("the connection was closed".to_owned())),
             Err(_) => Err(CallError::TimedOut),
-        }
+        };
+        self.metrics.ended(match &answer {
+            Ok(_) => Outcome::Answered,
+            Err(CallError::Unreachable(_)) => Outcome::Unreachable,
+            Err(CallError::TimedOut) => Outcome::TimedOut,
+            Err(CallError::Refused(_)) => Outcome::Refused,
+            Err(CallError::Overloaded) => Outcome::Overloaded,
+        });
+        answer
     }
 }
 
@@ -283,6 +311,7 @@ struct Task {
     far: Far,
     liveness: Arc<Liveness>,
     queue: Arc<Queue>,
+    metrics: Arc<LaneMetrics>,
     /// The trouble that was last logged.
     said: Option<String>,
 }
@@ -296,13 +325,10 @@ impl Task {
             }
             let end = match self.connect().await {
                 Err(end) => end,
-                Ok(stream) => {
+                Ok((stream, incarnation)) => {
                     backoff = BACKOFF_MIN;
                     self.said = None;
-                    let mut connection = Connection::new(stream, Arc::clone(&self.queue));
-                    let end = poll_fn(|cx| connection.poll(cx)).await;
-                    connection.fail(&end.error());
-                    end
+                    self.serve(stream, incarnation).await
                 }
             };
             self.ended(&end);
@@ -316,7 +342,35 @@ impl Task {
         self.queue.fail(&End::Close.error());
     }
 
-    async fn connect(&self) -> Result<Stream, End> {
+    /// Until the connection ends.
+    async fn serve(&self, stream: Stream, incarnation: u64) -> End {
+        let (node, is_control) = (self.far.node, self.far.lane == Lane::Control);
+        if is_control {
+            self.liveness.outgoing_opened(node, incarnation);
+        }
+        self.metrics.connections.increment(1);
+        let mut connection = Connection {
+            stream,
+            incarnation,
+            reader: FrameReader::default(),
+            writer: FrameWriter::default(),
+            queue: Arc::clone(&self.queue),
+            metrics: Arc::clone(&self.metrics),
+            in_flight: BTreeMap::new(),
+            next: 0,
+        };
+        let end = poll_fn(|cx| connection.poll(cx)).await;
+        if is_control {
+            self.liveness.outgoing_closed(node);
+        }
+        if matches!(end, End::Goodbye) {
+            self.liveness.goodbye(node, incarnation);
+        }
+        connection.fail(&end.error());
+        end
+    }
+
+    async fn connect(&self) -> Result<(Stream, u64), End> {
         let connecting = tokio::time::timeout(CONNECT_TIME_MAX, self.try_connect());
         tokio::select! {
             order = self.queue.ordered() => Err(match order {
@@ -330,7 +384,7 @@ impl Task {
         }
     }
 
-    async fn try_connect(&self) -> Result<Stream, End> {
+    async fn try_connect(&self) -> Result<(Stream, u64), End> {
         let Endpoint { host, port, .. } = &self.far.endpoint;
         let mut stream = self.env.net.connect(host, *port).await.map_err(|error| {
             if error.kind() == io::ErrorKind::ConnectionRefused {
@@ -342,18 +396,12 @@ impl Task {
         let hello = Hello { lane: self.far.lane, caller };
         match handshake::greet(&mut stream, &hello).await.map_err(End::Failed)? {
             Welcome::Refused(reason) => Err(End::Refused(reason)),
-            Welcome::Accepted { incarnation } => {
-                self.liveness.connected(self.far.node, incarnation);
-                Ok(stream)
-            }
+            Welcome::Accepted { incarnation } => Ok((stream, incarnation)),
         }
     }
 
     /// Logs trouble when it begins or changes.
     fn ended(&mut self, end: &End) {
-        if matches!(end, End::Goodbye) {
-            self.liveness.goodbye(self.far.node);
-        }
         let text = end.error().to_string();
         if self.said.as_ref() != Some(&text) {
             let Far { node, lane, endpoint } = &self.far;
@@ -379,19 +427,17 @@ impl Task {
 /// A connection that stands.
 struct Connection {
     stream: Stream,
+    /// Of the process at the other end.
+    incarnation: u64,
     reader: FrameReader,
     writer: FrameWriter,
     queue: Arc<Queue>,
+    metrics: Arc<LaneMetrics>,
     in_flight: BTreeMap<u64, Reply>,
     next: u64,
 }
 
 impl Connection {
-    fn new(stream: Stream, queue: Arc<Queue>) -> Self {
-        let (reader, writer) = (FrameReader::default(), FrameWriter::default());
-        Self { stream, reader, writer, queue, in_flight: BTreeMap::new(), next: 0 }
-    }
-
     /// Takes the answers, then sends all that is queued with as few writes as possible.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         loop {
@@ -421,9 +467,10 @@ impl Connection {
     }
 
     fn answered(&mut self, frame: Frame) {
+        self.metrics.received_bytes.increment(bytes_u64(frame.payload.len()));
         if let Some(reply) = self.in_flight.remove(&frame.call) {
             // Whoever does not wait any more has its answer.
-            let _ = reply.send(answer(frame));
+            let _ = reply.send(answer(frame).map(|answer| (self.incarnation, answer)));
         }
     }
 
@@ -440,6 +487,7 @@ impl Connection {
         }
         while self.writer.bytes() < WRITE_AHEAD_BYTES {
             let Some(call) = state.pop() else { break };
+            self.metrics.sent_bytes.increment(bytes_u64(call.bytes));
             self.writer.push(call.kind as u8, self.next, call.body);
             self.in_flight.insert(self.next, call.reply);
             self.next += 1;
@@ -461,6 +509,10 @@ impl Connection {
             let _ = reply.send(Err(error.clone()));
         }
     }
+}
+
+fn bytes_u64(bytes: usize) -> u64 {
+    u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
 fn wake(waker: Option<Waker>) {

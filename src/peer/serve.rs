@@ -117,7 +117,7 @@ impl Accepted {
         let greeting = tokio::time::timeout(HANDSHAKE_TIME_MAX, self.greet(&mut stream));
         let greeted = tokio::select! {
             () = stopping.wait() => return,
-            greeted = greeting => greeted.unwrap_or(Err(io::ErrorKind::TimedOut.into())),
+            greeted = greeting => greeted.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())),
         };
         match greeted {
             Ok(Ok(hello)) => self.run(stream, hello, stopping).await,
@@ -142,8 +142,11 @@ impl Accepted {
             },
         };
         handshake::answer(stream, &Welcome::Refused(objection.clone())).await?;
-        let who = hello.and_then(|hello| hello.caller).map(|caller| caller.node);
-        Ok(Err(who.map_or(objection.clone(), |node| format!("node {node}: {objection}"))))
+        let caller = hello.and_then(|hello| hello.caller);
+        Ok(Err(match caller {
+            Some(caller) => format!("node {}: {objection}", caller.node),
+            None => objection,
+        }))
     }
 
     async fn run(self, stream: Stream, hello: Hello, stopping: Stopping) {
@@ -164,7 +167,7 @@ impl Accepted {
         let caller = node.map(|node| (node, incarnation));
         let connection = Connection::new(stream, caller, self.server.peers.clone(), service);
         let end = connection.run(replaced, stopping).await;
-        tracing::debug!(from = %self.from, ?node, lane = ?hello.lane, ?end, "connection ended");
+        end.log(self.from, &hello);
         if let Some(key) = key {
             let mut latest = self.server.lock();
             if latest.get(&key).is_some_and(|latest| latest.number == self.number) {
@@ -183,6 +186,23 @@ enum End {
     Failed(io::Error),
     Replaced,
     Stopping,
+}
+
+impl End {
+    fn log(&self, from: SocketAddr, hello: &Hello) {
+        let (node, lane) = (hello.caller.as_ref().map(|caller| caller.node), hello.lane);
+        match self {
+            Self::Failed(error) if error.kind() == io::ErrorKind::InvalidData => {
+                tracing::warn!(%from, ?node, ?lane, %error, "closed a node's connection");
+            }
+            Self::Failed(error) => {
+                tracing::debug!(%from, ?node, ?lane, %error, "a node's connection ended");
+            }
+            Self::Closed | Self::Replaced | Self::Stopping => {
+                tracing::debug!(%from, ?node, ?lane, end = ?self, "a node's connection ended");
+            }
+        }
+    }
 }
 
 type Answer = Result<Body, String>;

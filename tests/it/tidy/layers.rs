@@ -17,6 +17,7 @@ const LAYERS: &[(&str, u32)] = &[
     ("controller", 5),
     ("security", 5),
     ("api", 6),
+    ("cluster", 6),
     ("wire", 7),
     ("server", 8),
     ("cli", 9),
@@ -43,12 +44,18 @@ const NAMES: &[(&str, &[&str])] = &[
 const PURE: &[&str] = &[
     "controller",
     "coordinator",
+    "cluster/admission",
+    "cluster/card",
+    "cluster/fencing",
+    "cluster/forming",
+    "cluster/membership",
     "metadata/records",
     "metadata/image",
     "log/batch",
     "log/entry",
     "log/index",
     "log/producer_state",
+    "peer/judge",
 ];
 
 /// The async drivers among them.
