@@ -4,6 +4,7 @@
 
 pub mod context;
 pub mod errors;
+mod leaders;
 pub mod response;
 
 mod alter_configs;
