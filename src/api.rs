@@ -4,6 +4,7 @@
 
 pub mod context;
 pub mod errors;
+mod leader_hint;
 mod leaders;
 pub mod response;
 

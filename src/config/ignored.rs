@@ -224,7 +224,7 @@ const IGNORED: &[(&str, &[&str])] = &[
             "telemetry.max.bytes",
         ],
     ),
-    ("Java classes can not be loaded", &["config.providers*", "replica.selector.class"]),
+    ("Java classes can not be loaded", &["config.providers*"]),
 ];
 
 /// These restrict what clients may do. A broker without them would be more open than the file

@@ -38,6 +38,21 @@ impl MigrationPolicy {
     }
 }
 
+named_enum! {
+    /// Which replica consumers read from. Any other class would have to be loaded.
+    pub enum ReplicaSelector {
+        None = "",
+        Leader = "org.apache.kafka.common.replica.LeaderSelector",
+        RackAware = "org.apache.kafka.common.replica.RackAwareReplicaSelector",
+    }
+}
+
+impl ReplicaSelector {
+    pub fn is_rack_aware(self) -> bool {
+        matches!(self, Self::RackAware)
+    }
+}
+
 config_table! {
     /// The settings of this broker.
     pub struct Config {
@@ -156,6 +171,11 @@ config_table! {
 
     /// A replica that is behind for so many milliseconds is no longer reported as in sync.
     replica_lag_time_max_ms: i64 = key("replica.lag.time.max.ms", Long, "30000", AtLeast(1));
+
+    /// Which replica consumers read from: the leader, or with `RackAwareReplicaSelector` one in
+    /// their own rack (`client.rack` of the consumer, `broker.rack` here). Empty is the leader.
+    replica_selector_class: ReplicaSelector = key("replica.selector.class", Text, "",
+        OneOf(ReplicaSelector::NAMES));
 
     // Consumer groups.
 
