@@ -48,8 +48,10 @@ pub(super) fn errors(response: &DescribeClusterResponse) -> impl Iterator<Item =
 
 fn describe(caller: &Caller, request: &DescribeClusterRequest) -> DescribeClusterResponse {
     let image = caller.context.image();
-    let told =
-        image.brokers.keys().filter(|node| image.is_alive(**node) || request.include_fenced_brokers);
+    let told = image
+        .brokers
+        .keys()
+        .filter(|node| image.is_alive(**node) || request.include_fenced_brokers);
     let brokers = told.filter_map(|node| {
         let broker = caller.endpoint(&image, *node)?;
         let told = DescribeClusterBroker::default()

@@ -256,8 +256,7 @@ mod tests {
     }
 
     fn answer(index: i32, high_watermark: Offset) -> (TopicRef, PartitionData) {
-        let data =
-            PartitionData { high_watermark, log_start: 0, ..PartitionData::error(index, 0) };
+        let data = PartitionData { high_watermark, log_start: 0, ..PartitionData::error(index, 0) };
         (topic(), data)
     }
 
