@@ -11,8 +11,10 @@ pub mod leadership;
 pub mod moves;
 mod placement;
 pub mod producer_ids;
+pub mod reassign;
 pub mod refusal;
 pub mod service;
+pub mod steps;
 pub mod topic_name;
 
 /// The most records of one decision (`QuorumController.MAX_RECORDS_PER_USER_OP`).

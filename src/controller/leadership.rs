@@ -16,8 +16,9 @@ use crate::base::ids::{NodeId, TopicId, TopicPartition};
 use crate::base::task::{self, Fault, Stopping};
 use crate::controller::in_sync::{Follower, InSync, Observed};
 use crate::controller::leaders::{self, Report};
-use crate::controller::moves::{self, Membership, Step};
-use crate::controller::service::Controller;
+use crate::controller::moves;
+use crate::controller::service::{Controller, Decision};
+use crate::controller::steps::{self, Membership, Step};
 use crate::metadata::image::{self, Image};
 use crate::metadata::publisher::Images;
 use crate::partition::Partition;
@@ -119,8 +120,7 @@ impl Leadership {
     fn moving_partitions(&self) -> Vec<Arc<Partition>> {
         let image = self.images.current();
         let moves = |partition: &Arc<Partition>| {
-            place_of(&image, partition.id)
-                .is_some_and(|place| !place.adding.is_empty() || !place.removing.is_empty())
+            place_of(&image, partition.id).is_some_and(moves::is_moving)
         };
         let mut partitions = self.registry.partitions();
         partitions.retain(moves);
@@ -166,7 +166,7 @@ impl Leadership {
     ) {
         let status = partition.status();
         let membership = Membership { voters: status.voters, learners: status.learners };
-        let step = moves::next(&membership, place, &report.in_sync, self.node());
+        let step = steps::next(&membership, place, &report.in_sync, self.node());
         if step == Step::Nothing {
             return;
         }
@@ -206,7 +206,12 @@ impl Leadership {
             }
             Step::Finish => {
                 let id = partition.id;
-                let done = self.controller.run(|image| leaders::finish_move(image, id)).await;
+                let voters: Vec<NodeId> = partition.status().voters.into_iter().collect();
+                let finish = |image: &Image| {
+                    let records = moves::complete(image, id, &voters).into_iter().collect();
+                    Decision { records, answer: () }
+                };
+                let done = self.controller.run(finish).await;
                 done.map_err(|error| io::Error::other(format!("{error:?}")))
             }
         }

@@ -1,122 +1,154 @@
-//! The way of a group from the members that it has to those that it is to have: one step at a time,
-//! each told from what is there, so that it does not matter who led before.
+//! Moving replicas: a move is begun in the metadata, made by the partition's group, and is over when
+//! the group's members are those that were wanted.
 
 use std::collections::BTreeSet;
 
-use crate::base::ids::NodeId;
-use crate::metadata::image::Partition;
+use crate::base::ids::{NodeId, PartitionIndex, TopicId, TopicPartition};
+use crate::metadata::image::{Image, Partition};
+use crate::metadata::records::Record;
 
-/// The members of a group.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Membership {
-    pub voters: BTreeSet<NodeId>,
-    pub learners: BTreeSet<NodeId>,
+/// Whether a partition's replicas are being changed.
+pub fn is_moving(place: &Partition) -> bool {
+    !place.adding.is_empty() || !place.removing.is_empty()
 }
 
-/// What the leader does next.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Step {
-    Nothing,
-    AddLearner(NodeId),
-    ChangeVoters(BTreeSet<NodeId>),
-    RemoveLearners(BTreeSet<NodeId>),
-    TransferTo(NodeId),
-    /// The group is as it is to be: the metadata may say so.
-    Finish,
+/// The record that begins to make `target` the partition's replicas; `None` if they are, or if this
+/// is on its way. Replicas that are to go stay until the others have the data.
+pub(super) fn begin(
+    topic_id: TopicId,
+    partition: PartitionIndex,
+    place: &Partition,
+    target: &[NodeId],
+) -> Option<Record> {
+    // A replica that was to go may be gone already: it is added anew.
+    let is_settled = |node: &NodeId| {
+        place.replicas.contains(node)
+            && !place.adding.contains(node)
+            && !place.removing.contains(node)
+    };
+    let adding: Vec<NodeId> = target.iter().copied().filter(|node| !is_settled(node)).collect();
+    let gone = place.replicas.iter().copied().filter(|node| !target.contains(node));
+    let removing: Vec<NodeId> = gone.collect();
+    if adding.is_empty() && removing.is_empty() {
+        let replicas = target.to_vec();
+        let is_new = place.replicas != replicas;
+        return is_new.then_some(Record::Partition { topic_id, partition, replicas });
+    }
+    let replicas: Vec<NodeId> = target.iter().chain(&removing).copied().collect();
+    let is_under_way =
+        place.replicas == replicas && place.adding == adding && place.removing == removing;
+    (!is_under_way).then_some(Record::Reassignment {
+        topic_id,
+        partition,
+        replicas,
+        adding,
+        removing,
+    })
 }
 
-/// The next step of the leader `me`. `in_sync` are the members that have everything.
-pub fn next(membership: &Membership, place: &Partition, in_sync: &[NodeId], me: NodeId) -> Step {
-    let Membership { voters, learners } = membership;
-    let target: BTreeSet<NodeId> = place.target().collect();
-    if voters.is_empty() || target.is_empty() {
-        return Step::Nothing;
-    }
-    if *voters == target {
-        if !learners.is_empty() {
-            return Step::RemoveLearners(learners.clone());
-        }
-        let is_moving = !place.adding.is_empty() || !place.removing.is_empty();
-        return if is_moving { Step::Finish } else { Step::Nothing };
-    }
-    let missing = target.iter().find(|n| !voters.contains(n) && !learners.contains(n));
-    if let Some(node) = missing {
-        return Step::AddLearner(*node);
-    }
-    let is_ready = |node: &NodeId| voters.contains(node) || in_sync.contains(node);
-    if !target.iter().all(is_ready) {
-        return Step::Nothing;
-    }
-    if target.contains(&me) {
-        return Step::ChangeVoters(target);
-    }
-    // Who leaves leads until the others can: it hands over to one of them, which removes it.
-    let mut with_me = target.clone();
-    with_me.insert(me);
-    if *voters != with_me {
-        return Step::ChangeVoters(with_me);
-    }
-    let heir = place.target().find(|node| in_sync.contains(node));
-    heir.map_or(Step::Nothing, Step::TransferTo)
+/// The record that ends a move, when the group's voters are the replicas that were wanted.
+pub fn complete(image: &Image, id: TopicPartition, voters: &[NodeId]) -> Option<Record> {
+    let topic = image.topic_by_id(id.topic_id)?;
+    let place = topic.partitions.get(&id.partition).filter(|place| is_moving(place))?;
+    let replicas: Vec<NodeId> = place.target().collect();
+    let wanted: BTreeSet<&NodeId> = replicas.iter().collect();
+    let TopicPartition { topic_id, partition } = id;
+    let is_done = wanted.into_iter().eq(voters.iter().collect::<BTreeSet<_>>());
+    is_done.then_some(Record::Partition { topic_id, partition, replicas })
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::controller::placement::tests::image_with;
 
-    fn nodes() -> impl Strategy<Value = BTreeSet<NodeId>> {
-        prop::collection::btree_set((1..7).prop_map(NodeId), 1..5)
+    const T: TopicId = TopicId([1; 16]);
+
+    pub(in crate::controller) fn nodes(ids: &[i32]) -> Vec<NodeId> {
+        ids.iter().copied().map(NodeId).collect()
+    }
+
+    /// Nodes 1 to `count`, and topic `t` with these partitions.
+    pub(in crate::controller) fn image_of(count: usize, partitions: &[&[i32]]) -> Image {
+        let mut image = image_with(&vec![None; count]);
+        add_topic(&mut image, T, partitions);
+        image
+    }
+
+    pub(in crate::controller) fn add_topic(
+        image: &mut Image,
+        topic_id: TopicId,
+        places: &[&[i32]],
+    ) {
+        let name = format!("t{}", topic_id.0[0]);
+        image.replay(&Record::Topic { topic_id, name });
+        for (partition, ids) in (0..).zip(places) {
+            image.replay(&Record::Partition { topic_id, partition, replicas: nodes(ids) });
+        }
+    }
+
+    fn place(image: &Image) -> &Partition {
+        &image.topic_by_id(T).unwrap().partitions[&0]
+    }
+
+    fn go(image: &mut Image, target: &[i32]) {
+        let record = begin(T, 0, place(image), &nodes(target));
+        record.iter().for_each(|record| image.replay(record));
+    }
+
+    #[test]
+    fn a_move_is_begun_and_ended() {
+        let mut image = image_of(4, &[&[1, 2]]);
+        let id = TopicPartition { topic_id: T, partition: 0 };
+        go(&mut image, &[3, 1]);
+        let now = place(&image);
+        assert_eq!(now.replicas, nodes(&[3, 1, 2]));
+        assert_eq!((&now.adding, &now.removing), (&nodes(&[3]), &nodes(&[2])));
+        assert_eq!(begin(T, 0, now, &nodes(&[3, 1])), None);
+        assert_eq!(complete(&image, id, &nodes(&[1, 2, 3])), None);
+        let done = complete(&image, id, &nodes(&[1, 3])).unwrap();
+        image.replay(&done);
+        assert_eq!(place(&image).replicas, nodes(&[3, 1]));
+        assert!(!is_moving(place(&image)));
+        assert_eq!(complete(&image, id, &nodes(&[1, 3])), None);
+    }
+
+    #[test]
+    fn another_order_needs_no_move() {
+        let mut image = image_of(2, &[&[1, 2]]);
+        go(&mut image, &[2, 1]);
+        assert_eq!(
+            (place(&image).replicas.clone(), is_moving(place(&image))),
+            (nodes(&[2, 1]), false)
+        );
     }
 
     proptest! {
-        /// Whatever the group has, the steps lead to what it is to have, and never through a set of
-        /// voters with somebody who does not have the data.
+        /// Whatever is wished for while other moves are under way: no node that may have the only
+        /// data is forgotten, and the last wish is where it ends.
         #[test]
-        fn every_group_gets_there(voters in nodes(), learners in nodes(), target in nodes()) {
-            let learners = learners.difference(&voters).copied().collect();
-            let mut membership = Membership { voters, learners };
-            let mut leader = *membership.voters.first().expect("at least one");
-            let adding = target.difference(&membership.voters).copied().collect();
-            let removing: Vec<NodeId> =
-                membership.voters.difference(&target).copied().collect();
-            let replicas = target.union(&membership.voters).copied().collect();
-            let place = Partition { adding, removing, ..Partition::new(replicas) };
-            let mut have_data = membership.voters.clone();
-            for _ in 0..30 {
-                let in_sync: Vec<NodeId> = have_data.iter().copied().collect();
-                match next(&membership, &place, &in_sync, leader) {
-                    Step::Nothing => {
-                        if membership.voters == target && membership.learners.is_empty() {
-                            return Ok(());
-                        }
-                        // Learners catch up meanwhile.
-                        have_data.extend(&membership.learners);
-                    }
-                    Step::AddLearner(node) => {
-                        prop_assert!(membership.learners.insert(node));
-                    }
-                    Step::ChangeVoters(voters) => {
-                        prop_assert!(voters.contains(&leader));
-                        prop_assert!(voters.is_subset(&have_data));
-                        membership.learners.retain(|node| !voters.contains(node));
-                        membership.voters = voters;
-                    }
-                    Step::RemoveLearners(nodes) => {
-                        membership.learners.retain(|node| !nodes.contains(node));
-                    }
-                    Step::TransferTo(node) => {
-                        prop_assert!(membership.voters.contains(&node));
-                        leader = node;
-                    }
-                    Step::Finish => {
-                        prop_assert_eq!(&membership.voters, &target);
-                        return Ok(());
-                    }
-                }
+        fn the_last_wish_is_what_becomes(
+            wishes in prop::collection::vec(
+                prop::sample::subsequence(vec![1, 2, 3, 4, 5], 1..=3).prop_shuffle(), 1..6),
+        ) {
+            let mut image = image_of(5, &[&[1, 2]]);
+            let id = TopicPartition { topic_id: T, partition: 0 };
+            let mut with_data: BTreeSet<NodeId> = nodes(&[1, 2]).into_iter().collect();
+            for wish in &wishes {
+                go(&mut image, wish);
+                let now = place(&image);
+                prop_assert!(now.target().eq(nodes(wish)));
+                prop_assert!(with_data.iter().all(|node| now.replicas.contains(node)));
+                with_data.extend(now.replicas.iter());
             }
-            prop_assert!(false, "no end: {membership:?}");
+            let wish = wishes.last().unwrap();
+            if let Some(record) = complete(&image, id, &nodes(wish)) {
+                image.replay(&record);
+            }
+            prop_assert!(!is_moving(place(&image)));
+            prop_assert_eq!(&place(&image).replicas, &nodes(wish));
         }
     }
 }
