@@ -113,7 +113,10 @@ impl Image {
             Record::Broker(broker) => {
                 self.fenced.remove(&broker.node);
                 self.next_node_id = self.next_node_id.max(broker.node.0.saturating_add(1));
-                self.brokers.insert(broker.node, Arc::new(broker.clone()));
+                let known = self.brokers.insert(broker.node, Arc::new(broker.clone()));
+                if known.is_some_and(|known| known.incarnation != broker.incarnation) {
+                    self.forget_leader(broker.node);
+                }
             }
             Record::BrokerState { node, fenced, draining } => {
                 if self.brokers.contains_key(node) {
@@ -170,6 +173,17 @@ impl Image {
             }
             Record::ProducerIds { next } => {
                 self.next_producer_id = self.next_producer_id.max(*next);
+            }
+        }
+    }
+
+    /// What a node led before it was started again it does not lead any more.
+    fn forget_leader(&mut self, node: NodeId) {
+        for topic in self.topics.values_mut() {
+            if topic.partitions.values().any(|place| place.leader == Some(node)) {
+                let partitions = Arc::make_mut(topic).partitions.values_mut();
+                let led = partitions.filter(|place| place.leader == Some(node));
+                led.for_each(|place| place.leader = None);
             }
         }
     }

@@ -73,10 +73,7 @@ fn all_must_have_answered() {
     let old = forming.begin();
     forming.begin();
     forming.answered(old, &address(1), Answer::Empty(candidate(None, 2)));
-    assert_eq!(
-        forming.verdict(),
-        Verdict::Wait("waiting for h1:1 (no answer in time)".to_owned())
-    );
+    assert_eq!(forming.verdict(), Verdict::Wait("waiting for h1:1 (no answer in time)".to_owned()));
 }
 
 #[test]

@@ -108,6 +108,8 @@ impl Campaigns {
             return false;
         }
         vacancy.attempts += 1;
+        let attempts = vacancy.attempts;
+        tracing::debug!(group = %group.id(), attempts, turn, "there is no leader");
         let pause = RETRY.saturating_mul(vacancy.attempts).min(RETRY_MAX);
         vacancy.next = now + pause + TURN.saturating_mul(turn);
         true
@@ -157,7 +159,11 @@ async fn campaign(groups: &Groups, due: Vec<(Arc<dyn Group>, Status)>) {
         let has = |node| node == groups.node() || granted.contains(&(*at, node));
         bid.group.has_quorum(&has)
     });
-    join_all(elected.map(|(_, bid)| bid.group.campaign())).await;
+    let elected = elected.map(|(_, bid)| {
+        tracing::debug!(group = %bid.group.id(), "a majority would vote for this node");
+        bid.group.campaign()
+    });
+    join_all(elected).await;
 }
 
 /// Which of the bids a node would vote for.
@@ -202,7 +208,9 @@ fn get_bid(body: &mut Bytes) -> io::Result<(TopicPartition, Option<EntryId>)> {
 fn would_vote(groups: &Groups, from: NodeId, id: TopicPartition, last: Option<EntryId>) -> bool {
     let Some(group) = groups.shared.get(id) else { return false };
     // A leader that is there is not disturbed; one that does not serve is no leader.
-    !group.is_led_without(from) && group.last_entry() <= last
+    let (is_led, own) = (group.is_led_without(from), group.last_entry());
+    tracing::debug!(group = %id, %from, is_led, ?own, ?last, "another node would lead");
+    !is_led && own <= last
 }
 
 /// Sends something that needs no answer.
