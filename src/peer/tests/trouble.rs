@@ -167,7 +167,7 @@ async fn a_node_that_does_not_read_blocks_no_other() {
     };
     let mut calls = Vec::new();
     let overloaded = loop {
-        let mut ended = Box::pin(call(2, Duration::from_millis(400)));
+        let mut ended = Box::pin(call(2, LONG));
         match (&mut ended).now_or_never() {
             Some(ended) => break ended,
             None => calls.push(ended),
@@ -177,10 +177,8 @@ async fn a_node_that_does_not_read_blocks_no_other() {
     assert_eq!(overloaded, Err(CallError::Overloaded));
     assert!(calls.len() > 60 && calls.len() < 100, "{}", calls.len());
     assert_eq!(call(3, LONG).await, Ok(body.clone()));
-    for ended in calls {
-        assert_eq!(ended.await, Err(CallError::TimedOut));
-    }
     // The calls that nobody waits for make room.
+    drop(calls);
     assert_eq!(call(2, Duration::from_millis(10)).await, Err(CallError::TimedOut));
     stuck.abort();
 }
