@@ -195,3 +195,6 @@ impl FrameWriter {
 pub(super) fn body_bytes(body: &[Bytes]) -> usize {
     body.iter().map(Bytes::len).sum()
 }
+
+#[cfg(test)]
+mod tests;

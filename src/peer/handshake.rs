@@ -212,3 +212,6 @@ async fn hear(stream: &mut Stream) -> io::Result<Bytes> {
 fn strange() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "the other side does not speak as a node does")
 }
+
+#[cfg(test)]
+mod tests;

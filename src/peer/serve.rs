@@ -1,9 +1,9 @@
 //! The answering end: accepts connections, learns who calls, runs the calls and answers them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
@@ -31,6 +31,8 @@ const RUNNING_BYTES_MAX: usize = 64 * 1024 * 1024;
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Calls begun in a row before others have their turn.
 const ROUND_CALLS_COUNT_MAX: usize = 64;
+/// Refusals that are remembered, so that they are not logged again.
+const REFUSALS_COUNT_MAX: usize = 100;
 /// How long connections may take to end when the broker stops.
 const CONNECTIONS_END: Duration = Duration::from_millis(300);
 /// How long to wait after an accept that failed for want of descriptors or memory.
@@ -43,6 +45,8 @@ struct Server {
     /// The connection of each node and lane. A node has only one: its latest.
     latest: Mutex<BTreeMap<(NodeId, Lane), Latest>>,
     slots: Arc<Semaphore>,
+    /// Refusals that were logged: whoever is refused tries again and again.
+    refusals: Mutex<BTreeSet<(IpAddr, String)>>,
 }
 
 struct Latest {
@@ -59,7 +63,8 @@ pub(super) fn start(
 ) -> task::Handle {
     let places = usize::try_from(CONNECTIONS_COUNT_MAX).unwrap_or(usize::MAX);
     let slots = Arc::new(Semaphore::new(places));
-    let server = Server { peers, service, latest: Mutex::default(), slots };
+    let server =
+        Server { peers, service, latest: Mutex::default(), slots, refusals: Mutex::default() };
     task::spawn("peer-listener", Fault::Process, run(Arc::new(server), listener, stopping))
 }
 
@@ -103,6 +108,17 @@ impl Server {
     }
 }
 
+impl Server {
+    /// Whether this is to be logged.
+    fn is_new(&self, from: IpAddr, reason: &str) -> bool {
+        let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        if refusals.len() >= REFUSALS_COUNT_MAX {
+            refusals.clear();
+        }
+        refusals.insert((from, reason.to_owned()))
+    }
+}
+
 /// A connection before it is known whose it is.
 struct Accepted {
     server: Arc<Server>,
@@ -121,7 +137,10 @@ impl Accepted {
         };
         match greeted {
             Ok(Ok(hello)) => self.run(stream, hello, stopping).await,
-            Ok(Err(reason)) => tracing::warn!(%from, reason, "refused a node's connection"),
+            Ok(Err(reason)) if self.server.is_new(from.ip(), &reason) => {
+                tracing::warn!(%from, reason, "refused a node's connection");
+            }
+            Ok(Err(reason)) => tracing::debug!(%from, reason, "refused a node's connection again"),
             Err(error) => tracing::debug!(%from, %error, "a connection was no node's"),
         }
     }
@@ -296,19 +315,27 @@ impl Connection {
                     Poll::Pending => waits = false,
                 }
             }
-            while self.writer.bytes() < ANSWER_BYTES_MAX {
-                let Poll::Ready(Some(done)) = self.running.poll_next_unpin(cx) else { break };
-                self.running_bytes -= done.bytes;
-                self.reply(done.call, done.answer);
-            }
+            let full = self.finish(cx);
             if let Poll::Ready(Err(error)) = self.writer.poll_flush(&mut self.stream, cx) {
                 return Poll::Ready(End::Failed(error));
             }
-            if waits && self.may_read() {
+            // What was left for want of room is not waited for by anybody else.
+            let has_room = self.writer.bytes() < ANSWER_BYTES_MAX;
+            if (waits && self.may_read()) || (full && has_room) {
                 cx.waker().wake_by_ref();
             }
             return Poll::Pending;
         }
+    }
+
+    /// Queues the answers that are ready. Returns whether it stopped for want of room.
+    fn finish(&mut self, cx: &mut Context<'_>) -> bool {
+        while self.writer.bytes() < ANSWER_BYTES_MAX {
+            let Poll::Ready(Some(done)) = self.running.poll_next_unpin(cx) else { return false };
+            self.running_bytes -= done.bytes;
+            self.reply(done.call, done.answer);
+        }
+        true
     }
 
     fn may_read(&self) -> bool {

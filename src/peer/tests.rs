@@ -1,71 +1,135 @@
-//! Calls between nodes over real sockets.
+//! Nodes that talk to each other, over real sockets or in simulated time.
 
-use std::time::Duration;
+mod calls;
+mod trouble;
+mod vitality;
+
+use std::sync::Mutex;
 
 use futures_util::FutureExt;
 
 use super::*;
-use crate::base::net::SocketOptions;
+use crate::base::net::{Net, SimNet, SocketOptions};
+use crate::base::rng::Rng;
 use crate::base::task::Stopper;
 
-/// Answers with the body, after what comes first in it.
-struct Echo;
+/// Longer than anything takes here.
+const LONG: Duration = Duration::from_secs(30);
+const CLUSTER: &str = "c";
 
-impl Service for Echo {
+/// Notes the calls and answers with their bodies. `!…` is refused, `?…` waits forever, and `~…`
+/// waits until the next call that does not wait.
+#[derive(Default)]
+struct Echo {
+    calls: Mutex<Vec<(Option<NodeId>, Bytes)>>,
+    next: tokio::sync::Notify,
+}
+
+#[derive(Clone, Default)]
+struct EchoService(Arc<Echo>);
+
+impl EchoService {
+    fn calls(&self) -> Vec<(Option<NodeId>, Bytes)> {
+        self.0.calls.lock().unwrap().clone()
+    }
+}
+
+impl Service for EchoService {
     fn handle(
         &self,
-        _from: Option<NodeId>,
+        from: Option<NodeId>,
         _kind: Kind,
         body: Bytes,
     ) -> BoxFuture<'static, Result<Body, String>> {
+        self.0.calls.lock().unwrap().push((from, body.clone()));
+        let echo = Arc::clone(&self.0);
         async move {
             match body.first() {
-                Some(b'!') => Err("no".to_owned()),
+                Some(b'!') => return Err("no".to_owned()),
                 Some(b'?') => std::future::pending().await,
-                _ => Ok(vec![body]),
+                Some(b'~') => echo.next.notified().await,
+                _ => echo.next.notify_one(),
             }
+            Ok(vec![body])
         }
         .boxed()
     }
 }
 
-const LONG: Duration = Duration::from_secs(20);
-
-fn me(node: i32) -> Me {
+fn me(node: i32, incarnation: u64) -> Me {
     let directory = DirectoryId([7; 16]);
-    Me { node: NodeId(node), cluster_id: "c".to_owned(), directory, incarnation: 1 }
+    Me { node: NodeId(node), cluster_id: CLUSTER.to_owned(), directory, incarnation }
 }
 
-async fn listen(env: &Env, port: u16) -> (Listener, Endpoint) {
+fn sim_env() -> Env {
+    let env = Env::real().unwrap();
+    Env { net: Net::Sim(SimNet::default()), rng: Arc::new(Rng::seeded(1)), ..env }
+}
+
+fn at(port: u16) -> Endpoint {
+    Endpoint { listener: "CONTROLLER".to_owned(), host: "127.0.0.1".to_owned(), port }
+}
+
+async fn bind(env: &Env, port: u16) -> (Listener, Endpoint) {
     let listener = env.net.bind("127.0.0.1", port, SocketOptions::default()).await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let (listener_name, host) = ("CONTROLLER".to_owned(), "127.0.0.1".to_owned());
-    (listener, Endpoint { listener: listener_name, host, port })
+    (listener, at(port))
 }
 
-#[tokio::test]
-async fn calls_are_answered() {
-    let env = Env::real().unwrap();
-    let (listener, endpoint) = listen(&env, 0).await;
-    let stopper = Stopper::default();
-    let far = Peers::new(env.clone(), me(2));
-    let serving = far.serve(listener, Arc::new(Echo), stopper.stopping());
-    let near = Peers::new(env.clone(), me(1));
-    near.set_nodes(BTreeMap::from([(NodeId(2), endpoint.clone())]));
-    let call =
-        |body: Bytes| near.call(NodeId(2), Lane::Data, Kind::AppendEntries, vec![body], LONG);
-    let large = Bytes::from(vec![5; 3_000_000]);
-    let (a, b, c) = (call("a".into()), call(large.clone()), call("!".into()));
-    let waits = call("?".into());
-    assert_eq!(a.await, Ok("a".into()));
-    assert_eq!(b.await, Ok(large));
-    assert_eq!(c.await, Err(CallError::Refused("no".to_owned())));
-    let address = (endpoint.host.as_str(), endpoint.port);
-    let once = Peers::call_address(&env, address, Kind::Join, vec!["j".into()], LONG).await;
-    assert_eq!(once, Ok("j".into()));
-    let once = Peers::call_address(&env, address, Kind::Vote, vec!["j".into()], LONG).await;
-    assert!(matches!(once, Err(CallError::Refused(_))), "{once:?}");
-    stopper.stop();
-    serving.await.unwrap();
-    assert!(matches!(waits.await, Err(CallError::Unreachable(_))));
+/// A node that serves.
+struct Member {
+    peers: Peers,
+    service: EchoService,
+    endpoint: Endpoint,
+    stopper: Stopper,
+    serving: task::Handle,
+}
+
+impl Member {
+    /// `port` may be 0 on real sockets.
+    async fn start(env: &Env, me: Me, port: u16) -> Self {
+        let (listener, endpoint) = bind(env, port).await;
+        let (peers, stopper) = (Peers::new(env.clone(), me), Stopper::default());
+        let service = EchoService::default();
+        let serving = peers.serve(listener, Arc::new(service.clone()), stopper.stopping());
+        Self { peers, service, endpoint, stopper, serving }
+    }
+
+    fn knows(&self, others: &[(i32, &Endpoint)]) {
+        let others = others.iter().map(|(id, endpoint)| (NodeId(*id), (*endpoint).clone()));
+        self.peers.set_nodes(others.collect());
+    }
+
+    async fn stop(self) {
+        self.stopper.stop();
+        self.serving.await.unwrap();
+    }
+}
+
+fn call<B: Into<Bytes>>(
+    from: &Peers,
+    to: i32,
+    body: B,
+) -> impl Future<Output = Result<Bytes, CallError>> + Send + use<B> {
+    let body = vec![body.into()];
+    from.call(NodeId(to), Lane::Data, Kind::AppendEntries, body, LONG)
+}
+
+/// Waits until the judgement is this.
+async fn until_alive(peers: &Peers, node: i32, alive: bool) {
+    let mut changes = peers.liveness().subscribe();
+    let judged = async {
+        while peers.liveness().is_alive(NodeId(node)) != alive {
+            changes.changed().await.unwrap();
+        }
+    };
+    tokio::time::timeout(LONG, judged).await.unwrap();
+}
+
+#[track_caller]
+fn assert_unreachable(answer: &Result<Bytes, CallError>, words: &str) {
+    match answer {
+        Err(CallError::Unreachable(why)) if why.contains(words) => {}
+        other => panic!("{other:?} instead of unreachable: {words}"),
+    }
 }
