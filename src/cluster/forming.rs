@@ -125,9 +125,9 @@ impl Forming {
             Answer::Empty(other) if other.directory != self.own.directory => Some(*other),
             _ => None,
         });
-        let first = others.chain(self.overtaken_by).fold(self.own, |first, other| {
-            if other.is_before(&first) { other } else { first }
-        });
+        let first = others
+            .chain(self.overtaken_by)
+            .fold(self.own, |first, other| if other.is_before(&first) { other } else { first });
         let silent = self.silent();
         if !silent.is_empty() {
             return Verdict::Wait(format!("waiting for {}", silent.join(", ")));

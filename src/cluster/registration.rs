@@ -124,9 +124,7 @@ fn refused(reason: &str) -> io::Error {
 
 /// Answers nodes that ask who this is.
 pub fn tell_who(handlers: &Handlers, card: Card) {
-    handlers.set(&[Kind::ClusterInfo], move |_, _, _| {
-        ready(Ok(vec![card.encode()])).boxed()
-    });
+    handlers.set(&[Kind::ClusterInfo], move |_, _, _| ready(Ok(vec![card.encode()])).boxed());
 }
 
 /// Lets others in from now on.

@@ -112,10 +112,7 @@ const IGNORED: &[(&str, &[&str])] = &[
             "server.max.startup.time.ms",
         ],
     ),
-    (
-        "the cluster chooses itself who votes on metadata",
-        &["controller.quorum.auto.join.enable"],
-    ),
+    ("the cluster chooses itself who votes on metadata", &["controller.quorum.auto.join.enable"]),
     (
         "nodes talk to each other on a port of their own",
         &["early.start.listeners", "inter.broker.listener.name", "security.inter.broker.protocol"],
