@@ -4,6 +4,8 @@
 
 pub mod context;
 pub mod errors;
+mod leader_hint;
+mod leaders;
 pub mod response;
 
 mod alter_configs;

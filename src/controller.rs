@@ -5,11 +5,16 @@ pub mod alter_configs;
 pub mod create_partitions;
 pub mod create_topics;
 pub mod delete_topics;
+pub mod in_sync;
+pub mod leaders;
 pub mod leadership;
+pub mod moves;
 mod placement;
 pub mod producer_ids;
+pub mod reassign;
 pub mod refusal;
 pub mod service;
+pub mod steps;
 pub mod topic_name;
 
 /// The most records of one decision (`QuorumController.MAX_RECORDS_PER_USER_OP`).

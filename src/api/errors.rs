@@ -75,6 +75,14 @@ pub fn of_refusal(refusal: &Refusal) -> Code {
         Reason::InvalidReplicaAssignment => Code::InvalidReplicaAssignment,
         Reason::InvalidConfig => Code::InvalidConfig,
         Reason::PolicyViolation => Code::PolicyViolation,
+        Reason::NoReassignment => Code::NoReassignmentInProgress,
+        Reason::UnknownBroker => Code::BrokerIdNotRegistered,
+        Reason::ElectionNotNeeded => Code::ElectionNotNeeded,
+        Reason::PreferredLeaderUnavailable => Code::PreferredLeaderNotAvailable,
+        Reason::EligibleLeadersUnavailable => Code::EligibleLeadersNotAvailable,
+        Reason::InvalidUpdateVersion => Code::InvalidUpdateVersion,
+        Reason::DuplicateVoter => Code::DuplicateVoter,
+        Reason::UnknownVoter => Code::VoterNotFound,
     }
 }
 

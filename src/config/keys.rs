@@ -201,6 +201,7 @@ config_table! {
     /// A replica that is behind for so many milliseconds is no longer reported as in sync.
     replica_lag_time_max_ms: i64 = key("replica.lag.time.max.ms", Long, "30000", AtLeast(1));
 
+
     // Consumer groups.
 
     /// How many partitions the topic of committed offsets gets when it is created.

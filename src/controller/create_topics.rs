@@ -59,7 +59,8 @@ impl NewTopic {
     pub fn automatic(id: TopicId, name: &str, config: &Config, image: &Image) -> Self {
         let plain = Self::of_defaults(id, name);
         // A single node is a whole cluster: it does not wait for brokers that never come.
-        let brokers = i16::try_from(image.brokers.len()).unwrap_or(i16::MAX).max(1);
+        let usable = image.brokers.keys().filter(|node| image.is_usable(**node)).count();
+        let brokers = i16::try_from(usable).unwrap_or(i16::MAX).max(1);
         let set = |key: &str, value: String| (key.to_owned(), Some(value));
         match name {
             topic_name::CONSUMER_OFFSETS => Self {
@@ -223,6 +224,7 @@ fn take_assignments(image: &Image, new: &NewTopic) -> Result<Places, Refusal> {
             return Err(Refusal::new(Reason::InvalidReplicaAssignment, message));
         }
         placement::check_manual(image, replicas, factor)?;
+        placement::check_alive(image, *partition, replicas)?;
         factor = Some(replicas.len());
         places.insert(*partition, Partition::new(replicas.clone()));
     }

@@ -1,12 +1,8 @@
-//! What this node leads, told to the cluster: who leads which partition, which replicas are in sync;
-//! and the steps by which a partition's group comes to the replicas that the metadata names.
+//! What this node leads, told to the cluster: who leads which partition and which replicas are in
+//! sync; and the steps by which a partition's group comes to the replicas that the metadata names.
 //!
 //! One task looks at the partitions whose group has changed, and now and then at all that this node
 //! leads. What it finds is reported by a decision like any other.
-
-pub mod in_sync;
-pub mod moves;
-pub mod report;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -18,10 +14,11 @@ use tokio::time::Instant;
 
 use crate::base::ids::{NodeId, TopicId, TopicPartition};
 use crate::base::task::{self, Fault, Stopping};
-use crate::controller::leadership::in_sync::{Follower, InSync, Observed};
-use crate::controller::leadership::moves::{Membership, Step};
-use crate::controller::leadership::report::Report;
-use crate::controller::service::Controller;
+use crate::controller::in_sync::{Follower, InSync, Observed};
+use crate::controller::leaders::{self, Report};
+use crate::controller::moves;
+use crate::controller::service::{Controller, Decision};
+use crate::controller::steps::{self, Membership, Step};
 use crate::metadata::image::{self, Image};
 use crate::metadata::publisher::Images;
 use crate::partition::Partition;
@@ -106,7 +103,7 @@ impl Leadership {
             }
             for reports in reports.chunks(REPORTS_COUNT_MAX) {
                 let node = self.node();
-                let done = self.controller.run(|image| report::decide(image, node, reports)).await;
+                let done = self.controller.run(|image| leaders::report(image, node, reports)).await;
                 if let Err(error) = done {
                     // The next check finds the same again.
                     tracing::debug!(?error, "leaders were not reported");
@@ -123,8 +120,7 @@ impl Leadership {
     fn moving_partitions(&self) -> Vec<Arc<Partition>> {
         let image = self.images.current();
         let moves = |partition: &Arc<Partition>| {
-            place_of(&image, partition.id)
-                .is_some_and(|place| !place.adding.is_empty() || !place.removing.is_empty())
+            place_of(&image, partition.id).is_some_and(moves::is_moving)
         };
         let mut partitions = self.registry.partitions();
         partitions.retain(moves);
@@ -170,7 +166,7 @@ impl Leadership {
     ) {
         let status = partition.status();
         let membership = Membership { voters: status.voters, learners: status.learners };
-        let step = moves::next(&membership, place, &report.in_sync, self.node());
+        let step = steps::next(&membership, place, &report.in_sync, self.node());
         if step == Step::Nothing {
             return;
         }
@@ -210,7 +206,12 @@ impl Leadership {
             }
             Step::Finish => {
                 let id = partition.id;
-                let done = self.controller.run(|image| report::finish_move(image, id)).await;
+                let voters: Vec<NodeId> = partition.status().voters.into_iter().collect();
+                let finish = |image: &Image| {
+                    let records = moves::complete(image, id, &voters).into_iter().collect();
+                    Decision { records, answer: () }
+                };
+                let done = self.controller.run(finish).await;
                 done.map_err(|error| io::Error::other(format!("{error:?}")))
             }
         }

@@ -80,13 +80,17 @@ impl MetadataGroup {
         let raft = Raft::new(node.raft(), Arc::new(config), network, store, state_machine)
             .await
             .map_err(io::Error::other)?;
+        let fresh = !raft.is_initialized().await.map_err(io::Error::other)?;
         let member = Arc::new(Member::new(METADATA, node, raft, peers, applied_term));
         let group = Self { member, groups: groups.clone() };
-        if group.status().voters.is_empty() && entrance == Entrance::Found {
+        let founds = fresh && entrance == Entrance::Found;
+        let is_only_voter = group.status().voters == BTreeSet::from([node]);
+        if founds {
             group.member.initialize(vec![node]).await;
-        }
-        if group.status().voters == BTreeSet::from([node]) {
+        } else if is_only_voter {
             group.member.campaign().await;
+        }
+        if founds || is_only_voter {
             group.wait_to_lead().await?;
         }
         groups.add(Arc::clone(&group.member) as Arc<dyn Group>);

@@ -103,6 +103,9 @@ impl Connection {
     }
 }
 
+/// What comes back for a stream of appends.
+type Answers<'s, C> = BoxStream<'s, Result<StreamAppendResult<C>, RPCError<C>>>;
+
 /// An append that has been sent.
 struct InFlight {
     prev: Option<LogId>,
@@ -195,7 +198,7 @@ impl<C: GroupTypes> RaftNetworkV2<C> for Connection {
         &'s mut self,
         input: S,
         _option: RPCOption,
-    ) -> BoxFuture<'s, Result<BoxStream<'s, Result<StreamAppendResult<C>, RPCError<C>>>, RPCError<C>>>
+    ) -> BoxFuture<'s, Result<Answers<'s, C>, RPCError<C>>>
     where
         S: Stream<Item = AppendEntriesRequest<C>> + Send + Unpin + 'static,
     {

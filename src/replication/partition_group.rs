@@ -147,18 +147,16 @@ impl PartitionGroup {
         let member = Member::new(setup.id, node, raft, peers, applied_term);
         member.set_preference(&setup.replicas);
         let is_alone = setup.replicas == [node];
-        if fresh && setup.is_new {
-            if is_alone {
-                member.initialize(setup.replicas).await;
-            } else {
-                member.set_founders(Some(setup.replicas));
-            }
-        } else if is_alone && !fresh {
+        let is_only_voter = member.status().voters == BTreeSet::from([node]);
+        if is_alone && fresh && setup.is_new {
+            member.initialize(setup.replicas).await;
+        } else if fresh && setup.is_new {
+            member.set_founders(Some(setup.replicas));
+        } else if is_only_voter {
             member.campaign().await;
         }
         let group = Self { member: Arc::new(member), groups: groups.clone(), log };
-        let is_only_voter = group.status().voters == BTreeSet::from([node]);
-        if is_alone && is_only_voter {
+        if is_only_voter || is_alone && fresh && setup.is_new {
             group.wait_to_lead().await?;
         }
         groups.add(Arc::clone(&group.member) as Arc<dyn Group>);

@@ -1,5 +1,5 @@
-//! Raft's messages between nodes as bytes: big-endian, fixed fields, counts before lists. Records of
-//! a batch stay the slice that they are, on both sides.
+//! Raft's messages between nodes as bytes: big-endian, fixed fields, counts before lists. Records
+//! of a batch stay the slice that they are, on both sides.
 
 use std::io;
 

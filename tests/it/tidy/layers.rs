@@ -59,8 +59,13 @@ const PURE: &[&str] = &[
 ];
 
 /// The async drivers among them.
-const DRIVERS: &[&str] =
-    &["controller/service", "controller/producer_ids", "coordinator/runtime", "coordinator/reply"];
+const DRIVERS: &[&str] = &[
+    "controller/service",
+    "controller/leadership",
+    "controller/producer_ids",
+    "coordinator/runtime",
+    "coordinator/reply",
+];
 
 const IMPURE: &[&str] =
     &["async", "await", "tokio", "Instant::now", "SystemTime", "rand", "std::fs", "std::net"];

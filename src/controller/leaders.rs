@@ -26,7 +26,7 @@ impl Report {
 
 /// Notes what `node` leads. What an older leader says comes too late; who is no replica says
 /// nothing about the partition.
-pub fn decide(image: &Image, node: NodeId, reports: &[Report]) -> Decision<()> {
+pub fn report(image: &Image, node: NodeId, reports: &[Report]) -> Decision<()> {
     let news = reports.iter().filter(|report| {
         let topic = image.topic_by_id(report.id.topic_id);
         let place = topic.and_then(|topic| topic.partitions.get(&report.id.partition));
@@ -46,19 +46,6 @@ pub fn decide(image: &Image, node: NodeId, reports: &[Report]) -> Decision<()> {
     Decision { records: records.collect(), answer: () }
 }
 
-/// The group has the members that it was to have: the move is over.
-pub fn finish_move(image: &Image, id: TopicPartition) -> Decision<()> {
-    let topic = image.topic_by_id(id.topic_id);
-    let place = topic.and_then(|topic| topic.partitions.get(&id.partition));
-    let moving = place.filter(|place| !place.adding.is_empty() || !place.removing.is_empty());
-    let record = moving.map(|place| Record::Partition {
-        topic_id: id.topic_id,
-        partition: id.partition,
-        replicas: place.target().collect(),
-    });
-    Decision { records: record.into_iter().collect(), answer: () }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,13 +62,13 @@ mod tests {
         image
     }
 
-    fn report(leader: i32, epoch: LeaderEpoch, in_sync: &[i32]) -> Report {
+    fn says(leader: i32, epoch: LeaderEpoch, in_sync: &[i32]) -> Report {
         let in_sync = in_sync.iter().copied().map(NodeId).collect();
         Report { id: ID, leader: NodeId(leader), epoch, in_sync }
     }
 
     fn apply(image: &mut Image, report: &Report) -> usize {
-        let decision = decide(image, report.leader, std::slice::from_ref(report));
+        let decision = super::report(image, report.leader, std::slice::from_ref(report));
         decision.records.iter().for_each(|record| image.replay(record));
         decision.records.len()
     }
@@ -89,30 +76,12 @@ mod tests {
     #[test]
     fn the_newest_leader_counts() {
         let mut image = image();
-        assert_eq!(apply(&mut image, &report(1, 1, &[1, 2, 3])), 1);
-        assert_eq!(apply(&mut image, &report(1, 1, &[1, 2, 3])), 0);
-        assert_eq!(apply(&mut image, &report(2, 3, &[2, 3])), 1);
-        assert_eq!(apply(&mut image, &report(1, 1, &[1])), 0);
-        assert_eq!(apply(&mut image, &report(9, 8, &[9])), 0);
+        assert_eq!(apply(&mut image, &says(1, 1, &[1, 2, 3])), 1);
+        assert_eq!(apply(&mut image, &says(1, 1, &[1, 2, 3])), 0);
+        assert_eq!(apply(&mut image, &says(2, 3, &[2, 3])), 1);
+        assert_eq!(apply(&mut image, &says(1, 1, &[1])), 0);
+        assert_eq!(apply(&mut image, &says(9, 8, &[9])), 0);
         let place = &image.topic("t").unwrap().partitions[&0];
         assert_eq!((place.leader, place.leader_epoch), (Some(NodeId(2)), 3));
-    }
-
-    #[test]
-    fn a_move_ends_with_the_replicas_that_were_wanted() {
-        let mut image = image();
-        assert_eq!(finish_move(&image, ID).records, []);
-        image.replay(&Record::Reassignment {
-            topic_id: TOPIC,
-            partition: 0,
-            replicas: [4, 1, 2, 3].map(NodeId).to_vec(),
-            adding: vec![NodeId(4)],
-            removing: [2, 3].map(NodeId).to_vec(),
-        });
-        let decision = finish_move(&image, ID);
-        decision.records.iter().for_each(|record| image.replay(record));
-        let place = &image.topic("t").unwrap().partitions[&0];
-        assert_eq!(place.replicas, [4, 1].map(NodeId));
-        assert!(place.adding.is_empty() && place.removing.is_empty());
     }
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use crate::base::ids::NodeId;
+use crate::controller::moves;
 use crate::metadata::image::Partition;
 
 /// The members of a group.
@@ -36,8 +37,7 @@ pub fn next(membership: &Membership, place: &Partition, in_sync: &[NodeId], me: 
         if !learners.is_empty() {
             return Step::RemoveLearners(learners.clone());
         }
-        let is_moving = !place.adding.is_empty() || !place.removing.is_empty();
-        return if is_moving { Step::Finish } else { Step::Nothing };
+        return if moves::is_moving(place) { Step::Finish } else { Step::Nothing };
     }
     let missing = target.iter().find(|n| !voters.contains(n) && !learners.contains(n));
     if let Some(node) = missing {
