@@ -21,6 +21,12 @@ pub struct View<'a> {
     pub now: Duration,
 }
 
+impl std::fmt::Debug for View<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("View").field("now", &self.now).finish_non_exhaustive()
+    }
+}
+
 /// The metadata leader's memory: it begins empty whenever another node becomes the leader.
 #[derive(Debug, Default)]
 pub struct Fencing {

@@ -61,6 +61,7 @@ const IGNORED: &[(&str, &[&str])] = &[
             "group.coordinator.new.enable",
             "host.name",
             "inter.broker.protocol.version",
+            "leader.imbalance.per.broker.percentage",
             "log.message.downconversion.enable",
             "log.message.format.version",
             "log.message.timestamp.difference.max.ms",

@@ -116,10 +116,6 @@ config_table! {
     leader_imbalance_check_interval_seconds: i64 =
         key("leader.imbalance.check.interval.seconds", Long, "300", AtLeast(1));
 
-    /// So many percent of a node's partitions may be led by others before leaders are moved.
-    leader_imbalance_per_broker_percentage: i32 =
-        key("leader.imbalance.per.broker.percentage", Int, "10", AtLeast(0));
-
     /// How the replica is chosen that a consumer reads from: the leader, or with Kafka's
     /// RackAwareReplicaSelector one in the consumer's own rack.
     replica_selector_class: Option<ReplicaSelector> =

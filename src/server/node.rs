@@ -38,7 +38,7 @@ pub(super) struct Listening {
 
 impl Listening {
     /// Says goodbye to the other nodes.
-    pub async fn stop(self) -> io::Result<()> {
+    pub(super) async fn stop(self) -> io::Result<()> {
         self.stopper.stop();
         self.task.await.map_err(io::Error::other)
     }
