@@ -5,12 +5,15 @@ pub mod alter_configs;
 pub mod create_partitions;
 pub mod create_topics;
 pub mod delete_topics;
+pub mod leaders;
 pub mod moves;
+pub mod nodes;
 mod placement;
 pub mod producer_ids;
 pub mod reassign;
 pub mod refusal;
 pub mod service;
+pub mod spread;
 pub mod topic_name;
 
 /// The most records of one decision (`QuorumController.MAX_RECORDS_PER_USER_OP`).

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::api::context::Context;
+use crate::api::elections::Alone;
 use crate::api::fetch::sessions::FetchSessions;
 use crate::base::env::Env;
 use crate::base::ids::{NodeId, uuid_text};
@@ -103,6 +104,7 @@ impl Server {
             controller,
             groups,
             settings,
+            elections: Arc::new(Alone),
         });
         let config = &context.settings.config;
         let counts = ConnectionCount::new(config.max_connections, config.max_connections_per_ip);

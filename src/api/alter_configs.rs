@@ -19,7 +19,7 @@ use crate::metadata::image::Image;
 
 /// The requests have no timeout of their own; this is Kafka's for what brokers ask of the
 /// controller.
-const WAIT_MS_MAX: i32 = 30_000;
+pub(super) const WAIT_MS_MAX: i32 = 30_000;
 
 pub(super) async fn handle(
     caller: &Caller,
