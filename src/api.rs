@@ -23,6 +23,7 @@ mod delete_topics;
 mod describe_cluster;
 mod describe_configs;
 mod describe_groups;
+mod describe_quorum;
 mod describe_topic_partitions;
 mod elect_leaders;
 pub mod fetch;
@@ -45,6 +46,7 @@ mod produce;
 mod remove_raft_voter;
 mod sync_group;
 mod unregister_broker;
+mod update_features;
 
 use std::sync::Arc;
 
@@ -246,6 +248,8 @@ pub static TABLE: &[Api] = &[
         0..=0
     ),
     in_turn!(47, "OffsetDelete", offset_delete, msg::OffsetDeleteRequest, 0..=0),
+    in_turn!(55, "DescribeQuorum", describe_quorum, msg::DescribeQuorumRequest, 0..=2),
+    in_turn!(57, "UpdateFeatures", update_features, msg::UpdateFeaturesRequest, 0..=2),
     in_turn!(60, "DescribeCluster", describe_cluster, msg::DescribeClusterRequest, 0..=2),
     in_turn!(64, "UnregisterBroker", unregister_broker, msg::UnregisterBrokerRequest, 0..=0),
     in_turn!(

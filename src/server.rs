@@ -24,6 +24,7 @@ use crate::coordinator::group::settings::GroupSettings;
 use crate::coordinator::runtime::{Coordinator, Parts};
 use crate::log::dir::{Identity, LogDir};
 use crate::log::flusher;
+use crate::metadata::features;
 use crate::metadata::publisher::Publisher;
 use crate::metadata::records::{BrokerRecord, Endpoint, Record};
 use crate::metrics::flush::FlushMetrics;
@@ -268,6 +269,7 @@ async fn register(
         let mut records = Vec::new();
         if image.cluster_id.is_empty() {
             records.push(Record::Cluster { cluster_id: cluster_id.clone() });
+            records.extend(features::newest());
         }
         if image.brokers.get(&broker.node).is_none_or(|known| **known != broker) {
             records.push(Record::Broker(broker));

@@ -4,7 +4,7 @@
 //! Behaviour
 //! * Keys that are not in the request lose their override.
 //! * Resources are changed one by one, each wholly or not at all.
-//! * Configs of brokers can not be changed while they run.
+//! * Of brokers only a few configs can be changed while they run.
 //!
 //! Versions: 2 flexible.
 

@@ -8,10 +8,11 @@ use tokio::sync::Semaphore;
 
 use crate::base::task::{self, Fault};
 use crate::controller::producer_ids;
+use crate::controller::quorum::{QuorumView, ReplicaView};
 use crate::metadata::image::Image;
 use crate::metadata::publisher::Images;
 use crate::metadata::records::{self, Record};
-use crate::replication::metadata_group::MetadataGroup;
+use crate::replication::metadata_group::{Member, MetadataGroup};
 use crate::replication::partition_group::ProposeError;
 
 /// What a decision comes to: records to append, and what to answer once they are committed.
@@ -89,6 +90,32 @@ impl Controller {
         let block = self.run(producer_ids::allocate).await?;
         *self.producer_ids.lock().unwrap_or_else(PoisonError::into_inner) = block;
         Ok(self.take_producer_id())
+    }
+
+    /// How the metadata group stands, if its leader is known.
+    pub fn quorum(&self, now_ms: i64) -> Option<QuorumView> {
+        let progress = self.group.progress();
+        let leader = progress.leader?;
+        let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        let replica = |member: &Member| {
+            let end = member.log_end.map(number);
+            let is_caught_up = member.log_end.is_some_and(|end| end >= progress.committed);
+            ReplicaView {
+                node: member.node,
+                log_end_offset: end.unwrap_or(-1),
+                last_fetch_ms: end.map_or(-1, |_| now_ms),
+                last_caught_up_ms: if is_caught_up { now_ms } else { -1 },
+            }
+        };
+        let (voters, observers): (Vec<&Member>, Vec<&Member>) =
+            progress.members.iter().partition(|member| member.is_voter);
+        Some(QuorumView {
+            leader,
+            epoch: i32::try_from(progress.term).unwrap_or(i32::MAX),
+            high_watermark: number(progress.committed),
+            voters: voters.into_iter().map(replica).collect(),
+            observers: observers.into_iter().map(replica).collect(),
+        })
     }
 
     fn take_producer_id(&self) -> Option<i64> {

@@ -26,6 +26,29 @@ pub struct MetadataGroup {
     raft: Raft<MetadataTypes, MetadataStateMachine>,
 }
 
+/// How the group stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Progress {
+    pub leader: Option<NodeId>,
+    pub term: u64,
+    /// The index after the last entry that is known to be committed.
+    pub committed: u64,
+    pub members: Vec<Member>,
+}
+
+/// A member of the group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    pub node: NodeId,
+    pub is_voter: bool,
+    /// The index after its last entry, if that is known here.
+    pub log_end: Option<u64>,
+}
+
+fn node_of(id: u64) -> NodeId {
+    NodeId(i32::try_from(id).unwrap_or(i32::MAX))
+}
+
 impl std::fmt::Debug for MetadataGroup {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("MetadataGroup").finish_non_exhaustive()
@@ -87,6 +110,31 @@ impl MetadataGroup {
             Some(_) => ProposeError::NotLeader,
             None => ProposeError::Stopped,
         })
+    }
+
+    /// How far the members are, as this one knows.
+    pub fn progress(&self) -> Progress {
+        let metrics = self.raft.metrics();
+        let now = metrics.borrow_watched();
+        let end = now.last_log_index.map_or(0, |last| last + 1);
+        let ends = now.replication.clone().unwrap_or_default();
+        let voters: BTreeSet<u64> = now.membership_config.voter_ids().collect();
+        let members = now.membership_config.nodes().map(|(id, _)| *id);
+        let members = members.map(|id| Member {
+            node: node_of(id),
+            is_voter: voters.contains(&id),
+            log_end: match ends.get(&id) {
+                _ if id == now.id => Some(end),
+                Some(matched) => matched.as_ref().map(|matched| matched.index + 1),
+                None => None,
+            },
+        });
+        Progress {
+            leader: now.current_leader.map(node_of),
+            term: now.current_term,
+            committed: now.last_applied.as_ref().map_or(0, |applied| applied.index + 1),
+            members: members.collect(),
+        }
     }
 
     pub async fn shutdown(&self) -> io::Result<()> {
