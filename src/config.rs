@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `keys.rs` | the table of broker keys, and `Config` |
 //! | `topic.rs` | the table of topic keys, `TopicConfig`, and the rules for altering it |
+//! | `dynamic.rs` | the table of keys that brokers have only while they run |
 //! | `group.rs` | the table of group keys, and the rules for altering it |
 //! | `ignored.rs` | Kafka's keys that mean nothing here, with the reasons |
 //! | `key.rs`, `value.rs` | what a row and a value are; Kafka's messages |
@@ -21,6 +22,7 @@
 //! Invariants: no key has an effect without a row in a table; no key is accepted in silence that
 //! has no effect; nothing here does IO.
 
+mod dynamic;
 mod entries;
 mod error;
 mod explain;
@@ -38,6 +40,9 @@ mod value;
 #[cfg(test)]
 mod tests;
 
+pub use dynamic::{
+    DRAINING, FOLLOWER_THROTTLE, LEADER_THROTTLE, dynamic_entries, is_dynamic, validate_dynamic,
+};
 pub use entries::{ConfigEntry, ConfigSource, group_entries, topic_entries};
 pub use error::ConfigError;
 pub use group::{HEARTBEAT_INTERVAL_MS, SESSION_TIMEOUT_MS, validate_group_overrides};

@@ -11,6 +11,7 @@ use futures_util::stream;
 use tokio::time::Instant;
 
 use crate::api::RawRequest;
+use crate::api::elections::Elections;
 use crate::api::errors::{self, Code};
 use crate::api::fetch::sessions::FetchSessions;
 use crate::api::leaders::{CallersView, Own, PartitionView};
@@ -51,6 +52,7 @@ pub struct Context {
     /// The groups whose coordinator this broker is.
     pub groups: Arc<Coordinator<Groups>>,
     pub sessions: FetchSessions,
+    pub elections: Arc<dyn Elections>,
 }
 
 /// Who asks, over which listener.

@@ -3,6 +3,7 @@
 use crate::base::ids::{DirectoryId, NodeId};
 use crate::cluster::card::Card;
 use crate::controller::service::Decision;
+use crate::metadata::features;
 use crate::metadata::image::Image;
 use crate::metadata::records::{BrokerRecord, Record};
 
@@ -24,11 +25,12 @@ pub fn found(image: &Image, card: &Card, voters: &[NodeId]) -> Decision<Judgemen
     };
     let own = card.broker.node;
     let voters = if voters.contains(&own) { voters.to_vec() } else { vec![own] };
-    let records = vec![
+    let mut records = vec![
         Record::Cluster { cluster_id: cluster_id.clone() },
         Record::Voters { nodes: voters },
         Record::Broker(card.broker.clone()),
     ];
+    records.extend(features::newest());
     Decision { records, answer: Ok(own) }
 }
 

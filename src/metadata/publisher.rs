@@ -6,6 +6,7 @@ use bytes::{Buf, Bytes};
 
 use tokio::sync::watch;
 
+use crate::metadata::features::{self, UnknownFeature};
 use crate::metadata::image::Image;
 use crate::metadata::records::{self, DecodeError};
 
@@ -21,6 +22,36 @@ pub struct Images {
     image: watch::Receiver<Arc<Image>>,
 }
 
+/// Records that can not be applied: this node must not go on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReplayError {
+    Damaged(DecodeError),
+    Unknown(UnknownFeature),
+}
+
+impl std::fmt::Display for ReplayError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Damaged(error) => error.fmt(f),
+            Self::Unknown(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for ReplayError {}
+
+impl From<DecodeError> for ReplayError {
+    fn from(error: DecodeError) -> Self {
+        Self::Damaged(error)
+    }
+}
+
+impl From<UnknownFeature> for ReplayError {
+    fn from(error: UnknownFeature) -> Self {
+        Self::Unknown(error)
+    }
+}
+
 impl Default for Publisher {
     fn default() -> Self {
         Self { image: watch::Sender::new(Arc::default()) }
@@ -33,11 +64,12 @@ impl Publisher {
     }
 
     /// Applies the records of the entry at `offset` together.
-    pub fn apply(&self, encoded: &[u8], offset: u64) -> Result<(), DecodeError> {
+    pub fn apply(&self, encoded: &[u8], offset: u64) -> Result<(), ReplayError> {
         let records = records::decode(encoded)?;
         let mut image = Image::clone(&self.image.borrow());
         records.iter().for_each(|record| image.replay(record));
         image.offset = offset;
+        features::check(&image)?;
         self.image.send_replace(Arc::new(image));
         Ok(())
     }
@@ -51,10 +83,11 @@ impl Publisher {
     }
 
     /// Starts over from a snapshot.
-    pub fn restore(&self, mut snapshot: &[u8]) -> Result<(), DecodeError> {
+    pub fn restore(&self, mut snapshot: &[u8]) -> Result<(), ReplayError> {
         let mut image = Image::default();
-        image.offset = snapshot.try_get_u64()?;
+        image.offset = snapshot.try_get_u64().map_err(DecodeError::from)?;
         records::decode(snapshot)?.iter().for_each(|record| image.replay(record));
+        features::check(&image)?;
         self.image.send_replace(Arc::new(image));
         Ok(())
     }

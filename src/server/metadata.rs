@@ -91,7 +91,7 @@ fn connect(handlers: &Handlers, groups: &Groups, controller: &Arc<Controller>) {
     ];
     handlers.set_for_members(&raft, move |from, kind, body| groups.receive(from, kind, body));
     let controller = Arc::clone(controller);
-    let kinds = [Kind::ProposeMetadata, Kind::MetadataOffset];
+    let kinds = [Kind::ProposeMetadata, Kind::MetadataOffset, Kind::Quorum];
     handlers.set_for_members(&kinds, move |_, kind, body| {
         let controller = Arc::clone(&controller);
         async move { controller.receive(kind, body).await }.boxed()
