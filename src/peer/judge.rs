@@ -3,8 +3,8 @@
 //! * *Alive* means heard both ways: a ping of ours was answered within [`DEAD_AFTER`], and within
 //!   the same time the other side had an answer from us, as its pings and answers say. So when one
 //!   direction is lost, both sides end with "not alive".
-//! * Whoever is silent is dead after [`DEAD_AFTER`]; at once if it says goodbye, if it comes back as
-//!   another incarnation, or if its port refuses connections and it has none to us.
+//! * Whoever is silent is dead after [`DEAD_AFTER`]; at once if it says goodbye, if it comes back
+//!   as another incarnation, or if its port refuses connections and it has none to us.
 //! * A *lease* is the promise that the other side does not hold us for dead. It counts from the
 //!   sending of a ping that was answered, less the age of what the other side judges us by, because
 //!   its time began to run back then. [`LEASE`] is shorter than [`DEAD_AFTER`]; the difference is
@@ -170,9 +170,9 @@ impl Judge {
         self.own_age(now)
     }
 
-    /// Time has passed. To be called at least once in [`PING_INTERVAL`]: what is much longer is time
-    /// in which this process itself stood still, and that was not the other's silence. Leases are
-    /// not prolonged by it, for the other's time went on.
+    /// Time has passed. To be called at least once in [`PING_INTERVAL`]: what is much longer is
+    /// time in which this process itself stood still, and that was not the other's silence. Leases
+    /// are not prolonged by it, for the other's time went on.
     pub(super) fn judge(&mut self, now: Moment) {
         self.pass(now);
         self.alive = self.dies_at().is_some_and(|at| now < at);
