@@ -95,8 +95,8 @@ impl Judge {
         self.answered.map(|at| now.saturating_sub(at))
     }
 
-    /// A connection came about, in whichever direction. Another incarnation is another node: nothing
-    /// that was known holds for it. Returns whether the former one goes down with this.
+    /// A connection came about, in whichever direction. Another incarnation is another node:
+    /// nothing that was known holds for it. Returns whether the former one goes down with this.
     pub(super) fn meet(&mut self, incarnation: u64) -> bool {
         if self.incarnation == Some(incarnation) {
             return false;
