@@ -96,14 +96,11 @@ impl Judge {
     }
 
     /// A connection came about, in whichever direction. Another incarnation is another node:
-    /// nothing that was known holds for it. Returns whether the former one goes down with this.
-    pub(super) fn meet(&mut self, incarnation: u64) -> bool {
-        if self.incarnation == Some(incarnation) {
-            return false;
+    /// nothing that was known holds for it.
+    pub(super) fn meet(&mut self, incarnation: u64) {
+        if self.incarnation != Some(incarnation) {
+            *self = Self { incarnation: Some(incarnation), ..Self::default() };
         }
-        let was_alive = self.alive;
-        *self = Self { incarnation: Some(incarnation), ..Self::default() };
-        was_alive
     }
 
     /// We have a connection to it.
