@@ -18,6 +18,7 @@ use crate::base::env::Env;
 use crate::base::kv::{KeyValue, KvWriter};
 use crate::base::net::{Listener, SocketOptions};
 use crate::base::task::{self, Stopper};
+use crate::cluster::service::Handlers;
 use crate::config::{Config, Listener as ListenerConfig, Loaded};
 use crate::controller::leadership::Leadership;
 use crate::controller::topic_name::CONSUMER_OFFSETS;
@@ -68,10 +69,7 @@ impl Server {
         let mut bound = bind(&env, config).await?;
         let dirs = open_dirs(&env, config)?;
         let node = node::enter(&env, config, &dirs, &mut bound).await?;
-        let store = dirs.first().map(|dir| dir.path.join(STORE_DIR)).unwrap_or_default();
-        let opening = env.clone();
-        let kv = task::blocking(env.threads, move || opening.open_store(&store)).await?;
-        let kv_writer = KvWriter::start(env.threads, Arc::clone(&kv))?;
+        let (kv, kv_writer) = open_store(&env, &dirs).await?;
         let store = Arc::clone(&kv);
 
         let stopper = Stopper::default();
@@ -97,11 +95,7 @@ impl Server {
             Arc::clone(&controller),
             config.replica_lag_time_max_ms,
         );
-        let handing_over = Arc::clone(&leadership);
-        node.handlers.set_for_members(&[Kind::HandOver], move |_, _, body| {
-            let leadership = Arc::clone(&handing_over);
-            async move { leadership.receive(body).await }.boxed()
-        });
+        answer_hand_overs(&node.handlers, Arc::clone(&leadership));
         tasks.extend([
             registry.start(images.clone(), stopper.stopping()),
             coordinator.start(stopper.stopping()),
@@ -176,9 +170,11 @@ impl Server {
     /// Stops in order: what is led here is led elsewhere, no new requests, then the partitions, then
     /// the metadata; the other nodes are told last.
     pub async fn stop(self) -> io::Result<()> {
-        // Others lead before this node is gone, so that clients find a leader at all times.
-        self.context.registry.hand_over().await;
-        self.context.controller.hand_over().await;
+        if self.context.settings.config.controlled_shutdown_enable {
+            // Others lead before this node is gone, so that clients find a leader at all times.
+            self.context.registry.hand_over().await;
+            self.context.controller.hand_over().await;
+        }
         self.stopper.stop();
         for task in self.tasks {
             task.await.map_err(io::Error::other)?;
@@ -237,6 +233,22 @@ fn open_dirs(env: &Env, config: &Config) -> io::Result<Vec<Arc<LogDir>>> {
         })
     };
     config.log_dirs.iter().map(open).collect()
+}
+
+/// The key-value store lies in the first log dir.
+async fn open_store(env: &Env, dirs: &[Arc<LogDir>]) -> io::Result<(Arc<dyn KeyValue>, KvWriter)> {
+    let path = dirs.first().map(|dir| dir.path.join(STORE_DIR)).unwrap_or_default();
+    let opening = env.clone();
+    let kv = task::blocking(env.threads, move || opening.open_store(&path)).await?;
+    let writer = KvWriter::start(env.threads, Arc::clone(&kv))?;
+    Ok((kv, writer))
+}
+
+fn answer_hand_overs(handlers: &Handlers, leadership: Arc<Leadership>) {
+    handlers.set_for_members(&[Kind::HandOver], move |_, _, body| {
+        let leadership = Arc::clone(&leadership);
+        async move { leadership.receive(body).await }.boxed()
+    });
 }
 
 fn storage(

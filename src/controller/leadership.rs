@@ -98,7 +98,9 @@ impl Leadership {
                 let place = place_of(&image, partition.id);
                 if let Some(place) = place {
                     self.move_on(&partition, place, &report);
-                    if !leaders::report(&image, self.node(), &[report.clone()]).is_empty() {
+                    if !leaders::report(&image, self.node(), std::slice::from_ref(&report))
+                        .is_empty()
+                    {
                         reports.push(report);
                     }
                 }
