@@ -5,6 +5,7 @@ pub mod registry;
 pub mod validate;
 
 use std::io;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Notify, oneshot};
@@ -187,6 +188,11 @@ impl Partition {
             self.group.drop_deleted_segments().await?;
         }
         Ok(Some(self.offsets().log_start))
+    }
+
+    /// The folder of the log.
+    pub fn dir(&self) -> &Path {
+        self.group.log().dir()
     }
 
     /// Bytes of records on disk.

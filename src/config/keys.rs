@@ -41,7 +41,6 @@ impl MigrationPolicy {
 named_enum! {
     /// Which replica consumers read from. Any other class would have to be loaded.
     pub enum ReplicaSelector {
-        None = "",
         Leader = "org.apache.kafka.common.replica.LeaderSelector",
         RackAware = "org.apache.kafka.common.replica.RackAwareReplicaSelector",
     }
@@ -173,9 +172,9 @@ config_table! {
     replica_lag_time_max_ms: i64 = key("replica.lag.time.max.ms", Long, "30000", AtLeast(1));
 
     /// Which replica consumers read from: the leader, or with `RackAwareReplicaSelector` one in
-    /// their own rack (`client.rack` of the consumer, `broker.rack` here). Empty is the leader.
-    replica_selector_class: ReplicaSelector = key("replica.selector.class", Text, "",
-        OneOf(ReplicaSelector::NAMES));
+    /// their own rack (`client.rack` of the consumer, `broker.rack` here).
+    replica_selector_class: Option<ReplicaSelector> =
+        optional("replica.selector.class", Text, OneOf(ReplicaSelector::NAMES));
 
     // Consumer groups.
 

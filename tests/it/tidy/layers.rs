@@ -28,7 +28,7 @@ const LAYERS: &[(&str, u32)] = &[
 const NAMES: &[(&str, &[&str])] = &[
     ("openraft", &["replication", "sim"]),
     ("rocksdb", &["base/kv/rocks"]),
-    ("kafka_protocol", &["api", "wire", "coordinator", "sim"]),
+    ("kafka_protocol", &["api", "wire", "coordinator", "sim", "cli/cluster"]),
     ("tokio::spawn", &["base/task"]),
     ("tokio::task::spawn", &["base/task"]),
     ("std::fs", &["base/disk", "cli"]),
