@@ -14,6 +14,7 @@
 //! | `ignored.rs` | Kafka's keys that mean nothing here, with the reasons |
 //! | `key.rs`, `value.rs` | what a row and a value are; Kafka's messages |
 //! | `listener.rs` | the form of listeners and the rules between them |
+//! | `quorum.rs` | the addresses of other nodes and the rules for them |
 //! | `read.rs` | TOML, `.properties`, environment variables |
 //! | `load.rs` | from texts to `Loaded` |
 //! | `entries.rs`, `explain.rs` | from `Loaded` to clients and people |
@@ -31,6 +32,7 @@ mod key;
 mod keys;
 mod listener;
 mod load;
+mod quorum;
 mod read;
 mod topic;
 mod value;
@@ -47,6 +49,7 @@ pub use group::{HEARTBEAT_INTERVAL_MS, SESSION_TIMEOUT_MS, validate_group_overri
 pub use keys::{Config, MigrationPolicy, ReplicaSelector};
 pub use listener::{Listener, ProcessRoles, SecurityProtocol, SecurityProtocolMap};
 pub use load::Loaded;
+pub use quorum::{PeerAddress, Voter};
 pub use topic::{
     CleanupPolicy, CompressionType, TimestampType, TopicConfig, append_list_value, is_list,
     subtract_list_value, validate_topic_override,

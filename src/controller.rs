@@ -5,7 +5,10 @@ pub mod alter_configs;
 pub mod create_partitions;
 pub mod create_topics;
 pub mod delete_topics;
+pub mod elections;
+pub mod in_sync;
 pub mod leaders;
+pub mod leadership;
 pub mod moves;
 pub mod nodes;
 mod placement;
@@ -15,6 +18,7 @@ pub mod reassign;
 pub mod refusal;
 pub mod service;
 pub mod spread;
+pub mod steps;
 pub mod topic_name;
 pub mod update_features;
 

@@ -4,17 +4,20 @@ mod open;
 pub mod registry;
 pub mod validate;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Notify, oneshot};
 
-use crate::base::ids::{LeaderEpoch, Offset, TopicPartition};
+use crate::base::ids::{LeaderEpoch, NodeId, Offset, TopicPartition};
 use crate::config::TopicConfig;
 use crate::log::batch::Batch;
 use crate::log::partition_log::{LogConfig, LogSlice, Offsets, ReadError};
 use crate::log::producer_state::{AppendOutcome, SequenceError};
+use crate::replication::groups::{Progress, Status};
 use crate::replication::partition_group::{PartitionGroup, Proposal, ProposeError};
 
 /// One partition that this broker serves.
@@ -25,6 +28,7 @@ pub struct Partition {
     pub topic: String,
     group: PartitionGroup,
     config: Mutex<Arc<TopicConfig>>,
+    in_sync: AtomicUsize,
 }
 
 /// When an append is answered.
@@ -51,7 +55,7 @@ impl From<ProposeError> for AppendError {
     fn from(error: ProposeError) -> Self {
         match error {
             ProposeError::NotLeader => Self::NotLeader,
-            ProposeError::Stopped => Self::Unavailable,
+            ProposeError::Stopped | ProposeError::Unknown => Self::Unavailable,
         }
     }
 }
@@ -90,7 +94,7 @@ impl Partition {
         group: PartitionGroup,
         config: Arc<TopicConfig>,
     ) -> Self {
-        Self { id, topic, group, config: Mutex::new(config) }
+        Self { id, topic, group, config: Mutex::new(config), in_sync: AtomicUsize::new(0) }
     }
 
     pub fn config(&self) -> Arc<TopicConfig> {
@@ -105,6 +109,36 @@ impl Partition {
     /// The leader epoch if this broker leads the partition.
     pub fn leader_epoch(&self) -> Option<LeaderEpoch> {
         self.group.leader_epoch()
+    }
+
+    /// The replica that should lead if this one stops leading: of those that are alive the one that
+    /// has most, in the order of preference. `None` if this one does not lead or is alone.
+    pub(crate) fn heir(&self) -> Option<NodeId> {
+        let status = self.group.status();
+        if !status.leads {
+            return None;
+        }
+        let liveness = self.group.liveness();
+        let progress = self.group.progress();
+        let alive = progress.iter().filter(|follower| {
+            status.voters.contains(&follower.node) && liveness.is_alive(follower.node)
+        });
+        // The last one of equals is taken, so the preferred ones come last.
+        let order = self.group.preference();
+        let place = |node: NodeId| order.iter().position(|other| *other == node);
+        let key = |follower: &&Progress| {
+            (follower.matched, std::cmp::Reverse(place(follower.node).unwrap_or(usize::MAX)))
+        };
+        alive.max_by_key(key).map(|follower| follower.node)
+    }
+
+    /// How many replicas are in sync, this one included; 0 until it leads.
+    pub fn in_sync_count(&self) -> usize {
+        self.in_sync.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_in_sync_count(&self, count: usize) {
+        self.in_sync.store(count, Ordering::Relaxed);
     }
 
     /// Puts a batch, validated by [`validate::batch`], into the group's queue. Appends are made in
@@ -202,6 +236,41 @@ impl Partition {
 
     pub fn segment_count(&self) -> usize {
         self.group.log().segment_count()
+    }
+
+    /// How the partition's group looks from here.
+    pub fn status(&self) -> Status {
+        self.group.status()
+    }
+
+    /// How far every other replica is; empty if this one does not lead.
+    pub fn progress(&self) -> Vec<Progress> {
+        self.group.progress()
+    }
+
+    /// Raft's index of the last entry.
+    pub fn last_index(&self) -> Option<u64> {
+        self.group.log().bounds().1.map(|last| last.index)
+    }
+
+    /// Lets a node follow without a vote.
+    pub async fn add_learner(&self, node: NodeId) -> io::Result<()> {
+        self.group.add_learner(node).await
+    }
+
+    /// Makes these nodes the replicas that vote; those that leave follow no more.
+    pub async fn change_voters(&self, voters: BTreeSet<NodeId>) -> io::Result<()> {
+        self.group.change_voters(voters).await
+    }
+
+    /// Lets followers without a vote go.
+    pub async fn remove_learners(&self, nodes: BTreeSet<NodeId>) -> io::Result<()> {
+        self.group.remove_learners(nodes).await
+    }
+
+    /// Hands the leadership to another replica.
+    pub async fn transfer_to(&self, node: NodeId) -> Result<(), AppendError> {
+        Ok(self.group.transfer_to(node).await?)
     }
 
     pub(crate) fn group(&self) -> &PartitionGroup {

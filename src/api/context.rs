@@ -11,7 +11,6 @@ use futures_util::stream;
 use tokio::time::Instant;
 
 use crate::api::RawRequest;
-use crate::api::elections::Elections;
 use crate::api::errors::{self, Code};
 use crate::api::fetch::sessions::FetchSessions;
 use crate::api::leaders::{CallersView, Own, PartitionView};
@@ -19,6 +18,7 @@ use crate::base::env::Env;
 use crate::base::ids::{LeaderEpoch, NodeId, PartitionIndex, TopicId, TopicPartition};
 use crate::config::Loaded;
 use crate::controller::create_topics::{self, NewTopic};
+use crate::controller::leadership::Leadership;
 use crate::controller::service::{Controller, Decision};
 use crate::controller::topic_name;
 use crate::coordinator::group::Groups;
@@ -52,7 +52,8 @@ pub struct Context {
     /// The groups whose coordinator this broker is.
     pub groups: Arc<Coordinator<Groups>>,
     pub sessions: FetchSessions,
-    pub elections: Arc<dyn Elections>,
+    /// Hands leaderships over.
+    pub leadership: Arc<Leadership>,
 }
 
 /// Who asks, over which listener.
@@ -107,7 +108,7 @@ impl Context {
 
     /// The node that is the controller.
     pub fn controller_node(&self) -> Option<NodeId> {
-        Some(self.node)
+        self.controller.leader()
     }
 }
 
@@ -152,7 +153,7 @@ impl Context {
     pub async fn decide<A>(
         &self,
         deadline: Deadline,
-        decide: impl FnOnce(&Image) -> Decision<A>,
+        decide: impl FnMut(&Image) -> Decision<A>,
     ) -> Result<A, Code> {
         let decided = deadline.bound(self.controller.run(decide)).await?;
         decided.map_err(errors::of_controller)

@@ -41,7 +41,7 @@ pub(super) async fn handle(
     }
     let context = &caller.context;
     let image = context.image();
-    match context.controller.quorum(context.now_ms()) {
+    match context.controller.quorum(context.now_ms()).await {
         Some(quorum) => told(&image, &quorum),
         None => DescribeQuorumResponse::default()
             .with_error_code(Code::NotLeaderOrFollower.code())

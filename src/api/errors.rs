@@ -50,6 +50,7 @@ pub fn of_controller(error: ProposeError) -> Code {
     match error {
         ProposeError::NotLeader => Code::NotController,
         ProposeError::Stopped => Code::UnknownServerError,
+        ProposeError::Unknown => Code::RequestTimedOut,
     }
 }
 

@@ -30,7 +30,6 @@ use crate::api::fetch::sessions::Wanted;
 use crate::api::leader_hint::{self, LeaderHint, NodeEndpoint};
 use crate::api::{Outcome, Pending, RawRequest};
 use crate::base::ids::{NodeId, PartitionIndex};
-use crate::config::ReplicaSelector;
 use crate::metadata::image::{Image, Topic};
 use crate::partition::Partition;
 use crate::partition::registry::Status;
@@ -179,8 +178,7 @@ fn preferred(
     index: PartitionIndex,
     rack: &str,
 ) -> Option<NodeId> {
-    let selector = caller.context.settings.config.replica_selector_class;
-    if rack.is_empty() || !selector.is_some_and(ReplicaSelector::is_rack_aware) {
+    if caller.context.settings.config.replica_selector_class.is_none() || rack.is_empty() {
         return None;
     }
     let view = caller.context.view(image, topic, index);

@@ -1,19 +1,39 @@
-//! Drives decisions over the metadata group: one at a time, each on the image that all earlier ones
-//! made.
+//! Drives decisions over the metadata group: each on the image that all earlier ones made.
+//!
+//! Any node decides, on its own image, and proposes what came of it to the group's leader, the
+//! controller, which takes it only if no other decision was made meanwhile; if one was, the node
+//! waits until its image has it and decides again.
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::base::ids::NodeId;
 use crate::base::task::{self, Fault};
 use crate::controller::producer_ids;
 use crate::controller::quorum::{QuorumView, ReplicaView};
+use crate::log::entry::EntryId;
 use crate::metadata::image::Image;
 use crate::metadata::publisher::Images;
 use crate::metadata::records::{self, Record};
-use crate::replication::metadata_group::{Member, MetadataGroup};
+use crate::peer::{Body, CallError, Kind, Lane, Peers};
+use crate::replication::metadata_group::MetadataGroup;
 use crate::replication::partition_group::ProposeError;
+
+/// How long the controller has to commit a proposal of another node.
+const PROPOSE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the controller has to tell where it is.
+const OFFSET_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a node waits before it looks for the controller again.
+const LEADER_LOOKUP_INTERVAL: Duration = Duration::from_millis(20);
+
+/// What the controller answers to a proposal.
+const TAKEN: u8 = 0;
+const MOVED: u8 = 1;
+const NOT_CONTROLLER: u8 = 2;
 
 /// What a decision comes to: records to append, and what to answer once they are committed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,10 +50,11 @@ impl<A> Decision<A> {
     }
 }
 
-/// The active controller.
+/// The way to the active controller, which may be this node.
 #[derive(Debug)]
 pub struct Controller {
     group: Arc<MetadataGroup>,
+    peers: Peers,
     images: Images,
     /// One permit: decisions take turns.
     turn: Arc<Semaphore>,
@@ -44,9 +65,10 @@ pub struct Controller {
 }
 
 impl Controller {
-    pub fn new(group: MetadataGroup, images: Images) -> Arc<Self> {
+    pub fn new(group: MetadataGroup, peers: Peers, images: Images) -> Arc<Self> {
         Arc::new(Self {
             group: Arc::new(group),
+            peers,
             images,
             turn: Arc::new(Semaphore::new(1)),
             producer_ids: Mutex::default(),
@@ -54,28 +76,221 @@ impl Controller {
         })
     }
 
-    /// Decides on the current image, appends the records, and answers when they are committed and
-    /// in the image. Cancelling after the append does not take it back, nor does it let the next
-    /// decision begin before the image has it.
+    /// The active controller, as far as this node knows.
+    pub fn leader(&self) -> Option<NodeId> {
+        self.group.leader()
+    }
+
+    /// Whether this node is the active controller.
+    pub fn is_active(&self) -> bool {
+        self.group.is_serving()
+    }
+
+    pub fn group(&self) -> &Arc<MetadataGroup> {
+        &self.group
+    }
+
+    /// Decides on the newest image, has the records appended, and answers when they are committed
+    /// and in this node's image. Waits for a controller as long as there is none. Cancelling after
+    /// the append does not take it back, nor does it let the next decision begin before the image
+    /// has it.
     pub async fn run<A>(
         &self,
-        decide: impl FnOnce(&Image) -> Decision<A>,
+        mut decide: impl FnMut(&Image) -> Decision<A>,
     ) -> Result<A, ProposeError> {
+        loop {
+            let done = match self.find_controller().await? {
+                None => self.run_here(&mut decide).await?,
+                Some(controller) => self.run_there(controller, &mut decide).await?,
+            };
+            if let Some(answer) = done {
+                return Ok(answer);
+            }
+        }
+    }
+
+    /// Waits until this node's image has all that was committed when this was called.
+    pub async fn synchronize(&self) -> Result<(), ProposeError> {
+        let nothing = |_: &Image| Decision { records: Vec::new(), answer: () };
+        self.run(nothing).await
+    }
+
+    /// Where the controller is: `None` if it is this node.
+    async fn find_controller(&self) -> Result<Option<NodeId>, ProposeError> {
+        loop {
+            if self.turn.is_closed() {
+                return Err(ProposeError::Stopped);
+            }
+            if self.group.is_serving() {
+                return Ok(None);
+            }
+            if let Some(leader) = self.group.leader().filter(|leader| *leader != self.node()) {
+                return Ok(Some(leader));
+            }
+            let _ = tokio::time::timeout(LEADER_LOOKUP_INTERVAL, self.group.changed()).await;
+        }
+    }
+
+    fn node(&self) -> NodeId {
+        self.group.node()
+    }
+
+    /// `None`: it has to be tried again.
+    async fn run_here<A>(
+        &self,
+        decide: &mut impl FnMut(&Image) -> Decision<A>,
+    ) -> Result<Option<A>, ProposeError> {
         let turn = Arc::clone(&self.turn).acquire_owned().await;
         let turn = turn.map_err(|_| ProposeError::Stopped)?;
+        if !self.group.is_serving() {
+            return Ok(None);
+        }
         let decision = decide(&self.images.current());
         if decision.records.is_empty() {
-            return Ok(decision.answer);
+            return Ok(Some(decision.answer));
         }
+        self.append(turn, records::encode(&decision.records)).await?;
+        Ok(Some(decision.answer))
+    }
+
+    /// Appends as the leader; the turn ends when the image has it.
+    async fn append(
+        &self,
+        turn: OwnedSemaphorePermit,
+        records: Bytes,
+    ) -> Result<u64, ProposeError> {
         let group = Arc::clone(&self.group);
-        let encoded = records::encode(&decision.records);
         let proposal = task::spawn("metadata change", Fault::Process, async move {
-            let proposed = group.propose(encoded).await;
+            let proposed = group.propose(records).await;
             drop(turn);
             proposed
         });
-        proposal.await.map_err(|_| ProposeError::Stopped)??;
-        Ok(decision.answer)
+        proposal.await.map_err(|_| ProposeError::Stopped)?
+    }
+
+    async fn run_there<A>(
+        &self,
+        controller: NodeId,
+        decide: &mut impl FnMut(&Image) -> Decision<A>,
+    ) -> Result<Option<A>, ProposeError> {
+        let asked = (Kind::MetadataOffset, Vec::new(), OFFSET_TIMEOUT);
+        let Ok((TAKEN, offset)) = self.ask(controller, asked).await else {
+            // It does not know yet, or not any more, that it is the controller.
+            tokio::time::sleep(LEADER_LOOKUP_INTERVAL).await;
+            return Ok(None);
+        };
+        self.images.reached(offset).await;
+        let image = self.images.current();
+        let decision = decide(&image);
+        if decision.records.is_empty() {
+            return Ok(Some(decision.answer));
+        }
+        let expected = Bytes::copy_from_slice(&image.offset.to_be_bytes());
+        let body = vec![expected, records::encode(&decision.records)];
+        let proposed = self.ask(controller, (Kind::ProposeMetadata, body, PROPOSE_TIMEOUT)).await;
+        match proposed {
+            Ok((TAKEN, offset)) => {
+                self.images.reached(offset).await;
+                Ok(Some(decision.answer))
+            }
+            Ok((MOVED, offset)) => {
+                self.images.reached(offset).await;
+                Ok(None)
+            }
+            Ok(_) => Ok(None),
+            // It may have been taken: only who asked knows whether doing it twice is right.
+            Err(_) => Err(ProposeError::Unknown),
+        }
+    }
+
+    async fn ask(
+        &self,
+        controller: NodeId,
+        (kind, body, timeout): (Kind, Body, Duration),
+    ) -> Result<(u8, u64), CallError> {
+        let answer = self.peers.call(controller, Lane::Control, kind, body, timeout).await;
+        let mut answer = answer?;
+        let damaged = |_| CallError::Refused("damaged answer".to_owned());
+        Ok((answer.try_get_u8().map_err(damaged)?, answer.try_get_u64().map_err(damaged)?))
+    }
+
+    /// Answers another node that asks for the controller's offset or proposes records.
+    pub async fn receive(&self, kind: Kind, mut body: Bytes) -> Result<Body, String> {
+        let (status, offset) = match kind {
+            Kind::MetadataOffset if self.group.is_serving() => {
+                // What is being appended now counts as earlier.
+                let turn = self.turn.acquire().await.map_err(|error| error.to_string())?;
+                drop(turn);
+                (TAKEN, self.images.current().offset)
+            }
+            Kind::ProposeMetadata => {
+                let expected = body.try_get_u64().map_err(|error| error.to_string())?;
+                self.take_proposal(expected, body).await?
+            }
+            _ => (NOT_CONTROLLER, 0),
+        };
+        let mut answer = BytesMut::with_capacity(9);
+        answer.put_u8(status);
+        answer.put_u64(offset);
+        Ok(vec![answer.freeze()])
+    }
+
+    async fn take_proposal(&self, expected: u64, records: Bytes) -> Result<(u8, u64), String> {
+        // Bytes that are no records must not get into the log: all replicas would stop at them.
+        records::decode(&records).map_err(|error| error.to_string())?;
+        let turn = Arc::clone(&self.turn).acquire_owned().await;
+        let turn = turn.map_err(|error| error.to_string())?;
+        if !self.group.is_serving() {
+            return Ok((NOT_CONTROLLER, 0));
+        }
+        let offset = self.images.current().offset;
+        if offset != expected {
+            return Ok((MOVED, offset));
+        }
+        let appended = self.append(turn, records).await;
+        appended.map(|offset| (TAKEN, offset)).map_err(|error| format!("{error:?}"))
+    }
+
+    /// How the metadata group stands, as its leader sees it; `None` if that is not to be had.
+    pub async fn quorum(&self, now_ms: i64) -> Option<QuorumView> {
+        if self.group.is_serving() {
+            return Some(self.own_quorum(now_ms));
+        }
+        let leader = self.group.leader().filter(|leader| *leader != self.node())?;
+        let call = self.peers.call(leader, Lane::Control, Kind::Quorum, Vec::new(), OFFSET_TIMEOUT);
+        QuorumView::decode(&call.await.ok()?)
+    }
+
+    fn own_quorum(&self, now_ms: i64) -> QuorumView {
+        let (log, status) = (self.group.log(), self.group.status());
+        let next = |last: Option<EntryId>| {
+            last.map_or(0, |last| i64::try_from(last.index).unwrap_or(i64::MAX).saturating_add(1))
+        };
+        let high_watermark = next(log.applied);
+        let liveness = self.peers.liveness();
+        let replica = |node: NodeId, end: i64| ReplicaView {
+            node,
+            log_end_offset: end,
+            last_fetch_ms: if liveness.is_alive(node) { now_ms } else { -1 },
+            last_caught_up_ms: if end >= high_watermark { now_ms } else { -1 },
+        };
+        let own = replica(self.node(), next(log.last));
+        let others = self.group.progress();
+        let others = others.iter().map(|other| replica(other.node, next(other.matched)));
+        let (voters, observers) = others
+            .filter(|other| other.node != own.node)
+            .chain([own])
+            .partition(|replica| status.voters.contains(&replica.node));
+        let epoch = i32::try_from(log.term).unwrap_or(i32::MAX);
+        QuorumView { leader: own.node, epoch, high_watermark, voters, observers }
+    }
+
+    /// Answers another node that asks how the group stands.
+    pub fn tell_quorum(&self, now_ms: i64) -> Result<Body, String> {
+        if !self.group.is_serving() {
+            return Err("not the controller".to_owned());
+        }
+        Ok(vec![self.own_quorum(now_ms).encode()])
     }
 
     /// An id that no producer of the cluster ever had; `None` when all are used up.
@@ -90,32 +305,6 @@ impl Controller {
         let block = self.run(producer_ids::allocate).await?;
         *self.producer_ids.lock().unwrap_or_else(PoisonError::into_inner) = block;
         Ok(self.take_producer_id())
-    }
-
-    /// How the metadata group stands, if its leader is known.
-    pub fn quorum(&self, now_ms: i64) -> Option<QuorumView> {
-        let progress = self.group.progress();
-        let leader = progress.leader?;
-        let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-        let replica = |member: &Member| {
-            let end = member.log_end.map(number);
-            let is_caught_up = member.log_end.is_some_and(|end| end >= progress.committed);
-            ReplicaView {
-                node: member.node,
-                log_end_offset: end.unwrap_or(-1),
-                last_fetch_ms: end.map_or(-1, |_| now_ms),
-                last_caught_up_ms: if is_caught_up { now_ms } else { -1 },
-            }
-        };
-        let (voters, observers): (Vec<&Member>, Vec<&Member>) =
-            progress.members.iter().partition(|member| member.is_voter);
-        Some(QuorumView {
-            leader,
-            epoch: i32::try_from(progress.term).unwrap_or(i32::MAX),
-            high_watermark: number(progress.committed),
-            voters: voters.into_iter().map(replica).collect(),
-            observers: observers.into_iter().map(replica).collect(),
-        })
     }
 
     fn take_producer_id(&self) -> Option<i64> {

@@ -25,7 +25,7 @@ pub struct Image {
     pub draining: BTreeSet<NodeId>,
     /// The first node id that has not been given.
     pub next_node_id: i32,
-    /// The nodes that are to vote on metadata.
+    /// The nodes that are to vote on metadata, also those that have not come yet.
     pub voters: Vec<NodeId>,
     /// Finalized feature levels by name.
     pub features: BTreeMap<String, i16>,
@@ -113,7 +113,10 @@ impl Image {
             Record::Broker(broker) => {
                 self.fenced.remove(&broker.node);
                 self.next_node_id = self.next_node_id.max(broker.node.0.saturating_add(1));
-                self.brokers.insert(broker.node, Arc::new(broker.clone()));
+                let known = self.brokers.insert(broker.node, Arc::new(broker.clone()));
+                if known.is_some_and(|known| known.incarnation != broker.incarnation) {
+                    self.forget_leader(broker.node);
+                }
             }
             Record::BrokerState { node, fenced, draining } => {
                 if self.brokers.contains_key(node) {
@@ -125,6 +128,7 @@ impl Image {
                 self.brokers.remove(node);
                 self.fenced.remove(node);
                 self.draining.remove(node);
+                self.voters.retain(|voter| voter != node);
             }
             Record::NodeIds { next } => self.next_node_id = self.next_node_id.max(*next),
             Record::Voters { nodes } => self.voters.clone_from(nodes),
@@ -169,6 +173,17 @@ impl Image {
             }
             Record::ProducerIds { next } => {
                 self.next_producer_id = self.next_producer_id.max(*next);
+            }
+        }
+    }
+
+    /// What a node led before it was started again it does not lead any more.
+    fn forget_leader(&mut self, node: NodeId) {
+        for topic in self.topics.values_mut() {
+            if topic.partitions.values().any(|place| place.leader == Some(node)) {
+                let partitions = Arc::make_mut(topic).partitions.values_mut();
+                let led = partitions.filter(|place| place.leader == Some(node));
+                led.for_each(|place| place.leader = None);
             }
         }
     }

@@ -99,6 +99,13 @@ impl Images {
         Arc::clone(&self.image.borrow())
     }
 
+    /// Waits for an image that has the entry at `offset`. Cancel safe.
+    pub async fn reached(&self, offset: u64) {
+        let mut image = self.image.clone();
+        // An error means that the publisher is gone, and with it the broker.
+        let _ = image.wait_for(|image| image.offset >= offset).await;
+    }
+
     /// Waits for another image than the last one seen through this handle. Cancel safe. `None` when
     /// the publisher is gone.
     pub async fn changed(&mut self) -> Option<Arc<Image>> {

@@ -4,6 +4,7 @@
 
 use bytes::{Buf, BufMut, Bytes};
 
+pub use crate::base::ids::Endpoint;
 use crate::base::ids::{DirectoryId, LeaderEpoch, NodeId, PartitionIndex, TopicId};
 
 /// One change of the cluster's metadata.
@@ -111,14 +112,6 @@ impl BrokerRecord {
             peer: None,
         }
     }
-}
-
-/// Where a node is reached, on one of its listeners.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Endpoint {
-    pub listener: String,
-    pub host: String,
-    pub port: u16,
 }
 
 /// What has configs.

@@ -15,7 +15,8 @@ use crate::log::flusher::Job;
 use crate::log::partition_log::{LogConfig, LogSetup, PartitionLog};
 use crate::log::recovery;
 use crate::partition::Partition;
-use crate::replication::partition_group::PartitionGroup;
+use crate::replication::groups::Groups;
+use crate::replication::partition_group::{GroupSetup, PartitionGroup};
 
 /// A log dir with its writer.
 #[derive(Debug, Clone)]
@@ -29,6 +30,7 @@ pub struct OpenDir {
 pub struct Storage {
     pub env: Env,
     pub node: NodeId,
+    pub groups: Groups,
     pub dirs: Vec<OpenDir>,
     pub kv: Arc<dyn KeyValue>,
     pub kv_writer: KvWriter,
@@ -41,7 +43,10 @@ pub struct Storage {
 pub(crate) struct Place {
     pub(crate) id: TopicPartition,
     pub(crate) topic: String,
+    /// The preferred leader first.
     pub(crate) replicas: Vec<NodeId>,
+    /// Nobody has led it yet.
+    pub(crate) is_new: bool,
     pub(crate) config: Arc<TopicConfig>,
 }
 
@@ -110,7 +115,9 @@ impl Storage {
         let (storage, wanted) = (self.clone(), place.clone());
         let log = task::blocking(self.env.threads, move || storage.open_log(&wanted)).await?;
         let writer = self.kv_writer.clone();
-        let group = PartitionGroup::open(self.node, &place.replicas, log, writer).await?;
+        let Place { id, replicas, is_new, .. } = place;
+        let setup = GroupSetup { id, replicas, is_new };
+        let group = PartitionGroup::open(setup, &self.groups, log, writer).await?;
         Ok(Partition::new(place.id, place.topic, group, place.config))
     }
 

@@ -5,23 +5,32 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
-use crate::base::ids::{TopicId, TopicPartition};
+use crate::base::ids::{NodeId, TopicId, TopicPartition};
 use crate::base::task::{self, Fault, Stopping};
 use crate::config::TopicConfig;
+use crate::metadata;
 use crate::metadata::image::{Configs, Image};
 use crate::metadata::publisher::Images;
 use crate::metadata::records::Resource;
 use crate::partition::Partition;
 use crate::partition::open::Place;
 pub use crate::partition::open::{OpenDir, Storage};
+use crate::replication::groups::Groups;
 
 /// Partitions opened, closed or deleted at one time.
 const TRANSITIONS_AT_ONCE_COUNT: usize = 32;
+
+/// How long leaderships may take to move elsewhere when the broker stops.
+const HAND_OVER: Duration = Duration::from_secs(5);
+/// A transfer that came to nothing is tried again after this time.
+const HAND_OVER_REPEAT: Duration = Duration::from_millis(50);
 
 /// The partitions of this broker.
 #[derive(Debug)]
@@ -58,6 +67,10 @@ impl Registry {
             slots: RwLock::default(),
             changes: watch::Sender::new(0),
         })
+    }
+
+    pub fn groups(&self) -> &Groups {
+        &self.storage.groups
     }
 
     pub fn status(&self, id: TopicPartition) -> Status {
@@ -162,6 +175,7 @@ impl Registry {
         let new = wanted.values().filter(|place| !open.contains(&place.id));
         each(new.map(|place| self.open(place.clone()))).await;
         self.update_configs(seen, image);
+        self.update_places(seen, image);
     }
 
     fn wanted(&self, image: &Image) -> BTreeMap<TopicPartition, Place> {
@@ -175,6 +189,7 @@ impl Registry {
                         id,
                         topic: topic.name.clone(),
                         replicas: place.replicas.clone(),
+                        is_new: is_new(place),
                         config: Arc::clone(&config),
                     };
                     wanted.insert(id, place);
@@ -212,6 +227,23 @@ impl Registry {
         }
     }
 
+    /// Tells open partitions who should lead them, when that has changed.
+    fn update_places(&self, seen: &Image, image: &Image) {
+        for topic in image.topics() {
+            let old = seen.topic_by_id(topic.id);
+            if old.is_some_and(|old| Arc::ptr_eq(old, topic)) {
+                continue;
+            }
+            for (partition, place) in &topic.partitions {
+                let id = TopicPartition { topic_id: topic.id, partition: *partition };
+                if let Some(partition) = self.get(id) {
+                    let founders = is_new(place).then(|| place.replicas.clone());
+                    partition.group().set_place(&preference(place), founders);
+                }
+            }
+        }
+    }
+
     async fn open(&self, place: Place) {
         let (id, topic) = (place.id, place.topic.clone());
         let slot = match self.storage.open(place).await {
@@ -234,6 +266,30 @@ impl Registry {
         self.set(id, None);
     }
 
+    /// Hands the leadership of all partitions to replicas elsewhere that can take it, and waits
+    /// until that is done or `HAND_OVER` is over. Nothing is led here again.
+    pub async fn hand_over(&self) {
+        let groups = &self.storage.groups;
+        groups.retire();
+        let deadline = Instant::now() + HAND_OVER;
+        loop {
+            let led: Vec<_> = self
+                .partitions()
+                .into_iter()
+                .filter_map(|partition| Some((partition.heir()?, partition)))
+                .collect();
+            if led.is_empty() || Instant::now() >= deadline {
+                return;
+            }
+            each(led.iter().map(|(heir, partition)| async {
+                // A group that has stopped has no leadership to hand over.
+                let _ = partition.group().transfer_to(*heir).await;
+            }))
+            .await;
+            let _ = tokio::time::timeout(HAND_OVER_REPEAT, groups.changed()).await;
+        }
+    }
+
     /// Stops all partitions and closes their logs; the log dirs are then marked as clean.
     pub async fn shutdown(&self) -> io::Result<()> {
         let partitions = self.partitions();
@@ -252,6 +308,19 @@ impl Registry {
         }
         self.storage.dirs.iter().try_for_each(|open| open.dir.mark_clean())
     }
+}
+
+/// Whether nobody has led the partition yet.
+fn is_new(place: &metadata::image::Partition) -> bool {
+    place.leader_epoch == -1
+}
+
+/// Who should lead: in the order of the replicas, those first that have everything.
+fn preference(place: &metadata::image::Partition) -> Vec<NodeId> {
+    let (mut first, then): (Vec<NodeId>, Vec<NodeId>) =
+        place.target().partition(|node| place.in_sync.contains(node));
+    first.extend(then);
+    first
 }
 
 /// Runs all futures, a bounded number at a time.

@@ -12,6 +12,7 @@
 
 mod api;
 mod cli;
+mod cluster;
 mod harness;
 mod lag;
 mod sim;
