@@ -3,6 +3,7 @@
 //! validates, calls one service, and translates the answer.
 
 pub mod context;
+pub mod elections;
 pub mod errors;
 mod leader_hint;
 mod leaders;

@@ -94,7 +94,7 @@ kinds! {
     /// Hand the leadership of these partitions over.
     HandOver = 9,
     /// How do the nodes stand that keep the metadata?
-    Quorum = 15,
+    Quorum = 14,
     /// A vote of Raft.
     Vote = 10,
     /// Entries of Raft, or none.

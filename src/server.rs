@@ -117,8 +117,8 @@ impl Server {
             registry,
             controller,
             groups: coordinator,
-            leadership,
             settings,
+            elections: leadership,
         });
         let config = &context.settings.config;
         let counts = ConnectionCount::new(config.max_connections, config.max_connections_per_ip);
@@ -173,9 +173,12 @@ impl Server {
         Arc::clone(&self.store)
     }
 
-    /// Stops in order: no new requests, then the partitions, then the metadata; the other nodes are
-    /// told last.
+    /// Stops in order: what is led here is led elsewhere, no new requests, then the partitions, then
+    /// the metadata; the other nodes are told last.
     pub async fn stop(self) -> io::Result<()> {
+        // Others lead before this node is gone, so that clients find a leader at all times.
+        self.context.registry.hand_over().await;
+        self.context.controller.hand_over().await;
         self.stopper.stop();
         for task in self.tasks {
             task.await.map_err(io::Error::other)?;

@@ -11,6 +11,7 @@ use futures_util::stream;
 use tokio::time::Instant;
 
 use crate::api::RawRequest;
+use crate::api::elections::Elections;
 use crate::api::errors::{self, Code};
 use crate::api::fetch::sessions::FetchSessions;
 use crate::api::leaders::{CallersView, Own, PartitionView};
@@ -18,7 +19,6 @@ use crate::base::env::Env;
 use crate::base::ids::{LeaderEpoch, NodeId, PartitionIndex, TopicId, TopicPartition};
 use crate::config::Loaded;
 use crate::controller::create_topics::{self, NewTopic};
-use crate::controller::leadership::Leadership;
 use crate::controller::service::{Controller, Decision};
 use crate::controller::topic_name;
 use crate::coordinator::group::Groups;
@@ -52,8 +52,7 @@ pub struct Context {
     /// The groups whose coordinator this broker is.
     pub groups: Arc<Coordinator<Groups>>,
     pub sessions: FetchSessions,
-    /// Hands leaderships over.
-    pub leadership: Arc<Leadership>,
+    pub elections: Arc<dyn Elections>,
 }
 
 /// Who asks, over which listener.

@@ -42,8 +42,8 @@ pub(super) async fn handle(
     let context = &caller.context;
     let image = context.image();
     match context.controller.quorum(context.now_ms()).await {
-        Some(quorum) => told(&image, &quorum),
-        None => DescribeQuorumResponse::default()
+        Ok(quorum) => told(&image, &quorum),
+        Err(_) => DescribeQuorumResponse::default()
             .with_error_code(Code::NotLeaderOrFollower.code())
             .with_error_message(None),
     }

@@ -4,8 +4,6 @@
 //! Behaviour
 //! * Partitions null means all; then those are left out that need no election.
 //! * A partition is answered when the metadata names the new leader, or with REQUEST_TIMED_OUT.
-//! * No replica is made to lead that may lack acknowledged records: where there is none that has
-//!   them all, the answer is ELIGIBLE_LEADERS_NOT_AVAILABLE.
 //!
 //! Versions: 1 election type and top-level error, 2 flexible.
 
@@ -18,7 +16,7 @@ use kafka_protocol::protocol::StrBytes;
 use crate::api::context::{Caller, Context, Deadline, do_all};
 use crate::api::errors::{Code, Told};
 use crate::base::ids::PartitionIndex;
-use crate::controller::elections::{self, Election, Transfer};
+use crate::controller::leaders::{self, Election, Transfer};
 use crate::controller::refusal::{Reason, Refusal};
 use crate::metadata::image::{Image, Topic};
 
@@ -97,7 +95,7 @@ async fn elect(
     let transfer = match image.topic(topic) {
         Some(topic) => {
             let topic = as_seen(context, &image, topic, partition);
-            elections::elect(&image, election, &topic, partition)
+            leaders::elect(&image, election, &topic, partition)
         }
         None => {
             let message = format!("No such topic as {topic}");
@@ -109,11 +107,7 @@ async fn elect(
         Err(refusal) => return refusal.into(),
     };
     let changed = deadline.bound(async {
-        // Making a replica lead that may lack records is not done: with it acknowledged ones go.
-        if election == Election::Unclean {
-            return None;
-        }
-        context.leadership.transfer(transfer.id, transfer.to).await.ok()?;
+        context.elections.elect(election, transfer).await.ok()?;
         led(context, transfer).await;
         Some(())
     });

@@ -25,10 +25,12 @@ pub fn found(image: &Image, card: &Card, voters: &[NodeId]) -> Decision<Judgemen
     };
     let own = card.broker.node;
     let voters = if voters.contains(&own) { voters.to_vec() } else { vec![own] };
-    let mut records = vec![Record::Cluster { cluster_id: cluster_id.clone() }];
+    let mut records = vec![
+        Record::Cluster { cluster_id: cluster_id.clone() },
+        Record::Voters { nodes: voters },
+        Record::Broker(card.broker.clone()),
+    ];
     records.extend(features::newest());
-    records.push(Record::Voters { nodes: voters });
-    records.push(Record::Broker(card.broker.clone()));
     Decision { records, answer: Ok(own) }
 }
 

@@ -10,12 +10,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
 use crate::base::ids::{NodeId, TopicId, TopicPartition};
 use crate::base::task::{self, Fault, Stopping};
 use crate::controller::in_sync::{Follower, InSync, Observed};
-use crate::controller::leaders::{self, Report};
+use crate::controller::leaders::{self, Election, Report, Transfer};
 use crate::controller::moves;
 use crate::controller::service::{Controller, Decision};
 use crate::controller::steps::{self, Membership, Step};
@@ -35,7 +37,7 @@ const MOVES_AT_ONCE_COUNT: usize = 16;
 const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What the reporting works with.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Leadership {
     images: Images,
     registry: Arc<Registry>,
@@ -96,14 +98,18 @@ impl Leadership {
                 let place = place_of(&image, partition.id);
                 if let Some(place) = place {
                     self.move_on(&partition, place, &report);
-                    if !report.is_known(place) {
+                    if !leaders::report(&image, self.node(), &[report.clone()]).is_empty() {
                         reports.push(report);
                     }
                 }
             }
             for reports in reports.chunks(REPORTS_COUNT_MAX) {
                 let node = self.node();
-                let done = self.controller.run(|image| leaders::report(image, node, reports)).await;
+                let report = |image: &Image| {
+                    let records = leaders::report(image, node, reports);
+                    Decision { records, answer: () }
+                };
+                let done = self.controller.run(report).await;
                 if let Err(error) = done {
                     // The next check finds the same again.
                     tracing::debug!(?error, "leaders were not reported");
@@ -154,7 +160,7 @@ impl Leadership {
             in_sync.push(self.node());
         }
         partition.set_in_sync_count(in_sync.len());
-        Some(Report { id: partition.id, leader: self.node(), epoch, in_sync })
+        Some(Report { id: partition.id, leader: Some(self.node()), epoch, in_sync })
     }
 
     /// Takes the next step of a group's way to the replicas that it is to have.
@@ -215,6 +221,23 @@ impl Leadership {
                 done.map_err(|error| io::Error::other(format!("{error:?}")))
             }
         }
+    }
+
+    /// Has a partition led by another replica. When this resolves the change is under way; the
+    /// metadata tells when it is made.
+    pub fn elect(
+        &self,
+        election: Election,
+        transfer: Transfer,
+    ) -> BoxFuture<'static, io::Result<()>> {
+        let leadership = self.clone();
+        async move {
+            match election {
+                Election::Preferred => leadership.transfer(transfer.id, transfer.to).await,
+                Election::Unclean => Err(io::Error::other("not without the data")),
+            }
+        }
+        .boxed()
     }
 
     /// Hands the leadership of a partition to a replica, wherever it is led now.

@@ -29,11 +29,8 @@ pub struct ReplicaView {
     pub last_caught_up_ms: i64,
 }
 
-/// The bytes of one node.
-const REPLICA_BYTES: usize = 28;
-
 impl QuorumView {
-    /// As nodes tell each other.
+    /// As nodes tell each other: big-endian, counts before lists.
     pub fn encode(&self) -> Bytes {
         let mut out = Vec::new();
         out.put_i32(self.leader.0);
@@ -54,49 +51,53 @@ impl QuorumView {
     /// The inverse of [`Self::encode`].
     pub fn decode(mut bytes: &[u8]) -> Option<Self> {
         let leader = NodeId(bytes.try_get_i32().ok()?);
-        let epoch = bytes.try_get_i32().ok()?;
-        let high_watermark = bytes.try_get_i64().ok()?;
-        let (voters, observers) = (replicas(&mut bytes)?, replicas(&mut bytes)?);
+        let (epoch, high_watermark) = (bytes.try_get_i32().ok()?, bytes.try_get_i64().ok()?);
+        let (voters, observers) = (get_replicas(&mut bytes)?, get_replicas(&mut bytes)?);
         Some(Self { leader, epoch, high_watermark, voters, observers })
     }
 }
 
-fn replicas(bytes: &mut &[u8]) -> Option<Vec<ReplicaView>> {
-    let count = usize::try_from(bytes.try_get_u32().ok()?).ok()?;
-    if count > bytes.remaining() / REPLICA_BYTES {
-        return None;
-    }
-    let replicas = (0..count).map(|_| {
+fn get_replicas(bytes: &mut &[u8]) -> Option<Vec<ReplicaView>> {
+    let count = bytes.try_get_u32().ok()?;
+    let replica = |_| {
         Some(ReplicaView {
             node: NodeId(bytes.try_get_i32().ok()?),
             log_end_offset: bytes.try_get_i64().ok()?,
             last_fetch_ms: bytes.try_get_i64().ok()?,
             last_caught_up_ms: bytes.try_get_i64().ok()?,
         })
-    });
-    replicas.collect()
+    };
+    (0..count).map(replica).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
-    #[test]
-    fn a_view_comes_back_whole_or_not_at_all() {
-        let one = |node| ReplicaView {
+    fn replicas() -> impl Strategy<Value = Vec<ReplicaView>> {
+        let replica = any::<(i32, i64, i64, i64)>();
+        let replica = replica.prop_map(|(node, end, fetch, caught_up)| ReplicaView {
             node: NodeId(node),
-            log_end_offset: 7,
-            last_fetch_ms: -1,
-            last_caught_up_ms: 9,
-        };
-        let voters = vec![one(1), one(2)];
-        let leader = NodeId(2);
-        let view =
-            QuorumView { leader, epoch: 5, high_watermark: 6, voters, observers: vec![one(3)] };
-        let bytes = view.encode();
-        assert_eq!(QuorumView::decode(&bytes), Some(view));
-        for size in 0..bytes.len() {
-            assert_eq!(QuorumView::decode(&bytes[..size]), None, "{size}");
+            log_end_offset: end,
+            last_fetch_ms: fetch,
+            last_caught_up_ms: caught_up,
+        });
+        prop::collection::vec(replica, 0..5)
+    }
+
+    proptest! {
+        #[test]
+        fn views_round_trip(
+            numbers in any::<(i32, i32, i64)>(), voters in replicas(), observers in replicas(),
+            garbage in prop::collection::vec(any::<u8>(), 0..60),
+        ) {
+            let (leader, epoch, high_watermark) = numbers;
+            let leader = NodeId(leader);
+            let view = QuorumView { leader, epoch, high_watermark, voters, observers };
+            prop_assert_eq!(QuorumView::decode(&view.encode()), Some(view));
+            let _ = QuorumView::decode(&garbage);
         }
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
 use crate::base::ids::NodeId;
 use crate::base::task::{self, Fault};
@@ -29,6 +30,9 @@ const PROPOSE_TIMEOUT: Duration = Duration::from_secs(10);
 const OFFSET_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a node waits before it looks for the controller again.
 const LEADER_LOOKUP_INTERVAL: Duration = Duration::from_millis(20);
+
+/// How long the metadata group may take to get another leader when this node stops.
+const HAND_OVER: Duration = Duration::from_secs(2);
 
 /// What the controller answers to a proposal.
 const TAKEN: u8 = 0;
@@ -216,6 +220,10 @@ impl Controller {
 
     /// Answers another node that asks for the controller's offset or proposes records.
     pub async fn receive(&self, kind: Kind, mut body: Bytes) -> Result<Body, String> {
+        if kind == Kind::Quorum && self.group.is_serving() {
+            let now_ms = body.try_get_i64().map_err(|error| error.to_string())?;
+            return Ok(vec![self.quorum_here(now_ms).encode()]);
+        }
         let (status, offset) = match kind {
             Kind::MetadataOffset if self.group.is_serving() => {
                 // What is being appended now counts as earlier.
@@ -251,48 +259,6 @@ impl Controller {
         appended.map(|offset| (TAKEN, offset)).map_err(|error| format!("{error:?}"))
     }
 
-    /// How the metadata group stands, as its leader sees it; `None` if that is not to be had.
-    pub async fn quorum(&self, now_ms: i64) -> Option<QuorumView> {
-        if self.group.is_serving() {
-            return Some(self.own_quorum(now_ms));
-        }
-        let leader = self.group.leader().filter(|leader| *leader != self.node())?;
-        let call = self.peers.call(leader, Lane::Control, Kind::Quorum, Vec::new(), OFFSET_TIMEOUT);
-        QuorumView::decode(&call.await.ok()?)
-    }
-
-    fn own_quorum(&self, now_ms: i64) -> QuorumView {
-        let (log, status) = (self.group.log(), self.group.status());
-        let next = |last: Option<EntryId>| {
-            last.map_or(0, |last| i64::try_from(last.index).unwrap_or(i64::MAX).saturating_add(1))
-        };
-        let high_watermark = next(log.applied);
-        let liveness = self.peers.liveness();
-        let replica = |node: NodeId, end: i64| ReplicaView {
-            node,
-            log_end_offset: end,
-            last_fetch_ms: if liveness.is_alive(node) { now_ms } else { -1 },
-            last_caught_up_ms: if end >= high_watermark { now_ms } else { -1 },
-        };
-        let own = replica(self.node(), next(log.last));
-        let others = self.group.progress();
-        let others = others.iter().map(|other| replica(other.node, next(other.matched)));
-        let (voters, observers) = others
-            .filter(|other| other.node != own.node)
-            .chain([own])
-            .partition(|replica| status.voters.contains(&replica.node));
-        let epoch = i32::try_from(log.term).unwrap_or(i32::MAX);
-        QuorumView { leader: own.node, epoch, high_watermark, voters, observers }
-    }
-
-    /// Answers another node that asks how the group stands.
-    pub fn tell_quorum(&self, now_ms: i64) -> Result<Body, String> {
-        if !self.group.is_serving() {
-            return Err("not the controller".to_owned());
-        }
-        Ok(vec![self.own_quorum(now_ms).encode()])
-    }
-
     /// An id that no producer of the cluster ever had; `None` when all are used up.
     pub async fn next_producer_id(&self) -> Result<Option<i64>, ProposeError> {
         if let Some(id) = self.take_producer_id() {
@@ -307,8 +273,68 @@ impl Controller {
         Ok(self.take_producer_id())
     }
 
+    /// How the metadata group stands, as its leader sees it.
+    pub async fn quorum(&self, now_ms: i64) -> Result<QuorumView, ProposeError> {
+        match self.find_controller().await? {
+            None => Ok(self.quorum_here(now_ms)),
+            Some(controller) => {
+                let lane = Lane::Control;
+                let kind = Kind::Quorum;
+                let body = vec![Bytes::copy_from_slice(&now_ms.to_be_bytes())];
+                let told = self.peers.call(controller, lane, kind, body, OFFSET_TIMEOUT).await;
+                let view = told.ok().and_then(|told| QuorumView::decode(&told));
+                view.ok_or(ProposeError::Unknown)
+            }
+        }
+    }
+
+    fn quorum_here(&self, now_ms: i64) -> QuorumView {
+        let (status, log) = (self.group.status(), self.group.log());
+        let progress = self.group.progress();
+        let number = |index: u64| i64::try_from(index).unwrap_or(i64::MAX);
+        let end = |last: Option<EntryId>| last.map_or(0, |last| number(last.index) + 1);
+        let replica = |node: &NodeId| {
+            let known = progress.iter().find(|known| known.node == *node);
+            let matched = known.and_then(|known| known.matched);
+            let is_own = *node == self.node();
+            let is_alive = is_own || self.peers.liveness().is_alive(*node);
+            let is_caught_up = is_alive && (is_own || matched >= log.last);
+            ReplicaView {
+                node: *node,
+                log_end_offset: end(if is_own { log.last } else { matched }),
+                last_fetch_ms: if is_alive { now_ms } else { -1 },
+                last_caught_up_ms: if is_caught_up { now_ms } else { -1 },
+            }
+        };
+        QuorumView {
+            leader: self.node(),
+            epoch: i32::try_from(log.term).unwrap_or(i32::MAX),
+            high_watermark: end(log.applied),
+            voters: status.voters.iter().map(replica).collect(),
+            observers: status.learners.iter().map(replica).collect(),
+        }
+    }
+
     fn take_producer_id(&self) -> Option<i64> {
         self.producer_ids.lock().unwrap_or_else(PoisonError::into_inner).next()
+    }
+
+    /// Hands the metadata group to another of its voters, if this node leads it and one is alive.
+    pub async fn hand_over(&self) {
+        let deadline = Instant::now() + HAND_OVER;
+        while self.group.is_serving() && Instant::now() < deadline {
+            let voters = self.group.status().voters;
+            let liveness = self.peers.liveness();
+            let others = self
+                .group
+                .progress()
+                .into_iter()
+                .filter(|other| voters.contains(&other.node) && liveness.is_alive(other.node));
+            let Some(heir) = others.max_by_key(|other| other.matched) else { return };
+            // A group that has stopped has no leadership to hand over.
+            let _ = self.group.transfer_to(heir.node).await;
+            let _ = tokio::time::timeout(LEADER_LOOKUP_INTERVAL, self.group.changed()).await;
+        }
     }
 
     pub async fn shutdown(&self) -> std::io::Result<()> {

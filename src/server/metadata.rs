@@ -53,10 +53,6 @@ pub(super) async fn open(
     nodes.tell(node.told.iter().cloned());
     let mut tasks = vec![groups.start(stopping.clone()), nodes.follow(stopping.clone())];
     connect(&node.handlers, &groups, &controller);
-    let (clock, quorum) = (Arc::clone(&env.clock), Arc::clone(&controller));
-    node.handlers.set_for_members(&[Kind::Quorum], move |_, _, _| {
-        std::future::ready(quorum.tell_quorum(clock.now_ms())).boxed()
-    });
     registration::admit_others(&node.handlers, Arc::clone(&controller), images.clone());
     if node.listening.is_some() {
         let keeper = Keeper {
@@ -95,7 +91,7 @@ fn connect(handlers: &Handlers, groups: &Groups, controller: &Arc<Controller>) {
     ];
     handlers.set_for_members(&raft, move |from, kind, body| groups.receive(from, kind, body));
     let controller = Arc::clone(controller);
-    let kinds = [Kind::ProposeMetadata, Kind::MetadataOffset];
+    let kinds = [Kind::ProposeMetadata, Kind::MetadataOffset, Kind::Quorum];
     handlers.set_for_members(&kinds, move |_, kind, body| {
         let controller = Arc::clone(&controller);
         async move { controller.receive(kind, body).await }.boxed()
