@@ -19,6 +19,7 @@ use crate::base::kv::{KeyValue, KvWriter};
 use crate::base::net::{Listener, SocketOptions};
 use crate::base::task::{self, Stopper};
 use crate::config::{Config, Listener as ListenerConfig, Loaded};
+use crate::controller::housekeeper::Housekeeper;
 use crate::controller::leadership::Leadership;
 use crate::controller::topic_name::CONSUMER_OFFSETS;
 use crate::coordinator::group::Groups as GroupMachine;
@@ -97,6 +98,12 @@ impl Server {
             Arc::clone(&controller),
             config.replica_lag_time_max_ms,
         );
+        let housekeeper = Housekeeper {
+            config: config.clone(),
+            images: images.clone(),
+            controller: Arc::clone(&controller),
+            leadership: Arc::clone(&leadership),
+        };
         let handing_over = Arc::clone(&leadership);
         node.handlers.set_for_members(&[Kind::HandOver], move |_, _, body| {
             let leadership = Arc::clone(&handing_over);
@@ -106,6 +113,7 @@ impl Server {
             registry.start(images.clone(), stopper.stopping()),
             coordinator.start(stopper.stopping()),
             leadership.start(stopper.stopping()),
+            housekeeper.start(stopper.stopping()),
         ]);
         let slots = usize::try_from(config.max_incremental_fetch_session_cache_slots);
         let slots = slots.unwrap_or(usize::MAX);

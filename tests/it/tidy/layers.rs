@@ -61,6 +61,7 @@ const PURE: &[&str] = &[
 /// The async drivers among them.
 const DRIVERS: &[&str] = &[
     "controller/service",
+    "controller/housekeeper",
     "controller/leadership",
     "controller/producer_ids",
     "coordinator/runtime",
