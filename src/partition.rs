@@ -6,6 +6,7 @@ pub mod validate;
 
 use std::collections::BTreeSet;
 use std::io;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -221,6 +222,11 @@ impl Partition {
             self.group.drop_deleted_segments().await?;
         }
         Ok(Some(self.offsets().log_start))
+    }
+
+    /// The folder of the log.
+    pub fn dir(&self) -> &Path {
+        self.group.log().dir()
     }
 
     /// Bytes of records on disk.

@@ -20,6 +20,7 @@ use crate::base::net::{Listener, SocketOptions};
 use crate::base::task::{self, Stopper};
 use crate::cluster::service::Handlers;
 use crate::config::{Config, Listener as ListenerConfig, Loaded};
+use crate::controller::housekeeper::Housekeeper;
 use crate::controller::leadership::Leadership;
 use crate::controller::topic_name::CONSUMER_OFFSETS;
 use crate::coordinator::group::Groups as GroupMachine;
@@ -96,10 +97,17 @@ impl Server {
             config.replica_lag_time_max_ms,
         );
         answer_hand_overs(&node.handlers, Arc::clone(&leadership));
+        let housekeeper = Housekeeper {
+            config: config.clone(),
+            images: images.clone(),
+            controller: Arc::clone(&controller),
+            leadership: Arc::clone(&leadership),
+        };
         tasks.extend([
             registry.start(images.clone(), stopper.stopping()),
             coordinator.start(stopper.stopping()),
             leadership.start(stopper.stopping()),
+            housekeeper.start(stopper.stopping()),
         ]);
         let slots = usize::try_from(config.max_incremental_fetch_session_cache_slots);
         let slots = slots.unwrap_or(usize::MAX);

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -86,6 +87,11 @@ impl Registry {
             Status::Open(partition) => Some(partition),
             Status::Failed | Status::Absent => None,
         }
+    }
+
+    /// The log dirs.
+    pub fn dirs(&self) -> Vec<PathBuf> {
+        self.storage.dirs.iter().map(|open| open.dir.path.clone()).collect()
     }
 
     /// All open partitions.
