@@ -171,6 +171,10 @@ where
         quorum(now.membership_config.membership(), &is_near).then_some(term)
     }
 
+    pub(crate) fn voter_count(&self) -> usize {
+        self.server.borrow_watched().membership_config.voter_ids().count()
+    }
+
     pub(crate) fn serving_epoch(&self) -> Option<LeaderEpoch> {
         let term = self.serving_term()?;
         Some(LeaderEpoch::try_from(term).unwrap_or(LeaderEpoch::MAX))

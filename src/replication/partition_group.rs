@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{ClientWriteError, Fatal};
 use openraft::impls::ProgressResponder;
@@ -88,8 +90,13 @@ impl Proposal {
     /// Resolves when the entry is committed and applied: durable as the topic asks for, and visible
     /// to consumers.
     pub async fn outcome(self) -> Result<AppendOutcome, ProposeError> {
+        self.committed().await.map(|(outcome, _)| outcome)
+    }
+
+    /// The same with the index of the entry.
+    pub async fn committed(self) -> Result<(AppendOutcome, u64), ProposeError> {
         match self.answer.await {
-            Ok(Ok(response)) => Ok(response.data),
+            Ok(Ok(response)) => Ok((response.data, response.log_id.index)),
             Ok(Err(ClientWriteError::ForwardToLeader(_))) => Err(ProposeError::NotLeader),
             Ok(Err(_)) => Err(ProposeError::NotLeader),
             Err(_) => Err(ProposeError::Stopped),
@@ -200,6 +207,21 @@ impl PartitionGroup {
     /// How far every other member is; empty if this replica does not lead.
     pub fn progress(&self) -> Vec<Progress> {
         self.member.progress()
+    }
+
+    /// How many replicas make a majority.
+    pub fn majority(&self) -> usize {
+        self.member.voter_count() / 2 + 1
+    }
+
+    /// One item for every change of [`Self::progress`], from the present on.
+    pub fn progress_changes(&self) -> BoxStream<'static, ()> {
+        let data = self.member.raft.data_metrics();
+        stream::unfold(data, |mut data| async move {
+            data.changed().await.ok()?;
+            Some(((), data))
+        })
+        .boxed()
     }
 
     /// Hands the leadership to a replica that has everything.
