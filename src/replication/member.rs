@@ -232,7 +232,6 @@ where
 
     fn receiver(&self) -> Receiver<C, SM> {
         Receiver {
-            node: self.node,
             raft: self.raft.clone(),
             peers: self.peers.clone(),
             heard: Arc::clone(&self.heard),
@@ -242,7 +241,6 @@ where
 
 /// What is needed to answer the other members.
 struct Receiver<C: GroupTypes, SM: RaftStateMachine<C>> {
-    node: NodeId,
     raft: Raft<C, SM>,
     peers: Peers,
     heard: Arc<Mutex<Heard>>,
