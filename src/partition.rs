@@ -28,6 +28,8 @@ pub struct Partition {
     pub id: TopicPartition,
     /// The topic's name.
     pub topic: String,
+    /// How often a replica had to go on without a majority.
+    pub(crate) lineage: u32,
     group: PartitionGroup,
     config: Mutex<Arc<TopicConfig>>,
     in_sync: AtomicUsize,
@@ -111,10 +113,11 @@ impl Partition {
     pub(crate) fn new(
         id: TopicPartition,
         topic: String,
+        lineage: u32,
         group: PartitionGroup,
         config: Arc<TopicConfig>,
     ) -> Self {
-        Self { id, topic, group, config: Mutex::new(config), in_sync: AtomicUsize::new(0) }
+        Self { id, topic, lineage, group, config: Mutex::new(config), in_sync: AtomicUsize::new(0) }
     }
 
     pub fn config(&self) -> Arc<TopicConfig> {
