@@ -163,7 +163,7 @@ fn next_move<'a>(
     None
 }
 
-fn racks<'a>(image: &'a Image, nodes: impl Iterator<Item = NodeId>) -> BTreeSet<&'a str> {
+fn racks(image: &Image, nodes: impl Iterator<Item = NodeId>) -> BTreeSet<&str> {
     let racks = nodes.filter_map(|node| image.brokers.get(&node)?.rack.as_deref());
     racks.collect()
 }
