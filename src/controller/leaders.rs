@@ -57,8 +57,8 @@ pub fn report(image: &Image, reporter: NodeId, reports: &[Report]) -> Vec<Record
     records.collect()
 }
 
-/// Partitions that another than their preferred replica leads, which could lead: all of those brokers
-/// of whose partitions more than so many percent are led by others
+/// Partitions that another than their preferred replica leads, which could lead: all of those
+/// brokers of whose partitions more than so many percent are led by others
 /// (`leader.imbalance.per.broker.percentage`).
 pub fn balance(image: &Image, percentage: u32) -> Vec<Transfer> {
     let mut preferred: BTreeMap<NodeId, (usize, Vec<Transfer>)> = BTreeMap::new();
