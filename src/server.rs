@@ -170,8 +170,8 @@ impl Server {
         Arc::clone(&self.store)
     }
 
-    /// Stops in order: what is led here is led elsewhere, no new requests, then the partitions, then
-    /// the metadata; the other nodes are told last.
+    /// Stops in order: what is led here is led elsewhere, no new requests, then the partitions,
+    /// then the metadata; the other nodes are told last.
     pub async fn stop(self) -> io::Result<()> {
         if self.context.settings.config.controlled_shutdown_enable {
             // Others lead before this node is gone, so that clients find a leader at all times.
