@@ -89,7 +89,12 @@ fn voters(image: &Image, group: &Group, own: NodeId) -> BTreeSet<NodeId> {
     let count = here.len().min(VOTERS_COUNT_MAX);
     let odd = if count.is_multiple_of(2) { count.saturating_sub(1) } else { count };
     here.truncate(odd);
-    if here.is_empty() { group.voters.clone() } else { here.into_iter().collect() }
+    match here.is_empty() {
+        false => here.into_iter().collect(),
+        // None of those that are named is here; the leader is.
+        true if may_vote(image, own) => BTreeSet::from([own]),
+        true => group.voters.clone(),
+    }
 }
 
 #[cfg(test)]
