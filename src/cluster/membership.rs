@@ -89,11 +89,13 @@ fn voters(image: &Image, group: &Group, own: NodeId) -> BTreeSet<NodeId> {
     let count = here.len().min(VOTERS_COUNT_MAX);
     let odd = if count.is_multiple_of(2) { count.saturating_sub(1) } else { count };
     here.truncate(odd);
-    match here.is_empty() {
-        false => here.into_iter().collect(),
+    if !here.is_empty() {
+        here.into_iter().collect()
+    } else if may_vote(image, own) {
         // None of those that are named is here; the leader is.
-        true if may_vote(image, own) => BTreeSet::from([own]),
-        true => group.voters.clone(),
+        BTreeSet::from([own])
+    } else {
+        group.voters.clone()
     }
 }
 
