@@ -146,6 +146,29 @@ impl Image {
             }
             Record::Topic { topic_id, name } => self.add_topic(*topic_id, name),
             Record::RemoveTopic { topic_id } => self.remove_topic(*topic_id),
+            Record::Partition { .. }
+            | Record::Reassignment { .. }
+            | Record::Recovery { .. }
+            | Record::Leader { .. } => self.replay_place(record),
+            Record::Config { resource, key, value } => {
+                let configs = Arc::make_mut(self.configs.entry(resource.clone()).or_default());
+                match value {
+                    Some(value) => configs.insert(key.clone(), value.clone()),
+                    None => configs.remove(key),
+                };
+                if configs.is_empty() {
+                    self.configs.remove(resource);
+                }
+            }
+            Record::ProducerIds { next } => {
+                self.next_producer_id = self.next_producer_id.max(*next);
+            }
+        }
+    }
+
+    /// The records of one partition.
+    fn replay_place(&mut self, record: &Record) {
+        match record {
             Record::Partition { topic_id, partition, replicas } => {
                 self.place(*topic_id, *partition, |place| {
                     place.in_sync.retain(|node| replicas.contains(node));
@@ -173,19 +196,7 @@ impl Image {
                     (place.leader, place.in_sync) = (None, vec![*replica]);
                 });
             }
-            Record::Config { resource, key, value } => {
-                let configs = Arc::make_mut(self.configs.entry(resource.clone()).or_default());
-                match value {
-                    Some(value) => configs.insert(key.clone(), value.clone()),
-                    None => configs.remove(key),
-                };
-                if configs.is_empty() {
-                    self.configs.remove(resource);
-                }
-            }
-            Record::ProducerIds { next } => {
-                self.next_producer_id = self.next_producer_id.max(*next);
-            }
+            _ => {}
         }
     }
 
