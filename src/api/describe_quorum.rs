@@ -22,7 +22,7 @@ use crate::base::ids::NodeId;
 use crate::controller::quorum::{QuorumView, ReplicaView};
 use crate::metadata::image::Image;
 
-/// The first version that tells where the voters are.
+/// The first version that tells directories, and where the voters are.
 const FIRST_ADDRESSES: i16 = 2;
 const METADATA_TOPIC: &str = "__cluster_metadata";
 
@@ -72,7 +72,7 @@ fn unknown(request: DescribeQuorumRequest) -> DescribeQuorumResponse {
 
 fn told(image: &Image, quorum: &QuorumView, version: i16) -> DescribeQuorumResponse {
     let states = |replicas: &[ReplicaView]| {
-        replicas.iter().map(|replica| state(image, replica)).collect::<Vec<_>>()
+        replicas.iter().map(|replica| state(image, replica, version)).collect::<Vec<_>>()
     };
     let partition = PartitionData::default()
         .with_error_code(NONE)
@@ -92,8 +92,9 @@ fn told(image: &Image, quorum: &QuorumView, version: i16) -> DescribeQuorumRespo
         .with_nodes(nodes.collect())
 }
 
-fn state(image: &Image, replica: &ReplicaView) -> ReplicaState {
-    let directory = image.brokers.get(&replica.node).map(|broker| broker.directory.0);
+fn state(image: &Image, replica: &ReplicaView, version: i16) -> ReplicaState {
+    let broker = image.brokers.get(&replica.node).filter(|_| version >= FIRST_ADDRESSES);
+    let directory = broker.map(|broker| broker.directory.0);
     ReplicaState::default()
         .with_replica_id(BrokerId(replica.node.0))
         .with_replica_directory_id(Uuid::from_bytes(directory.unwrap_or_default()))
