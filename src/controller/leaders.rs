@@ -151,6 +151,16 @@ pub fn elect(
     }
 }
 
+/// The record by which a replica goes on without a majority, unless there is a leader after all.
+pub fn recover(image: &Image, transfer: Transfer) -> Option<Record> {
+    let Transfer { id: TopicPartition { topic_id, partition }, to: replica } = transfer;
+    let place = image.topic_by_id(topic_id)?.partitions.get(&partition)?;
+    let is_led = place.leader.is_some_and(|leader| image.is_alive(leader));
+    let is_fit = place.replicas.contains(&replica) && image.is_alive(replica);
+    let lineage = place.lineage.saturating_add(1);
+    (is_fit && !is_led).then_some(Record::Recovery { topic_id, partition, replica, lineage })
+}
+
 /// Whether anything is to be waited for before a node may leave: replicas of it, in how many
 /// partitions, and how many of these move already.
 pub fn held(image: &Image, node: NodeId) -> (usize, usize) {

@@ -98,7 +98,9 @@ impl Leadership {
                 let place = place_of(&image, partition.id);
                 if let Some(place) = place {
                     self.move_on(&partition, place, &report);
-                    if !leaders::report(&image, self.node(), &[report.clone()]).is_empty() {
+                    if !leaders::report(&image, self.node(), std::slice::from_ref(&report))
+                        .is_empty()
+                    {
                         reports.push(report);
                     }
                 }
@@ -234,7 +236,14 @@ impl Leadership {
         async move {
             match election {
                 Election::Preferred => leadership.transfer(transfer.id, transfer.to).await,
-                Election::Unclean => Err(io::Error::other("not without the data")),
+                Election::Unclean => {
+                    let recover = |image: &Image| Decision {
+                        records: leaders::recover(image, transfer).into_iter().collect(),
+                        answer: (),
+                    };
+                    let done = leadership.controller.run(recover).await;
+                    done.map_err(|error| io::Error::other(format!("{error:?}")))
+                }
             }
         }
         .boxed()

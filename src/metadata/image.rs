@@ -57,6 +57,10 @@ pub struct Partition {
     /// -1 until the first leader is known.
     pub leader_epoch: LeaderEpoch,
     pub in_sync: Vec<NodeId>,
+    /// How often a replica had to go on without a majority.
+    pub lineage: u32,
+    /// The replica that went on the last time.
+    pub recovered_on: Option<NodeId>,
 }
 
 impl Partition {
@@ -69,6 +73,8 @@ impl Partition {
             removing: Vec::new(),
             leader: None,
             leader_epoch: -1,
+            lineage: 0,
+            recovered_on: None,
         }
     }
 
@@ -159,6 +165,12 @@ impl Image {
                     place.leader = *leader;
                     place.leader_epoch = *epoch;
                     place.in_sync.clone_from(in_sync);
+                });
+            }
+            Record::Recovery { topic_id, partition, replica, lineage } => {
+                self.place(*topic_id, *partition, |place| {
+                    (place.lineage, place.recovered_on) = (*lineage, Some(*replica));
+                    (place.leader, place.in_sync) = (None, vec![*replica]);
                 });
             }
             Record::Config { resource, key, value } => {
@@ -301,7 +313,10 @@ fn place_records(
         epoch: place.leader_epoch,
         in_sync: place.in_sync.clone(),
     };
-    [placed, led].into_iter()
+    let (replica, lineage) = (place.recovered_on, place.lineage);
+    let recovered =
+        replica.map(|replica| Record::Recovery { topic_id, partition, replica, lineage });
+    std::iter::once(placed).chain(recovered).chain([led])
 }
 
 #[cfg(test)]

@@ -3,8 +3,8 @@
 //! * *Alive* means heard both ways: a ping of ours was answered within [`DEAD_AFTER`], and within
 //!   the same time the other side had an answer from us, as its pings and answers say. So when one
 //!   direction is lost, both sides end with "not alive".
-//! * Whoever is silent is dead after [`DEAD_AFTER`]; at once if it says goodbye, if it comes back as
-//!   another incarnation, or if its port refuses connections and it has none to us.
+//! * Whoever is silent is dead after [`DEAD_AFTER`]; at once if it says goodbye, if it comes back
+//!   as another incarnation, or if its port refuses connections and it has none to us.
 //! * A *lease* is the promise that the other side does not hold us for dead. It counts from the
 //!   sending of a ping that was answered, less the age of what the other side judges us by, because
 //!   its time began to run back then. [`LEASE`] is shorter than [`DEAD_AFTER`]; the difference is
@@ -95,15 +95,12 @@ impl Judge {
         self.answered.map(|at| now.saturating_sub(at))
     }
 
-    /// A connection came about, in whichever direction. Another incarnation is another node: nothing
-    /// that was known holds for it. Returns whether the former one goes down with this.
-    pub(super) fn meet(&mut self, incarnation: u64) -> bool {
-        if self.incarnation == Some(incarnation) {
-            return false;
+    /// A connection came about, in whichever direction. Another incarnation is another node:
+    /// nothing that was known holds for it.
+    pub(super) fn meet(&mut self, incarnation: u64) {
+        if self.incarnation != Some(incarnation) {
+            *self = Self { incarnation: Some(incarnation), ..Self::default() };
         }
-        let was_alive = self.alive;
-        *self = Self { incarnation: Some(incarnation), ..Self::default() };
-        was_alive
     }
 
     /// We have a connection to it.
@@ -170,9 +167,9 @@ impl Judge {
         self.own_age(now)
     }
 
-    /// Time has passed. To be called at least once in [`PING_INTERVAL`]: what is much longer is time
-    /// in which this process itself stood still, and that was not the other's silence. Leases are
-    /// not prolonged by it, for the other's time went on.
+    /// Time has passed. To be called at least once in [`PING_INTERVAL`]: what is much longer is
+    /// time in which this process itself stood still, and that was not the other's silence. Leases
+    /// are not prolonged by it, for the other's time went on.
     pub(super) fn judge(&mut self, now: Moment) {
         self.pass(now);
         self.alive = self.dies_at().is_some_and(|at| now < at);

@@ -1,11 +1,13 @@
-//! The calling end of a lane: a queue that callers fill, and the task that keeps a connection, sends
-//! what is queued and hands out the answers.
+//! The calling end of a lane: a queue that callers fill, and the task that keeps a connection,
+//! sends what is queued and hands out the answers.
 
-use std::collections::{BTreeMap, VecDeque};
+mod queue;
+
+use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,6 +21,7 @@ use crate::base::task::{self, Fault};
 use crate::metrics::peers::{LaneMetrics, Outcome};
 use crate::peer::frame::{Frame, FrameReader, FrameWriter, PAYLOAD_BYTES_MAX, body_bytes};
 use crate::peer::handshake::{self, Caller, Hello, Welcome};
+use crate::peer::link::queue::{Call, Order, Queue, Reply, Waiting};
 use crate::peer::liveness::Liveness;
 use crate::peer::{Body, CallError, Kind, Lane, Me};
 
@@ -31,10 +34,8 @@ pub(super) const OVERLOADED: u8 = 0x82;
 /// The answering node stops: nothing will come after this.
 pub(super) const GOODBYE: u8 = 0x83;
 
-/// Bodies that wait to be sent, in one lane. One body may be larger if it is alone.
-const QUEUED_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// Calls of one lane without an answer, on either side.
-pub(super) const CALLS_COUNT_MAX: usize = 4096;
+pub(super) use crate::peer::link::queue::CALLS_COUNT_MAX;
+
 /// Handed over to be written while earlier bytes are not; what waits beyond may still expire.
 const WRITE_AHEAD_BYTES: usize = 256 * 1024;
 /// How long a connection may take to come about.
@@ -42,10 +43,6 @@ const CONNECT_TIME_MAX: Duration = Duration::from_secs(1);
 /// How long to wait after a connection that failed, at first and at most.
 const BACKOFF_MIN: Duration = Duration::from_millis(20);
 const BACKOFF_MAX: Duration = Duration::from_millis(320);
-
-/// The answering process' incarnation, and what it says.
-type Answer = Result<(u64, Bytes), CallError>;
-type Reply = oneshot::Sender<Answer>;
 
 /// Where a link leads.
 #[derive(Debug, Clone)]
@@ -60,51 +57,6 @@ pub(super) struct Far {
 pub(super) struct Link {
     queue: Arc<Queue>,
     metrics: Arc<LaneMetrics>,
-}
-
-/// A call that is queued.
-#[derive(Debug)]
-pub(super) struct Waiting {
-    reply: oneshot::Receiver<Answer>,
-    deadline: Instant,
-    metrics: Arc<LaneMetrics>,
-}
-
-#[derive(Debug, Default)]
-struct Queue {
-    state: Mutex<State>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    calls: VecDeque<Call>,
-    /// Of the bodies in `calls`.
-    bytes: usize,
-    /// Sent and not answered.
-    in_flight: usize,
-    order: Order,
-    /// The task, if it waits for something to do.
-    waker: Option<Waker>,
-    /// Whether a call is what it waits for.
-    hungry: bool,
-}
-
-/// What the task is told beside the calls.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-enum Order {
-    #[default]
-    Go,
-    /// Connect anew: the far side has not been heard of for too long.
-    Reset,
-    Close,
-}
-
-#[derive(Debug)]
-struct Call {
-    kind: Kind,
-    body: Body,
-    bytes: usize,
-    reply: Reply,
 }
 
 impl Link {
@@ -128,23 +80,9 @@ impl Link {
             return Err(CallError::Refused("the call is too large".to_owned()));
         }
         let (reply, receiver) = oneshot::channel();
-        let mut state = self.queue.lock();
-        if !state.has_room(bytes) {
-            state.forget_expired();
-            if !state.has_room(bytes) {
-                // Calls on their way may have expired too; the task looks.
-                let waker = state.waker.take();
-                drop(state);
-                wake(waker);
-                self.metrics.ended(Outcome::Overloaded);
-                return Err(CallError::Overloaded);
-            }
-        }
-        state.bytes += bytes;
-        state.calls.push_back(Call { kind, body, bytes, reply });
-        let waker = if state.hungry { state.waker.take() } else { None };
-        drop(state);
-        wake(waker);
+        self.queue.push(Call { kind, body, bytes, reply }).inspect_err(|_| {
+            self.metrics.ended(Outcome::Overloaded);
+        })?;
         let (metrics, deadline) = (Arc::clone(&self.metrics), Instant::now() + timeout);
         Ok(Waiting { reply: receiver, deadline, metrics })
     }
@@ -164,121 +102,6 @@ impl Link {
 impl Drop for Link {
     fn drop(&mut self) {
         self.queue.tell(Order::Close);
-    }
-}
-
-impl Waiting {
-    pub(super) async fn answer(self) -> Result<Bytes, CallError> {
-        self.answer_of().await.map(|(_, answer)| answer)
-    }
-
-    /// The answer, and the incarnation of the process that gave it.
-    pub(super) async fn answer_of(self) -> Answer {
-        let answer = match tokio::time::timeout_at(self.deadline, self.reply).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => Err(CallError::Unreachable("the connection was closed".to_owned())),
-            Err(_) => Err(CallError::TimedOut),
-        };
-        self.metrics.ended(match &answer {
-            Ok(_) => Outcome::Answered,
-            Err(CallError::Unreachable(_)) => Outcome::Unreachable,
-            Err(CallError::TimedOut) => Outcome::TimedOut,
-            Err(CallError::Refused(_)) => Outcome::Refused,
-            Err(CallError::Overloaded) => Outcome::Overloaded,
-        });
-        answer
-    }
-}
-
-impl State {
-    fn has_room(&self, bytes: usize) -> bool {
-        let fits = self.bytes == 0 || self.bytes + bytes <= QUEUED_BYTES_MAX;
-        fits && self.calls.len() + self.in_flight < CALLS_COUNT_MAX
-    }
-
-    /// Drops calls that nobody waits for any more.
-    fn forget_expired(&mut self) {
-        self.calls.retain(|call| !call.reply.is_closed());
-        self.bytes = self.calls.iter().map(|call| call.bytes).sum();
-    }
-
-    /// The next call that somebody waits for.
-    fn pop(&mut self) -> Option<Call> {
-        loop {
-            let call = self.calls.pop_front()?;
-            self.bytes -= call.bytes;
-            if !call.reply.is_closed() {
-                return Some(call);
-            }
-        }
-    }
-}
-
-impl Queue {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn tell(&self, order: Order) {
-        let mut state = self.lock();
-        if state.order != Order::Close {
-            state.order = order;
-        }
-        let waker = state.waker.take();
-        drop(state);
-        wake(waker);
-    }
-
-    /// Waits until a connection is wanted, or the end of the link.
-    async fn wanted(&self, lane: Lane) -> Order {
-        poll_fn(|cx| {
-            let mut state = self.lock();
-            if state.order == Order::Reset {
-                state.order = Order::Go;
-            }
-            // Pings want the control lane at all times.
-            let idle = state.calls.is_empty() && lane == Lane::Data;
-            if idle && state.order == Order::Go {
-                state.hungry = true;
-                state.waker = Some(cx.waker().clone());
-                return Poll::Pending;
-            }
-            Poll::Ready(state.order)
-        })
-        .await
-    }
-
-    /// Waits for an order other than to go on.
-    async fn ordered(&self) -> Order {
-        poll_fn(|cx| {
-            let mut state = self.lock();
-            if state.order == Order::Go {
-                state.hungry = false;
-                state.waker = Some(cx.waker().clone());
-                return Poll::Pending;
-            }
-            Poll::Ready(state.order)
-        })
-        .await
-    }
-
-    /// Whether the next call wakes the task.
-    fn is_idle(&self) -> bool {
-        let state = self.lock();
-        state.calls.is_empty() && state.hungry
-    }
-
-    /// Every call that waits fails.
-    fn fail(&self, error: &CallError) {
-        let mut state = self.lock();
-        let calls = std::mem::take(&mut state.calls);
-        state.bytes = 0;
-        state.in_flight = 0;
-        drop(state);
-        for call in calls {
-            // Whoever does not wait any more has its answer.
-            let _ = call.reply.send(Err(error.clone()));
-        }
     }
 }
 
@@ -476,7 +299,7 @@ impl Connection {
 
     /// Calls become frames. Those that can not be sent soon stay in the queue.
     fn take_calls(&mut self, cx: &mut Context<'_>) -> Option<End> {
-        let mut state = self.queue.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.queue.lock();
         match state.order {
             Order::Go => {}
             Order::Reset => {
@@ -513,12 +336,6 @@ impl Connection {
 
 fn bytes_u64(bytes: usize) -> u64 {
     u64::try_from(bytes).unwrap_or(u64::MAX)
-}
-
-fn wake(waker: Option<Waker>) {
-    if let Some(waker) = waker {
-        waker.wake();
-    }
 }
 
 /// What an answering frame says.

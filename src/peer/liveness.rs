@@ -152,7 +152,7 @@ impl Liveness {
     }
 
     fn meet(&self, node: NodeId, incarnation: u64) {
-        // The old process goes down and the new one comes up later: two changes.
+        // The old process goes down here; the new one comes up when it has been heard.
         self.update(node, |judge| judge.meet(incarnation));
     }
 

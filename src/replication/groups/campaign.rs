@@ -22,7 +22,7 @@ use crate::replication::wire;
 /// How much later the next voter in order tries.
 const TURN: Duration = Duration::from_millis(200);
 /// How long after an attempt the same voter tries again.
-const RETRY: Duration = Duration::from_millis(300);
+const RETRY: Duration = Duration::from_millis(100);
 /// The longest time between two attempts.
 const RETRY_MAX: Duration = Duration::from_secs(3);
 /// How long the others have to say whether they would vote.
@@ -210,6 +210,11 @@ fn would_vote(groups: &Groups, from: NodeId, id: TopicPartition, last: Option<En
     // A leader that is there is not disturbed; one that does not serve is no leader.
     let (is_led, own) = (group.is_led_without(from), group.last_entry());
     tracing::debug!(group = %id, %from, is_led, ?own, ?last, "another node would lead");
+    if is_led && group.status().leader == Some(groups.node()) {
+        // Its group was not open when this node said that it leads.
+        let greeting = group.greet(from);
+        task::spawn("greeting", Fault::Task, greeting);
+    }
     !is_led && own <= last
 }
 
