@@ -147,6 +147,8 @@ impl MetadataGroup {
     /// Resolves when the leader or the members have changed.
     pub async fn changed(&self) {
         let mut server = self.member.raft.server_metrics();
+        // What has happened so far does not count: another handle has not seen it.
+        drop(server.borrow_and_update());
         if server.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
