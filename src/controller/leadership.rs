@@ -194,6 +194,7 @@ impl Leadership {
             tracing::info!(topic, partition = index, ?step, "moving");
             if let Err(error) = leadership.take_step(&partition, step).await {
                 tracing::warn!(%error, topic, partition = index, "a move did not get on");
+                tokio::time::sleep(CHECK_INTERVAL).await;
             }
             let mut moving = leadership.moving.lock().unwrap_or_else(PoisonError::into_inner);
             moving.remove(&partition.id);
@@ -210,10 +211,7 @@ impl Leadership {
             Step::RemoveLearners(nodes) => partition.remove_learners(nodes).await,
             Step::TransferTo(node) => {
                 let handed = partition.transfer_to(node).await;
-                handed.map_err(|error| io::Error::other(format!("{error:?}")))?;
-                // The new leader goes on; until then there is nothing to do here.
-                tokio::time::sleep(CHECK_INTERVAL).await;
-                Ok(())
+                handed.map_err(|error| io::Error::other(format!("{error:?}")))
             }
             Step::Finish => {
                 let id = partition.id;

@@ -307,7 +307,7 @@ impl Registry {
                 let _ = partition.group().transfer_to(*heir).await;
             }))
             .await;
-            let _ = tokio::time::timeout(HAND_OVER_REPEAT, groups.changed()).await;
+            tokio::time::sleep(HAND_OVER_REPEAT).await;
         }
     }
 

@@ -7,27 +7,36 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{FutureExt, StreamExt};
 use openraft::alias::WatchReceiverOf;
 use openraft::async_runtime::watch::WatchReceiver;
-use openraft::errors::Fatal;
 use openraft::metrics::RaftServerMetrics;
 use openraft::raft::VoteResponse;
 use openraft::storage::RaftStateMachine;
 use openraft::{ChangeMembers, Raft, ServerState};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::base::ids::{LeaderEpoch, NodeId, TopicPartition};
+use crate::base::task::{self, Fault};
 use crate::log::entry::EntryId;
-use crate::peer::{Body, Kind, Peers};
+use crate::peer::{Body, Kind, Lane, Peers};
 use crate::replication::codec;
 use crate::replication::types::Membership;
 use crate::replication::wire::{self, GroupTypes};
+
+/// How long a leadership may take to get to another node.
+const TRANSFER: Duration = Duration::from_secs(2);
+/// A node that has not taken a leadership over is asked again after this time.
+const TRANSFER_REPEAT: Duration = Duration::from_millis(30);
+const RESIGN_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The term of the last entry that the state machine has applied.
 #[derive(Debug, Clone)]
@@ -115,6 +124,8 @@ pub(crate) struct Member<C: GroupTypes, SM: RaftStateMachine<C>> {
     peers: Peers,
     server: WatchReceiverOf<C, RaftServerMetrics<C>>,
     applied_term: AppliedTerm,
+    /// The term in which it stopped leading by itself; 0 is none.
+    resigned_term: AtomicU64,
     heard: Arc<Mutex<Heard>>,
     preference: Mutex<Arc<[NodeId]>>,
     founders: Mutex<Option<Vec<NodeId>>>,
@@ -160,6 +171,7 @@ where
             peers,
             server,
             applied_term,
+            resigned_term: AtomicU64::new(0),
             heard: Arc::default(),
             preference: Mutex::new(Arc::from([])),
             founders: Mutex::default(),
@@ -180,7 +192,8 @@ where
     pub(crate) fn serving_term(&self) -> Option<u64> {
         let now = self.server.borrow_watched();
         let term = now.vote.leader_id.term;
-        if now.state != ServerState::Leader || self.applied_term.get() != term {
+        let has_resigned = self.resigned_term.load(Ordering::Acquire) == term;
+        if now.state != ServerState::Leader || self.applied_term.get() != term || has_resigned {
             return None;
         }
         let liveness = self.peers.liveness();
@@ -227,8 +240,53 @@ where
             .collect()
     }
 
-    pub(crate) async fn transfer_to(&self, node: NodeId) -> Result<(), Fatal<C>> {
-        self.raft.trigger().transfer_leader(node.raft()).await
+    /// Hands the leadership to another voter; resolves when this node does not lead any more. While
+    /// that is under way openraft takes no proposals, and it never gives up by itself: after
+    /// `TRANSFER` whoever can may lead.
+    pub(crate) async fn transfer_to(&self, node: NodeId) -> io::Result<()> {
+        let status = self.status();
+        let is_fit = status.leads && node != self.node && status.voters.contains(&node);
+        if !is_fit || !self.peers.liveness().is_alive(node) {
+            return Err(io::Error::other(format!("node {node} can not take the leadership over")));
+        }
+        let mut server = self.raft.server_metrics();
+        let deadline = Instant::now() + TRANSFER;
+        while Instant::now() < deadline {
+            // The other side refuses until it has the last entry, so it is asked again.
+            let asked = self.raft.trigger().transfer_leader(node.raft()).await;
+            asked.map_err(io::Error::other)?;
+            let again = Instant::now() + TRANSFER_REPEAT;
+            loop {
+                let is_over = {
+                    let now = server.borrow_and_update();
+                    now.state != ServerState::Leader || now.vote.leader_id.term != status.term
+                };
+                if is_over {
+                    return Ok(());
+                }
+                if tokio::time::timeout_at(again, server.changed()).await.is_err() {
+                    break;
+                }
+            }
+        }
+        self.resign(&status);
+        Err(io::Error::other(format!("node {node} did not take the leadership over")))
+    }
+
+    /// This node leads no more in this term, though Raft does not know: any other may.
+    fn resign(&self, status: &Status) {
+        self.resigned_term.store(status.term, Ordering::Release);
+        let mut body = BytesMut::new();
+        wire::put_group(&mut body, self.id);
+        let body = body.freeze();
+        for node in status.voters.iter().filter(|node| **node != self.node) {
+            let body = vec![body.clone()];
+            let told = self.peers.call(*node, Lane::Control, Kind::Resign, body, RESIGN_TIMEOUT);
+            task::spawn("resigning", Fault::Task, async move {
+                // Whoever is not reached finds out by itself.
+                let _ = told.await;
+            });
+        }
     }
 
     /// Lets a node follow without a vote.

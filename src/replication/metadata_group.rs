@@ -171,7 +171,7 @@ impl MetadataGroup {
 
     /// Hands the leadership to a voter that has everything.
     pub async fn transfer_to(&self, node: NodeId) -> Result<(), ProposeError> {
-        Ok(self.member.transfer_to(node).await?)
+        self.member.transfer_to(node).await.map_err(|_| ProposeError::NotLeader)
     }
 
     /// Appends records and waits until they are committed and in the image. Returns the index of

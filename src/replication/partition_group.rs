@@ -259,7 +259,7 @@ impl PartitionGroup {
 
     /// Hands the leadership to a replica that has everything.
     pub async fn transfer_to(&self, node: NodeId) -> Result<(), ProposeError> {
-        Ok(self.member.transfer_to(node).await?)
+        self.member.transfer_to(node).await.map_err(|_| ProposeError::NotLeader)
     }
 
     /// Lets a node follow without a vote.
