@@ -82,6 +82,7 @@ impl Server {
         let stores = (Arc::clone(&kv), kv_writer.clone());
         let storage = storage(&env, config, groups.clone(), dirs, stores)?;
         let registry = Registry::new(storage, config.topic_defaults.clone());
+        scrape::answer_others(&node.handlers, &env, &registry);
         let parts = Parts {
             env: env.clone(),
             images: images.clone(),

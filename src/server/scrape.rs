@@ -2,20 +2,26 @@
 //! groups at that moment, so that deleted ones leave no series behind.
 
 mod groups;
+mod places;
 
+use std::collections::HashMap;
 use std::fmt::{Display, Write};
 use std::sync::Arc;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::api::context::Context;
+use crate::base::ids::TopicPartition;
 use crate::base::task;
 use crate::coordinator::group::admin::GroupView;
 use crate::metadata::image::Image;
 use crate::metrics::names::{self, Metric};
 use crate::partition::Partition;
 use crate::server::scrape::groups::Lags;
+use crate::server::scrape::places::{Place, Places};
 use crate::wire::listener::ConnectionCount;
+
+pub(super) use crate::server::scrape::places::answer_others;
 
 /// Where a scrape looks.
 #[derive(Clone)]
@@ -24,6 +30,7 @@ pub(super) struct Scrape {
     pub(super) context: Arc<Context>,
     counts: Arc<ConnectionCount>,
     lags: Arc<Lags>,
+    places: Arc<Places>,
 }
 
 type Value = fn(&Partition) -> i128;
@@ -47,7 +54,7 @@ impl Scrape {
         context: Arc<Context>,
         counts: Arc<ConnectionCount>,
     ) -> Self {
-        Self { handle, context, counts, lags: Arc::default() }
+        Self { handle, context, counts, lags: Arc::default(), places: Arc::default() }
     }
 
     pub(super) async fn render(&self) -> String {
@@ -55,12 +62,27 @@ impl Scrape {
         let views = self.context.groups.run_everywhere(|groups, _| groups.view()).await;
         let mut views: Vec<GroupView> = views.into_iter().flatten().flatten().collect();
         views.sort_by(|a, b| a.name.cmp(&b.name));
+        let places = self.find_places(&views).await;
         // Lag is read from files, and there may be much to tell.
         let scrape = self.clone();
-        task::blocking(self.context.env.threads, move || scrape.text(&views)).await
+        task::blocking(self.context.env.threads, move || scrape.text(&views, &places)).await
     }
 
-    fn text(&self, groups: &[GroupView]) -> String {
+    /// Where the partitions begin and end that are led here or that these groups consume.
+    async fn find_places(&self, groups: &[GroupView]) -> HashMap<TopicPartition, Place> {
+        let (image, node) = (self.context.image(), self.context.node);
+        let leader = |id: TopicPartition| {
+            let topic = image.topic_by_id(id.topic_id)?;
+            topic.partitions.get(&id.partition)?.leader.filter(|leader| *leader != node)
+        };
+        let questions = self.lags.questions(groups, leader);
+        let registry = &self.context.registry;
+        let answers = places::ask(registry.groups().peers(), &questions).await;
+        let asked: Vec<_> = questions.values().flatten().map(|question| question.id).collect();
+        self.places.gather(&registry.partitions(), &asked, answers)
+    }
+
+    fn text(&self, groups: &[GroupView], places: &HashMap<TopicPartition, Place>) -> String {
         let mut text = self.handle.render();
         let mut partitions = self.context.registry.partitions();
         partitions.sort_by(|a, b| (&a.topic, a.id).cmp(&(&b.topic, b.id)));
@@ -84,7 +106,7 @@ impl Scrape {
             self.context.settings.config.metrics_consumergroup_partition_series_max;
         let partitions_max = usize::try_from(partitions_max).unwrap_or(usize::MAX);
         let now_ms = self.context.now_ms();
-        self.lags.table(groups, &partitions, now_ms, partitions_max).write(&mut text);
+        self.lags.table(groups, places, now_ms, partitions_max).write(&mut text);
         text
     }
 
