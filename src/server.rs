@@ -22,12 +22,14 @@ use crate::cluster::service::Handlers;
 use crate::config::{Config, Listener as ListenerConfig, Loaded};
 use crate::controller::housekeeper::Housekeeper;
 use crate::controller::leadership::Leadership;
+use crate::controller::service::Controller;
 use crate::controller::topic_name::CONSUMER_OFFSETS;
 use crate::coordinator::group::Groups as GroupMachine;
 use crate::coordinator::group::settings::GroupSettings;
 use crate::coordinator::runtime::{Coordinator, Parts};
 use crate::log::dir::{Identity, LogDir};
 use crate::log::flusher;
+use crate::metadata::publisher::Images;
 use crate::metadata::records::Endpoint;
 use crate::metrics::flush::FlushMetrics;
 use crate::metrics::recorder;
@@ -98,22 +100,15 @@ impl Server {
             config.replica_lag_time_max_ms,
         );
         answer_hand_overs(&node.handlers, Arc::clone(&leadership));
-        let housekeeper = Housekeeper {
-            config: config.clone(),
-            images: images.clone(),
-            controller: Arc::clone(&controller),
-            leadership: Arc::clone(&leadership),
-        };
+        let housekeeper = housekeeper(config, &images, &controller, &leadership);
         tasks.extend([
             registry.start(images.clone(), stopper.stopping()),
             coordinator.start(stopper.stopping()),
             leadership.start(stopper.stopping()),
             housekeeper.start(stopper.stopping()),
         ]);
-        let slots = usize::try_from(config.max_incremental_fetch_session_cache_slots);
-        let slots = slots.unwrap_or(usize::MAX);
         let context = Arc::new(Context {
-            sessions: FetchSessions::new(slots, Arc::clone(&env.rng)),
+            sessions: fetch_sessions(&env, config),
             env,
             node: node.identity.node_id,
             images,
@@ -176,8 +171,8 @@ impl Server {
         Arc::clone(&self.store)
     }
 
-    /// Stops in order: what is led here is led elsewhere, no new requests, then the partitions, then
-    /// the metadata; the other nodes are told last.
+    /// Stops in order: what is led here is led elsewhere, no new requests, then the partitions,
+    /// then the metadata; the other nodes are told last.
     pub async fn stop(self) -> io::Result<()> {
         if self.context.settings.config.controlled_shutdown_enable {
             // Others lead before this node is gone, so that clients find a leader at all times.
@@ -258,6 +253,25 @@ fn answer_hand_overs(handlers: &Handlers, leadership: Arc<Leadership>) {
         let leadership = Arc::clone(&leadership);
         async move { leadership.receive(body).await }.boxed()
     });
+}
+
+fn housekeeper(
+    config: &Config,
+    images: &Images,
+    controller: &Arc<Controller>,
+    leadership: &Arc<Leadership>,
+) -> Housekeeper {
+    Housekeeper {
+        config: config.clone(),
+        images: images.clone(),
+        controller: Arc::clone(controller),
+        leadership: Arc::clone(leadership),
+    }
+}
+
+fn fetch_sessions(env: &Env, config: &Config) -> FetchSessions {
+    let slots = usize::try_from(config.max_incremental_fetch_session_cache_slots);
+    FetchSessions::new(slots.unwrap_or(usize::MAX), Arc::clone(&env.rng))
 }
 
 fn storage(

@@ -97,14 +97,17 @@ async fn execute(command: &Command, address: &str) -> io::Result<()> {
             say(&format!("node {node} is not of the cluster any more\n"))
         }
         Command::AddVoter(node) => {
-            let request =
-                AddRaftVoterRequest::default().with_voter_id(*node).with_timeout_ms(CHANGE_MS_MAX);
+            let request = AddRaftVoterRequest::default()
+                .with_cluster_id(None)
+                .with_voter_id(*node)
+                .with_timeout_ms(CHANGE_MS_MAX);
             let answer = client.call(0, &request).await?;
             client::check(answer.error_code, answer.error_message.as_ref())?;
             say(&format!("node {node} votes on metadata\n"))
         }
         Command::RemoveVoter(node) => {
-            let request = RemoveRaftVoterRequest::default().with_voter_id(*node);
+            let request =
+                RemoveRaftVoterRequest::default().with_cluster_id(None).with_voter_id(*node);
             let answer = client.call(0, &request).await?;
             client::check(answer.error_code, answer.error_message.as_ref())?;
             say(&format!("node {node} does not vote on metadata any more\n"))

@@ -1,6 +1,6 @@
-//! What the controller sees to by itself: nodes that are to be emptied lose their replicas, new ones
-//! get some, and partitions are led by the first of their replicas. Every node runs it; those that
-//! are not the controller only look whether they are.
+//! What the controller sees to by itself: nodes that are to be emptied lose their replicas, new
+//! ones get some, and partitions are led by the first of their replicas. Every node runs it; those
+//! that are not the controller only look whether they are.
 
 use std::sync::Arc;
 use std::time::Duration;

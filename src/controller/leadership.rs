@@ -79,6 +79,7 @@ impl Leadership {
     async fn run(self: &Arc<Self>) {
         let mut followers: BTreeMap<TopicPartition, InSync> = BTreeMap::new();
         let mut images = self.images.clone();
+        let mut nodes = self.registry.groups().peers().liveness().subscribe();
         let mut check = tokio::time::interval(CHECK_INTERVAL);
         check.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -89,6 +90,8 @@ impl Leadership {
                     self.registry.partitions()
                 }
                 Some(_) = images.changed() => self.moving_partitions(),
+                // Who has gone is not in sync any more.
+                Ok(()) = nodes.changed() => self.registry.partitions(),
             };
             let image = self.images.current();
             let mut reports = Vec::new();
@@ -236,7 +239,14 @@ impl Leadership {
         async move {
             match election {
                 Election::Preferred => leadership.transfer(transfer.id, transfer.to).await,
-                Election::Unclean => Err(io::Error::other("not without the data")),
+                Election::Unclean => {
+                    let recover = |image: &Image| Decision {
+                        records: leaders::recover(image, transfer).into_iter().collect(),
+                        answer: (),
+                    };
+                    let done = leadership.controller.run(recover).await;
+                    done.map_err(|error| io::Error::other(format!("{error:?}")))
+                }
             }
         }
         .boxed()

@@ -140,11 +140,12 @@ impl Registry {
             let mut seen = Arc::new(Image::default());
             let mut image = images.current();
             let known = Arc::clone(&image);
-            let storage = registry.storage.clone();
+            let (storage, node) = (registry.storage.clone(), registry.storage.node);
             let orphans = task::blocking(registry.storage.env.threads, move || {
                 storage.delete_orphans(|id| {
                     let topic = known.topic_by_id(id.topic_id);
-                    topic.is_some_and(|topic| topic.partitions.contains_key(&id.partition))
+                    let place = topic.and_then(|topic| topic.partitions.get(&id.partition));
+                    place.is_some_and(|place| place.replicas.contains(&node))
                 })
             });
             if let Err(error) = orphans.await {
@@ -172,6 +173,15 @@ impl Registry {
         // A topic may come back under its old name: first the old folders go.
         let gone = open.iter().filter(|id| !wanted.contains_key(id));
         each(gone.map(|id| self.delete(*id))).await;
+        let is_recovered = |place: &&Place| match self.status(place.id) {
+            Status::Open(partition) => partition.lineage < place.lineage,
+            Status::Failed => lineage_of(seen, place.id) < place.lineage,
+            Status::Absent => false,
+        };
+        let recovered: Vec<TopicPartition> =
+            wanted.values().filter(is_recovered).map(|place| place.id).collect();
+        each(recovered.iter().map(|id| self.close(*id))).await;
+        let open: BTreeSet<_> = open.into_iter().filter(|id| !recovered.contains(id)).collect();
         let new = wanted.values().filter(|place| !open.contains(&place.id));
         each(new.map(|place| self.open(place.clone()))).await;
         self.update_configs(seen, image);
@@ -190,6 +200,8 @@ impl Registry {
                         topic: topic.name.clone(),
                         replicas: place.replicas.clone(),
                         is_new: is_new(place),
+                        lineage: place.lineage,
+                        recovered_on: place.recovered_on,
                         config: Arc::clone(&config),
                     };
                     wanted.insert(id, place);
@@ -256,6 +268,15 @@ impl Registry {
         self.set(id, Some(slot));
     }
 
+    async fn close(&self, id: TopicPartition) {
+        if let Some(partition) = self.get(id)
+            && let Err(error) = partition.group().shutdown().await
+        {
+            tracing::warn!(%error, topic = partition.topic, "a log was not closed");
+        }
+        self.set(id, None);
+    }
+
     async fn delete(&self, id: TopicPartition) {
         if let Some(partition) = self.get(id)
             && let Err(error) = partition.group().delete().await
@@ -308,6 +329,12 @@ impl Registry {
         }
         self.storage.dirs.iter().try_for_each(|open| open.dir.mark_clean())
     }
+}
+
+fn lineage_of(image: &Image, id: TopicPartition) -> u32 {
+    let topic = image.topic_by_id(id.topic_id);
+    let place = topic.and_then(|topic| topic.partitions.get(&id.partition));
+    place.map_or(0, |place| place.lineage)
 }
 
 /// Whether nobody has led the partition yet.

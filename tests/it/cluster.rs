@@ -146,6 +146,9 @@ fn a_start_that_was_given_up_can_be_repeated() {
                 // Alone they wait for the third one.
                 let start = tokio::time::timeout(Duration::from_millis(100), seat.try_start());
                 assert!(start.await.is_err(), "a node has started without the others");
+                // Its tasks end a little later.
+                let address = ("127.0.0.1", seat.peer_port);
+                eventually(async || tokio::net::TcpListener::bind(address).await.is_ok()).await;
             });
             join_all(given_up).await;
         }

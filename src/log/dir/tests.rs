@@ -1,3 +1,5 @@
+//! The identity of a log dir.
+
 use super::*;
 use crate::base::disk::RealDisk;
 
