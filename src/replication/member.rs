@@ -24,6 +24,7 @@ use tokio::sync::watch;
 
 use crate::base::ids::{LeaderEpoch, NodeId, TopicPartition};
 use crate::log::entry::EntryId;
+use crate::metrics::elections;
 use crate::peer::{Body, Kind, Peers};
 use crate::replication::codec;
 use crate::replication::types::Membership;
@@ -279,7 +280,11 @@ where
         if !matches!(answer, openraft::raft::AppendEntriesResponse::HigherVote(_)) {
             let incarnation = self.peers.liveness().incarnation(from);
             let heard = Heard { term: vote.leader_id.term, node: Some(from), incarnation };
-            *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = heard;
+            let mut known = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+            if (known.term, known.node) != (heard.term, heard.node) {
+                elections::leader_changed();
+            }
+            *known = heard;
         }
         Ok(wire::put_append_response::<C>(&answer))
     }
@@ -373,6 +378,7 @@ where
         let raft = self.raft.clone();
         async move {
             // A group that has stopped is seen by whoever uses it.
+            elections::started();
             let _ = raft.trigger().elect(false).await;
         }
         .boxed()
@@ -382,6 +388,7 @@ where
         let raft = self.raft.clone();
         async move {
             let members: BTreeSet<u64> = members.into_iter().map(NodeId::raft).collect();
+            elections::started();
             // Somebody else may have been first.
             if let Err(error) = raft.initialize(members).await {
                 tracing::debug!(%error, "a group was not made");

@@ -1,6 +1,7 @@
 //! The text of a scrape: what the recorder has counted, and what is read off the partitions and
 //! groups at that moment, so that deleted ones leave no series behind.
 
+mod cluster;
 mod groups;
 mod places;
 
@@ -8,13 +9,13 @@ use std::collections::HashMap;
 use std::fmt::{Display, Write};
 use std::sync::Arc;
 
+use futures_util::future::join;
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::api::context::Context;
 use crate::base::ids::TopicPartition;
 use crate::base::task;
 use crate::coordinator::group::admin::GroupView;
-use crate::metadata::image::Image;
 use crate::metrics::names::{self, Metric};
 use crate::partition::Partition;
 use crate::server::scrape::groups::Lags;
@@ -43,7 +44,7 @@ const OF_PARTITION: &[(&str, Value)] = &[
     (names::LOG_END, |p| i128::from(p.offsets().log_end)),
     (names::HIGH_WATERMARK, |p| i128::from(p.offsets().high_watermark)),
     (names::RAFT_IS_LEADER, |p| i128::from(p.leader_epoch().is_some())),
-    (names::RAFT_TERM, |p| i128::from(p.leader_epoch().unwrap_or(-1))),
+    (names::RAFT_TERM, |p| i128::from(p.status().term)),
     (names::KAFKA_CURRENT_OFFSET, |p| i128::from(p.offsets().high_watermark)),
     (names::KAFKA_OLDEST_OFFSET, |p| i128::from(p.offsets().log_start)),
 ];
@@ -62,10 +63,12 @@ impl Scrape {
         let views = self.context.groups.run_everywhere(|groups, _| groups.view()).await;
         let mut views: Vec<GroupView> = views.into_iter().flatten().flatten().collect();
         views.sort_by(|a, b| a.name.cmp(&b.name));
-        let places = self.find_places(&views).await;
+        let lag = cluster::metadata_lag(&self.context);
+        let (places, metadata_lag) = join(self.find_places(&views), lag).await;
         // Lag is read from files, and there may be much to tell.
         let scrape = self.clone();
-        task::blocking(self.context.env.threads, move || scrape.text(&views, &places)).await
+        task::blocking(self.context.env.threads, move || scrape.text(&views, &places, metadata_lag))
+            .await
     }
 
     /// Where the partitions begin and end that are led here or that these groups consume.
@@ -82,18 +85,22 @@ impl Scrape {
         self.places.gather(&registry.partitions(), &asked, answers)
     }
 
-    fn text(&self, groups: &[GroupView], places: &HashMap<TopicPartition, Place>) -> String {
+    fn text(
+        &self,
+        groups: &[GroupView],
+        places: &HashMap<TopicPartition, Place>,
+        metadata_lag: Option<u64>,
+    ) -> String {
         let mut text = self.handle.render();
         let mut partitions = self.context.registry.partitions();
         partitions.sort_by(|a, b| (&a.topic, a.id).cmp(&(&b.topic, b.id)));
-        let image = self.context.image();
         single(&mut text, names::CONNECTIONS, self.counts.count());
         single(&mut text, names::FETCH_SESSIONS, self.context.sessions.count());
         single(&mut text, names::PARTITIONS, partitions.len());
         head(&mut text, names::BUILD_INFO);
         let version = env!("CARGO_PKG_VERSION");
         line(&mut text, names::BUILD_INFO, &[("version", version)], 1);
-        of_cluster(&mut text, &image);
+        cluster::write(&mut text, &self.context, &partitions, metadata_lag);
         for (name, value) in OF_PARTITION {
             head(&mut text, name);
             for partition in &partitions {
@@ -113,16 +120,6 @@ impl Scrape {
     /// Drains what histograms have gathered; without it they would grow until the next scrape.
     pub(super) fn upkeep(&self) {
         self.handle.run_upkeep();
-    }
-}
-
-fn of_cluster(text: &mut String, image: &Image) {
-    single(text, names::TOPICS, image.topic_count());
-    single(text, names::KAFKA_BROKERS, image.brokers.len());
-    head(text, names::KAFKA_TOPIC_PARTITIONS);
-    for topic in image.topics() {
-        let labels = [("topic", topic.name.as_str())];
-        line(text, names::KAFKA_TOPIC_PARTITIONS, &labels, topic.partitions.len());
     }
 }
 
