@@ -68,6 +68,8 @@ pub struct Server {
 impl Server {
     /// Starts a broker; it serves when this returns.
     pub async fn start(env: Env, settings: Loaded) -> io::Result<Self> {
+        // Parts that measure take their handles from it when they are made.
+        let handle = recorder::install().map_err(io::Error::other)?;
         let config = &settings.config;
         let mut bound = bind(&env, config).await?;
         let dirs = open_dirs(&env, config)?;
@@ -80,10 +82,10 @@ impl Server {
         let metadata = metadata::open(&env, config, &node, stores, stopper.stopping()).await?;
         let Metadata { controller, images, groups, mut tasks } = metadata;
 
-        let handle = recorder::install().map_err(io::Error::other)?;
         let stores = (Arc::clone(&kv), kv_writer.clone());
         let storage = storage(&env, config, groups.clone(), dirs, stores)?;
         let registry = Registry::new(storage, config.topic_defaults.clone());
+        scrape::answer_others(&node.handlers, &env, &registry);
         let parts = Parts {
             env: env.clone(),
             images: images.clone(),

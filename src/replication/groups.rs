@@ -21,6 +21,7 @@ use tokio::time::Instant;
 
 use crate::base::ids::{NodeId, TopicPartition};
 use crate::base::task::{self, Fault, Stopping};
+use crate::metrics::elections;
 use crate::peer::{Body, Kind, Peers};
 use crate::replication::groups::campaign::Campaigns;
 use crate::replication::member::Group;
@@ -108,8 +109,17 @@ impl Groups {
         let (id, mut changes) = (group.id(), group.changes());
         let shared = Arc::downgrade(&self.shared);
         let watcher = task::spawn("group watcher", Fault::Process, async move {
+            let mut led_in = None;
             while changes.next().await.is_some() {
                 let Some(shared) = shared.upgrade() else { return };
+                if let Some(group) = shared.get(id) {
+                    let status = group.status();
+                    let leads_in = status.leads.then_some(status.term);
+                    if leads_in.is_some() && leads_in != led_in {
+                        elections::won();
+                    }
+                    led_in = leads_in;
+                }
                 shared.note_change(id);
             }
         });

@@ -27,6 +27,7 @@ use tokio::time::Instant;
 use crate::base::ids::{LeaderEpoch, NodeId, TopicPartition};
 use crate::base::task::{self, Fault};
 use crate::log::entry::EntryId;
+use crate::metrics::elections;
 use crate::peer::{Body, Kind, Lane, Peers};
 use crate::replication::codec;
 use crate::replication::types::Membership;
@@ -337,7 +338,11 @@ where
         if !matches!(answer, openraft::raft::AppendEntriesResponse::HigherVote(_)) {
             let incarnation = self.peers.liveness().incarnation(from);
             let heard = Heard { term: vote.leader_id.term, node: Some(from), incarnation };
-            *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = heard;
+            let mut known = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+            if (known.term, known.node) != (heard.term, heard.node) {
+                elections::leader_changed();
+            }
+            *known = heard;
         }
         Ok(wire::put_append_response::<C>(&answer))
     }
@@ -431,6 +436,7 @@ where
         let raft = self.raft.clone();
         async move {
             // A group that has stopped is seen by whoever uses it.
+            elections::started();
             let _ = raft.trigger().elect(false).await;
         }
         .boxed()
@@ -440,6 +446,7 @@ where
         let raft = self.raft.clone();
         async move {
             let members: BTreeSet<u64> = members.into_iter().map(NodeId::raft).collect();
+            elections::started();
             // Somebody else may have been first.
             if let Err(error) = raft.initialize(members).await {
                 tracing::debug!(%error, "a group was not made");
