@@ -5,7 +5,7 @@ import pathlib
 import signal
 import sys
 
-from cluster import bed, tools
+from cluster import bed, failures, load, tools
 from cluster.nodes import Cluster
 from harness import run_tests
 from toolbox import Toolbox
@@ -28,6 +28,8 @@ KAFKA_SETTINGS = {
     "group.consumer.assignment.interval.ms": "0",
 }
 
+LONG_ONLY = ()
+
 
 def started(name, quorum):
     settings = SETTINGS | (KAFKA_SETTINGS if bed.KIND == "kafka" else {})
@@ -35,9 +37,34 @@ def started(name, quorum):
     bed.cluster.start()
 
 
-def chosen(tests):
-    only = os.environ.get("ONLY")
-    return [(name, run) for name, run in tests if not only or name in only.split(",")]
+def formed_by_voters():
+    started("voters", "voters")
+    assert {n.metadata().cluster for n in bed.cluster.nodes.values()} == {bed.node(1).metadata().cluster}
+    assert bed.node(2).metadata().brokers == {n: ("127.0.0.1", bed.node(n).port, "abc"[n - 1]) for n in (1, 2, 3)}
+
+
+def stopped_in_order():
+    codes = [n.stop() for n in bed.cluster.nodes.values()]
+    assert set(codes) <= {0, 143}, codes
+
+
+def formed_by_bootstrap_servers():
+    if bed.cluster:
+        bed.cluster.end()
+    started("bootstrap", "bootstrap")
+
+
+FIRST = [("formed-by-voters", formed_by_voters), *tools.TESTS, *failures.TESTS, ("stopped-in-order", stopped_in_order)]
+SECOND = [("formed-by-bootstrap-servers", formed_by_bootstrap_servers), *load.TESTS]
+
+
+def chosen():
+    """All tests, or those that $ONLY names and what brings up the cluster for them."""
+    only = os.environ.get("ONLY", "").split(",")
+    if only == [""]:
+        return FIRST + SECOND
+    return [test for part in (FIRST, SECOND) if any(name in only for name, _ in part)
+            for test in part if test[0] in only or test is part[0]]
 
 
 def main():
@@ -45,8 +72,7 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         bed.box = Toolbox(sys.argv[2:], "", bed.work)
-        started("voters", "voters")
-        run_tests(chosen(tools.TESTS))
+        run_tests(chosen(), LONG_ONLY if bed.SHORT else ())
     finally:
         if bed.cluster:
             bed.cluster.end()
