@@ -267,9 +267,13 @@ class Cluster:
 
     def await_serving(self, timeout_s=START_S):
         """Until every node that runs names all that run."""
-        nodes = self.running()
-        for node in nodes:
-            node.await_serving([n.number for n in nodes], timeout_s)
+        nodes, deadline = self.running(), time.monotonic() + timeout_s
+        numbers = [node.number for node in nodes]
+        while not all(node.serves(numbers) for node in nodes):
+            for node in nodes:
+                assert node.running(), f"node {node.number} ended with code {node.process.returncode}\n{node.said()}"
+                assert time.monotonic() < deadline, f"node {node.number}: not all serve\n{node.said()}"
+            time.sleep(0.02)
 
     def add(self, number=None):
         """Starts one more node, empty, that knows the addresses of the others."""
