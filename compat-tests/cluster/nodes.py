@@ -43,15 +43,21 @@ SETTINGS = {
 }
 
 
+given = set()
+
+
 def free_port():
     """A port below the ephemeral range: a client that reconnects could else be given the very port of the dead broker."""
     for port in random.sample(range(20_000, 30_000), 100):
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
-                return port
             except OSError:
                 continue
+        # Not twice: who got it before may not have bound it yet.
+        if port not in given:
+            given.add(port)
+            return port
     raise AssertionError("no free port")
 
 
@@ -221,10 +227,10 @@ class Cluster:
     """`quorum` is "voters" (controller.quorum.voters, fixed) or "bootstrap" (controller.quorum.bootstrap.servers).
     `racks` are the racks of the nodes, in turn; `settings` come on top of SETTINGS; `environment` is for Ottla, `jvm` for Kafka."""
 
-    def __init__(self, kind, directory, size=3, quorum="voters", racks=(), settings=None, environment=None, jvm=None):
+    def __init__(self, kind, directory, size=3, quorum="voters", racks=(), settings=None, environment=None, jvm=None, binary=None):
         self.kind, self.directory, self.racks = kind, pathlib.Path(directory), list(racks)
         self.jvm, self.environment = jvm or TEST_JVM, environment or {}
-        self.binary = os.environ.get("OTTLA_BIN")
+        self.binary = binary or os.environ.get("OTTLA_BIN")
         assert kind != "ottla" or self.binary, "OTTLA_BIN names the broker"
         if kind == "kafka":
             subprocess.run([COMPAT / "kafka/get"], check=True)
