@@ -26,7 +26,7 @@ from cluster import wire
 COMPAT = pathlib.Path(__file__).resolve().parents[1]
 JARS = pathlib.Path(os.environ.get("KAFKA_DIST") or pathlib.Path.home() / ".cache/ottla-kafka") / "libs"
 CLUSTER_ID = "MkU3OEVBNTcwNTJENDM2Qk"
-START_S = 90
+START_S = 180
 # A JVM for tests: small, and quick to start.
 TEST_JVM = ["-Xmx256m", "-Xms64m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto"]
 
