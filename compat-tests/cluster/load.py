@@ -15,7 +15,7 @@ from toolbox import rows
 PASSES = 1 if bed.SHORT else 3
 PARTITIONS = 6
 PER_SECOND = 200
-UNDER_WAY_S = 30
+UNDER_WAY_S = 90
 
 
 class Program:

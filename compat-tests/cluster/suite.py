@@ -44,7 +44,8 @@ def formed_by_voters():
 
 
 def stopped_in_order():
-    codes = [n.stop() for n in bed.cluster.nodes.values()]
+    bed.cluster.stop()
+    codes = [n.process.returncode for n in bed.cluster.nodes.values()]
     assert set(codes) <= {0, 143}, codes
 
 
