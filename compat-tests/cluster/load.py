@@ -150,13 +150,20 @@ class Load:
         self.clients = [Program("franz-go", franz), Program("java", java, "consumer"), Confluent(librdkafka)]
 
     def __enter__(self):
-        eventually(lambda: all(client.under_way() for client in self.clients), UNDER_WAY_S)
+        try:
+            eventually(lambda: all(client.under_way() for client in self.clients), UNDER_WAY_S)
+        except BaseException:
+            self.end()
+            raise
         return self
+
+    def end(self):
+        for client in self.clients:
+            client.end()
 
     def __exit__(self, *failure):
         if failure[0]:
-            for client in self.clients:
-                client.end()
+            self.end()
             return
         whole(*self.topics)
         results = dict(zip(self.topics, [client.stop() for client in self.clients]))
