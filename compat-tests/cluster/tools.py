@@ -68,18 +68,20 @@ def broker_configs():
     def of_brokers(*args, at=None):
         return tool("kafka-configs", "--entity-type", "brokers", *args, at=at)
 
-    setting = "log.cleaner.threads=2"
+    setting, other = "leader.replication.throttled.rate=1000000", "follower.replication.throttled.rate=2000000"
     of_brokers("--entity-name", 2, "--alter", "--add-config", setting, at=1)
     eventually(lambda: setting in of_brokers("--entity-name", 2, "--describe", at=3))
     assert setting not in of_brokers("--entity-name", 1, "--describe", at=2)
-    of_brokers("--entity-default", "--alter", "--add-config", "log.retention.ms=98765432", at=3)
-    eventually(lambda: "log.retention.ms=98765432" in of_brokers("--entity-default", "--describe", at=1))
-    everything = of_brokers("--entity-name", 3, "--describe", "--all", at=2)
-    assert re.search(r"log\.retention\.ms=98765432 .*DYNAMIC_DEFAULT_BROKER_CONFIG:log\.retention\.ms=98765432", everything)
+    of_brokers("--entity-default", "--alter", "--add-config", other, at=3)
+    eventually(lambda: other in of_brokers("--entity-default", "--describe", at=1))
+    eventually(lambda: re.search(re.escape(other) + " .*DYNAMIC_DEFAULT_BROKER_CONFIG:" + re.escape(other),
+                                 of_brokers("--entity-name", 3, "--describe", "--all", at=2)))
+    everything = of_brokers("--entity-name", 3, "--describe", "--all", at=1)
     assert re.search(r"^  node\.id=3 ", everything, re.M) and re.search(r"^  broker\.rack=c ", everything, re.M), everything
-    of_brokers("--entity-name", 2, "--alter", "--delete-config", "log.cleaner.threads", at=3)
-    of_brokers("--entity-default", "--alter", "--delete-config", "log.retention.ms", at=2)
+    of_brokers("--entity-name", 2, "--alter", "--delete-config", setting.split("=")[0], at=3)
+    of_brokers("--entity-default", "--alter", "--delete-config", other.split("=")[0], at=2)
     eventually(lambda: setting not in of_brokers("--entity-name", 2, "--describe", at=1))
+    eventually(lambda: other not in of_brokers("--entity-default", "--describe", at=3))
 
 
 def cluster_tool():
