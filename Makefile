@@ -27,14 +27,14 @@ test:
 	.ci/test
 
 check: deps
-	cargo fmt --check
-	cargo clippy --locked --all-targets -- -D warnings
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --lib
 	cargo test --locked --test it -- tidy
 
 fix: deps
-	cargo clippy --locked --all-targets --fix --allow-dirty --allow-staged
-	cargo fmt
+	cargo clippy --locked --workspace --all-targets --fix --allow-dirty --allow-staged
+	cargo fmt --all
 
 compat:
 	.ci/deps build compat
