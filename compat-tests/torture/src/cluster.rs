@@ -20,12 +20,13 @@ pub(crate) struct Cluster {
     frozen: BTreeSet<Node>,
     /// A node whose disk was lost comes back under another id.
     ids: BTreeMap<Node, usize>,
+    planted: Option<String>,
 }
 
 impl Cluster {
-    pub(crate) fn new(rig: Rig, broker: Broker) -> Self {
+    pub(crate) fn new(rig: Rig, broker: Broker, planted: Option<String>) -> Self {
         let ids = rig.nodes().into_iter().map(|node| (node, node)).collect();
-        Self { rig, broker, running: BTreeMap::new(), frozen: BTreeSet::new(), ids }
+        Self { rig, broker, running: BTreeMap::new(), frozen: BTreeSet::new(), ids, planted }
     }
 
     pub(crate) fn start(&mut self, node: Node) -> Result<(), String> {
@@ -34,6 +35,9 @@ impl Cluster {
         }
         let id = self.ids.get(&node).copied().unwrap_or(node);
         let mut command = self.broker.command(&self.rig, node, id)?;
+        if let Some(fault) = &self.planted {
+            command.env("OTTLA_PLANTED_FAULT", fault);
+        }
         let log = self.rig.folder(node).with_extension("log");
         let log = File::options().create(true).append(true).open(log);
         let log = log.map_err(|error| error.to_string())?;

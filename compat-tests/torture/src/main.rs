@@ -25,6 +25,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use broker::Broker;
+use histcheck::Anomaly;
 use run::{Form, Run, Settings};
 use scenario::Scenario;
 use verdict::Verdict;
@@ -32,6 +33,7 @@ use verdict::Verdict;
 const USAGE: &str = "\
 usage: torture [--broker ottla|kafka] [--short] [--seed N] [--repeat N] [--out DIR] SCENARIO...|all
        torture [--broker ottla|kafka] --measure ROUNDS
+       torture --planted FAULT:ANOMALY SCENARIO   it must be found (a build with planted faults)
        torture --list";
 
 const PARTITIONS: u32 = 3;
@@ -68,7 +70,8 @@ fn main() -> ExitCode {
 fn parse(words: &[String]) -> Result<Arguments, String> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
     let out = std::env::temp_dir().join(format!("ottla-torture-{}", std::process::id()));
-    let settings = Settings { broker: Broker::Ottla, form: Form::Long, seed: now, out };
+    let settings =
+        Settings { broker: Broker::Ottla, form: Form::Long, seed: now, out, planted: None };
     let mut arguments = Arguments { settings, repeat: 1, measure: None, names: Vec::new() };
     let mut words = words.iter();
     while let Some(word) = words.next() {
@@ -84,6 +87,12 @@ fn parse(words: &[String]) -> Result<Arguments, String> {
             "--seed" => arguments.settings.seed = number(value()?)?,
             "--repeat" => arguments.repeat = number(value()?)?,
             "--measure" => arguments.measure = Some(number(value()?)?),
+            "--planted" => {
+                let planted = value()?.split_once(':').and_then(|(fault, anomaly)| {
+                    Some((fault.to_owned(), Anomaly::parse(anomaly)?))
+                });
+                arguments.settings.planted = Some(planted.ok_or("--planted FAULT:ANOMALY")?);
+            }
             "--out" => arguments.settings.out = PathBuf::from(value()?),
             name if name == "all" || scenario::ALL.iter().any(|known| known.name == name) => {
                 arguments.names.push(name.to_owned());
@@ -130,7 +139,7 @@ fn run_one(settings: &Settings, scenario: &Scenario) -> bool {
     let took = format!("{:.2} s", start.elapsed().as_secs_f64());
     let folder = settings.out.join(name);
     let passed = match verdict {
-        Ok(verdict) => say(name, &took, &verdict),
+        Ok(verdict) => say(settings, name, &took, &verdict),
         Err(error) => {
             println!("FAIL {name} {took}\n     {error}");
             false
@@ -151,16 +160,19 @@ fn run_one(settings: &Settings, scenario: &Scenario) -> bool {
     passed
 }
 
-fn say(name: &str, took: &str, verdict: &Verdict) -> bool {
+fn say(settings: &Settings, name: &str, took: &str, verdict: &Verdict) -> bool {
     let Verdict { report, complaints, .. } = verdict;
-    let passed = report.findings.is_empty() && complaints.is_empty() && !verdict.is_inconclusive();
+    let passed = match &settings.planted {
+        None => report.findings.is_empty() && complaints.is_empty() && !verdict.is_inconclusive(),
+        Some((_, planted)) => report.findings.iter().any(|found| found.anomaly == *planted),
+    };
     println!("{} {name} {took}", if passed { "ok  " } else { "FAIL" });
     println!("     {}", report.counts);
     let mut outages: Vec<Duration> = verdict.outages.iter().map(|(_, outage)| *outage).collect();
     outages.sort();
-    if let (Some(median), Some(worst)) = (outages.get(outages.len() / 2), outages.last()) {
-        let of = outages.len();
-        println!("     served again after {median:.2?} (median), {worst:.2?} (worst of {of})");
+    let worst = verdict.outages.iter().max_by_key(|(_, outage)| *outage);
+    if let (Some(median), Some((what, worst))) = (outages.get(outages.len() / 2), worst) {
+        println!("     served again after {median:.2?} (median), {worst:.2?} (worst: {what})");
     }
     for finding in &report.findings {
         println!("     {finding}");
@@ -168,7 +180,9 @@ fn say(name: &str, took: &str, verdict: &Verdict) -> bool {
     for complaint in complaints {
         println!("     {complaint}");
     }
-    if verdict.is_inconclusive() {
+    if let (Some((fault, anomaly)), false) = (&settings.planted, passed) {
+        println!("     {fault} should have been found as {}", anomaly.name());
+    } else if verdict.is_inconclusive() {
         println!("     inconclusive: too little happened");
     }
     if !passed {

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use histcheck::{Ends, Options};
+use histcheck::{Anomaly, Ends, Options};
 
 use crate::broker::Broker;
 use crate::cluster::Cluster;
@@ -30,6 +30,8 @@ pub(crate) struct Settings {
     pub(crate) seed: u64,
     /// Logs and histories of what failed.
     pub(crate) out: PathBuf,
+    /// What the brokers do wrong, if they are built for that, and what must be found then.
+    pub(crate) planted: Option<(String, Anomaly)>,
 }
 
 /// What a scenario needs to run on.
@@ -80,7 +82,8 @@ impl Run {
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
         let rig = Rig::build(needs.net, needs.disk, &folder, needs.nodes, &mut rng)?;
-        let mut cluster = Cluster::new(rig, settings.broker);
+        let planted = settings.planted.as_ref().map(|(fault, _)| fault.clone());
+        let mut cluster = Cluster::new(rig, settings.broker, planted);
         cluster.start_all()?;
         let options = options(settings.broker);
         let history = Arc::new(History::create(&folder.join("history.jsonl"), options)?);

@@ -3,6 +3,7 @@
 
 mod crashes;
 mod moves;
+pub(crate) use moves::lead;
 mod networks;
 mod pauses;
 

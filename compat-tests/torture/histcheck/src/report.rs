@@ -41,6 +41,29 @@ pub enum Anomaly {
 }
 
 impl Anomaly {
+    pub const ALL: [Self; 15] = [
+        Self::LostWrite,
+        Self::Unseen,
+        Self::InconsistentOffsets,
+        Self::Duplicate,
+        Self::Phantom,
+        Self::AbortedRead,
+        Self::NonmonotonicPoll,
+        Self::PollSkip,
+        Self::NonmonotonicSend,
+        Self::OffsetGap,
+        Self::CommitLost,
+        Self::HwRegress,
+        Self::StaleEnd,
+        Self::EpochRegress,
+        Self::ReplicaDivergence,
+    ];
+
+    /// The anomaly of this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|anomaly| anomaly.name() == name)
+    }
+
     pub fn name(self) -> &'static str {
         match self {
             Self::LostWrite => "lost-write",

@@ -62,7 +62,7 @@ pub(crate) fn slow_follower(run: &mut Run) -> Result<(), String> {
     for partition in 0..run.topic.partitions {
         if run.leader(partition)? == follower {
             let other = run.other_than(&[follower])?;
-            crate::scenario::moves::lead(run, partition, other)?;
+            crate::scenario::lead(run, partition, other)?;
         }
     }
     let seconds = run.rounds(10, 30);
