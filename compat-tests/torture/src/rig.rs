@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
 use crate::rng::Rng;
-use crate::tools::script;
+use crate::tools::{script, variable};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Net {
@@ -58,8 +58,7 @@ impl Rig {
         nodes: usize,
         rng: &mut Rng,
     ) -> Result<Self, String> {
-        // Short: it becomes part of an interface's name.
-        let prefix = format!("ot{}-", std::process::id());
+        let prefix = variable("TORTURE_PREFIX")?;
         let addresses = match net {
             Net::Loopback => loopback(nodes, rng)?,
             Net::Namespaces => (1..=nodes).map(in_namespace).collect(),

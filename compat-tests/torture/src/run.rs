@@ -19,6 +19,8 @@ use crate::worker::Worker;
 /// How long and how hard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
+    /// One fault, as part of a series of others.
+    Once,
     Short,
     Long,
 }
@@ -165,6 +167,7 @@ impl Run {
     /// How often a fault is repeated.
     pub(crate) fn rounds(&self, short: u64, long: u64) -> u64 {
         match self.settings.form {
+            Form::Once => 1,
             Form::Short => short,
             Form::Long => long,
         }
@@ -173,7 +176,7 @@ impl Run {
     /// The load goes on, nothing else happens.
     pub(crate) fn breathe(&mut self) {
         let range = match self.settings.form {
-            Form::Short => 500..2_000,
+            Form::Once | Form::Short => 500..2_000,
             Form::Long => 3_000..10_000,
         };
         std::thread::sleep(self.rng.millis(range));
@@ -259,7 +262,8 @@ impl Run {
         loop {
             let replicas = self.admin.demand(&format!("replicas {name}"), patience)?;
             let in_sync = self.admin.demand(&format!("isr {name}"), patience)?;
-            let whole = |(wanted, found): (&str, &str)| wanted.len() == found.len();
+            let count = |said: &str| said.split(',').count();
+            let whole = |(wanted, found): (&str, &str)| count(wanted) == count(found);
             if !in_sync.is_empty() && replicas.split(' ').zip(in_sync.split(' ')).all(whole) {
                 return Ok(());
             }

@@ -9,15 +9,18 @@ mod pauses;
 
 use crate::broker::Broker;
 use crate::rig::{Disk, Net};
-use crate::run::{Needs, Run};
+use crate::run::{Form, Needs, Run};
 
 pub(crate) struct Scenario {
     pub(crate) name: &'static str,
     pub(crate) what: &'static str,
     pub(crate) needs: Needs,
     pub(crate) rank: Rank,
-    pub(crate) run: fn(&mut Run) -> Result<(), String>,
+    pub(crate) run: Fault,
 }
+
+/// Breaks something, and waits until it is whole again.
+pub(crate) type Fault = fn(&mut Run) -> Result<(), String>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rank {
@@ -51,12 +54,14 @@ const FIVE: Needs = Needs { nodes: 5, ..LOOPBACK };
 const HOSTS: Needs = Needs { net: Net::Namespaces, ..LOOPBACK };
 const DISKS: Needs = Needs { disk: Disk::Image, ..LOOPBACK };
 
+const EVERYTHING: Needs = Needs { disk: Disk::Image, ..HOSTS };
+
 const fn scenario(
     name: &'static str,
     what: &'static str,
     needs: Needs,
     rank: Rank,
-    run: fn(&mut Run) -> Result<(), String>,
+    run: Fault,
 ) -> Scenario {
     Scenario { name, what, needs, rank, run }
 }
@@ -113,7 +118,7 @@ pub(crate) const ALL: &[Scenario] = &[
         "isolate-leader",
         "a leader and its peers do not hear each other; clients reach all",
         HOSTS,
-        Rank::Core,
+        Rank::OttlaCore,
         networks::isolate_leader,
     ),
     scenario(
@@ -174,6 +179,13 @@ pub(crate) const ALL: &[Scenario] = &[
         crashes::power_cut_all,
     ),
     scenario(
+        "mixed",
+        "one fault after the other, of all kinds",
+        EVERYTHING,
+        Rank::OttlaLong,
+        mixed,
+    ),
+    scenario(
         "lost-disk",
         "a node's disk is lost; another node takes its place",
         LOOPBACK,
@@ -195,3 +207,37 @@ pub(crate) const ALL: &[Scenario] = &[
         moves::leader_storm,
     ),
 ];
+
+/// What can follow upon anything else.
+const MIXED: &[Fault] = &[
+    crashes::kill_leader,
+    crashes::kill_follower,
+    crashes::kill_controller,
+    crashes::kill_all,
+    crashes::leader_alone,
+    crashes::majority_loss,
+    crashes::power_cut_one,
+    crashes::power_cut_majority,
+    crashes::power_cut_all,
+    pauses::leader,
+    pauses::follower,
+    pauses::all,
+    networks::isolate_leader,
+    networks::isolate_follower,
+    networks::deaf_leader,
+    networks::mute_leader,
+    networks::loss,
+    networks::vanish,
+    moves::leader_storm,
+];
+
+fn mixed(run: &mut Run) -> Result<(), String> {
+    let rounds = run.rounds(5, 40);
+    let form = std::mem::replace(&mut run.settings.form, Form::Once);
+    for _ in 0..rounds {
+        let fault = run.rng.pick(MIXED).ok_or("no faults")?;
+        fault(run)?;
+    }
+    run.settings.form = form;
+    Ok(())
+}

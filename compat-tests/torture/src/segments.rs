@@ -55,3 +55,41 @@ fn split(bytes: &[u8]) -> Option<(Batch, &[u8])> {
 fn field<const N: usize>(header: &[u8], at: usize) -> Option<[u8; N]> {
     header.get(at..at + N)?.try_into().ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A batch of three records, with what the harness does not look at left empty.
+    fn batch(base: i64, attributes: u16) -> Vec<u8> {
+        let mut bytes = base.to_be_bytes().to_vec();
+        bytes.extend(49_u32.to_be_bytes());
+        bytes.extend(7_i32.to_be_bytes());
+        bytes.push(2);
+        bytes.extend(0xCAFE_u32.to_be_bytes());
+        bytes.extend(attributes.to_be_bytes());
+        bytes.extend(2_i32.to_be_bytes());
+        bytes.resize(61, 0);
+        bytes
+    }
+
+    #[test]
+    fn batches_are_read_up_to_a_torn_end() {
+        let folder = std::env::temp_dir().join(format!("torture-test-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("00000000000000000000.log"), batch(0, 0)).unwrap();
+        let torn = [batch(3, 1 << 5), batch(6, 0)[..40].to_vec()].concat();
+        std::fs::write(folder.join("00000000000000000003.log"), torn).unwrap();
+        std::fs::write(folder.join("00000000000000000003.index"), b"other").unwrap();
+        let found = batches(&folder).unwrap();
+        std::fs::remove_dir_all(&folder).unwrap();
+        let expected =
+            |base, content| Batch { base, last: base + 2, epoch: 7, crc: 0xCAFE, content };
+        assert_eq!(found, [expected(0, Content::Data), expected(3, Content::Control)]);
+    }
+
+    #[test]
+    fn zeros_at_the_end_are_no_batches() {
+        assert_eq!(split(&[0; 100]), None);
+    }
+}

@@ -47,7 +47,6 @@ impl Run {
     fn settle(&mut self) -> Result<(), String> {
         self.complaints.extend(self.cluster.fallen());
         self.cluster.heal()?;
-        self.fault("healed");
         self.await_service("after it all", Instant::now())?;
         self.load.stop();
         if !self.history.await_all_answered(ANSWERED) {
@@ -83,7 +82,7 @@ impl Run {
     fn read_all(&mut self, ends: &[(String, i64)]) -> Result<(), String> {
         self.history.record(0, Stage::Info, Op::Final);
         let clients = match self.settings.form {
-            Form::Short => &[Client::Franz][..],
+            Form::Once | Form::Short => &[Client::Franz][..],
             Form::Long => &[Client::Franz, Client::Java, Client::Librdkafka],
         };
         for (client, process) in clients.iter().zip(FINAL_PROCESSES..) {

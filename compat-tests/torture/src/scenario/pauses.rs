@@ -36,7 +36,7 @@ fn rounds(run: &mut Run, targets: fn(&mut Run) -> Result<Vec<Node>, String>) -> 
             run.await_service("SIGSTOP", since)?;
         }
         let pause = match run.settings.form {
-            Form::Short => run.rng.millis(1_000..5_000),
+            Form::Once | Form::Short => run.rng.millis(1_000..5_000),
             Form::Long => run.rng.millis(1_000..30_000),
         };
         std::thread::sleep(pause.saturating_sub(since.elapsed()));
