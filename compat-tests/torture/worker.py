@@ -42,7 +42,9 @@ class Sender:
         name = f"{topic} {partition} {value}"
 
         def delivered(error, message):
-            say(f"unsure {name} {error}" if error else f"sent {name} {message.offset()}")
+            # An acknowledgement that was repeated comes without the offset.
+            offset = -1 if message.offset() is None else message.offset()
+            say(f"unsure {name} {error}" if error else f"sent {name} {offset}")
 
         try:
             self.producer.produce(topic, value.encode(), partition=int(partition), on_delivery=delivered)

@@ -14,24 +14,26 @@ pub(crate) enum Broker {
 
 const CLUSTER_ID: &str = "MkU3OEVBNTcwNTJENDM2Qk";
 
-/// Small internal topics, so that a start is short, and three copies of everything.
+/// Small internal topics, so that a start is short.
 const SETTINGS: &[(&str, &str)] = &[
     ("process.roles", "broker,controller"),
     ("controller.listener.names", "CONTROLLER"),
     ("inter.broker.listener.name", "PLAINTEXT"),
     ("listener.security.protocol.map", "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT"),
-    ("default.replication.factor", "3"),
-    ("min.insync.replicas", "2"),
-    ("offsets.topic.replication.factor", "3"),
     ("offsets.topic.num.partitions", "3"),
-    ("transaction.state.log.replication.factor", "3"),
-    ("transaction.state.log.min.isr", "2"),
     ("transaction.state.log.num.partitions", "3"),
     ("group.initial.rebalance.delay.ms", "100"),
     // Moves of leaders are for the scenarios to order.
     ("auto.leader.rebalance.enable", "false"),
     ("auto.create.topics.enable", "false"),
 ];
+
+const COPIES: &[&str] = &[
+    "default.replication.factor",
+    "offsets.topic.replication.factor",
+    "transaction.state.log.replication.factor",
+];
+const COPIES_IN_SYNC: &[&str] = &["min.insync.replicas", "transaction.state.log.min.isr"];
 
 impl Broker {
     pub(crate) fn parse(name: &str) -> Option<Self> {
@@ -61,6 +63,13 @@ impl Broker {
             voters.push(format!("{voter}@{}", rig.address(voter)?.peer()));
         }
         let mut set = |key: &str, value: String| settings.push((key.to_owned(), value));
+        // Three copies of everything.
+        for key in COPIES {
+            set(key, voters.len().min(3).to_string());
+        }
+        for key in COPIES_IN_SYNC {
+            set(key, voters.len().min(2).to_string());
+        }
         set("node.id", id.to_string());
         set("advertised.listeners", listeners.clone());
         set("listeners", listeners);

@@ -22,6 +22,7 @@ mod worker;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::str::FromStr;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use broker::Broker;
@@ -31,7 +32,8 @@ use scenario::Scenario;
 use verdict::Verdict;
 
 const USAGE: &str = "\
-usage: torture [--broker ottla|kafka] [--short] [--seed N] [--repeat N] [--out DIR] SCENARIO...|all
+usage: torture [--broker ottla|kafka] [--short] [--seed N] [--repeat N] [--nodes N] [--out DIR]
+               SCENARIO...|all
        torture [--broker ottla|kafka] --measure ROUNDS
        torture --planted FAULT:ANOMALY SCENARIO   it must be found (a build with planted faults)
        torture --list";
@@ -70,13 +72,21 @@ fn main() -> ExitCode {
 fn parse(words: &[String]) -> Result<Arguments, String> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
     let out = std::env::temp_dir().join(format!("ottla-torture-{}", std::process::id()));
-    let settings =
-        Settings { broker: Broker::Ottla, form: Form::Long, seed: now, out, planted: None };
+    let settings = Settings {
+        broker: Broker::Ottla,
+        form: Form::Long,
+        seed: now,
+        nodes: None,
+        out,
+        planted: None,
+    };
     let mut arguments = Arguments { settings, repeat: 1, measure: None, names: Vec::new() };
     let mut words = words.iter();
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or_else(|| format!("{word} needs a value"));
-        let number = |text: &String| text.parse().map_err(|_| format!("{text} is no number"));
+        fn number<T: FromStr>(text: &str) -> Result<T, String> {
+            text.parse().map_err(|_| format!("{text} is no number"))
+        }
         match word.as_str() {
             "--short" => arguments.settings.form = Form::Short,
             "--broker" => {
@@ -85,6 +95,7 @@ fn parse(words: &[String]) -> Result<Arguments, String> {
                 arguments.settings.broker = broker.ok_or_else(|| format!("no broker {name}"))?;
             }
             "--seed" => arguments.settings.seed = number(value()?)?,
+            "--nodes" => arguments.settings.nodes = Some(number(value()?)?),
             "--repeat" => arguments.repeat = number(value()?)?,
             "--measure" => arguments.measure = Some(number(value()?)?),
             "--planted" => {

@@ -30,6 +30,8 @@ pub(crate) struct Settings {
     pub(crate) broker: Broker,
     pub(crate) form: Form,
     pub(crate) seed: u64,
+    /// Instead of what a scenario wants.
+    pub(crate) nodes: Option<usize>,
     /// Logs and histories of what failed.
     pub(crate) out: PathBuf,
     /// What the brokers do wrong, if they are built for that, and what must be found then.
@@ -83,7 +85,8 @@ impl Run {
         let folder = settings.out.join(name);
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
-        let rig = Rig::build(needs.net, needs.disk, &folder, needs.nodes, &mut rng)?;
+        let nodes = settings.nodes.unwrap_or(needs.nodes);
+        let rig = Rig::build(needs.net, needs.disk, &folder, nodes, &mut rng)?;
         let planted = settings.planted.as_ref().map(|(fault, _)| fault.clone());
         let mut cluster = Cluster::new(rig, settings.broker, planted);
         cluster.start_all()?;
@@ -106,7 +109,7 @@ impl Run {
             outages: Vec::new(),
             complaints: Vec::new(),
         };
-        run.form(needs.nodes)?;
+        run.form(nodes)?;
         Ok(run)
     }
 
@@ -124,8 +127,9 @@ impl Run {
             std::thread::sleep(Duration::from_millis(100));
         }
         let Topic { name, partitions } = &self.topic;
-        self.admin
-            .demand(&format!("create {name} {partitions} 3 min.insync.replicas=2"), FORMING)?;
+        let (replicas, in_sync) = (nodes.min(3), nodes.min(2));
+        let create = format!("create {name} {partitions} {replicas} min.insync.replicas={in_sync}");
+        self.admin.demand(&create, FORMING)?;
         self.await_in_sync(FORMING)
     }
 

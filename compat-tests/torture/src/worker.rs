@@ -30,7 +30,7 @@ use histcheck::{Op, Record, Stage};
 use crate::history::History;
 
 /// The Java virtual machine takes its time when the machine is busy.
-const READY: Duration = Duration::from_secs(60);
+const READY: Duration = Duration::from_secs(120);
 const ANSWER: Duration = Duration::from_secs(30);
 
 pub(crate) struct Worker {
