@@ -32,8 +32,8 @@ use scenario::Scenario;
 use verdict::Verdict;
 
 const USAGE: &str = "\
-usage: torture [--broker ottla|kafka] [--short] [--seed N] [--repeat N] [--nodes N] [--out DIR]
-               SCENARIO...|all
+usage: torture [--broker ottla|kafka] [--short] [--seed N] [--repeat N] [--nodes N] [--patience N]
+               [--out DIR] SCENARIO...|all
        torture [--broker ottla|kafka] --measure ROUNDS
        torture --planted FAULT:ANOMALY SCENARIO   it must be found (a build with planted faults)
        torture --list";
@@ -77,6 +77,7 @@ fn parse(words: &[String]) -> Result<Arguments, String> {
         form: Form::Long,
         seed: now,
         nodes: None,
+        patience: 1,
         out,
         planted: None,
     };
@@ -95,6 +96,7 @@ fn parse(words: &[String]) -> Result<Arguments, String> {
                 arguments.settings.broker = broker.ok_or_else(|| format!("no broker {name}"))?;
             }
             "--seed" => arguments.settings.seed = number(value()?)?,
+            "--patience" => arguments.settings.patience = number(value()?)?,
             "--nodes" => arguments.settings.nodes = Some(number(value()?)?),
             "--repeat" => arguments.repeat = number(value()?)?,
             "--measure" => arguments.measure = Some(number(value()?)?),

@@ -32,6 +32,8 @@ pub(crate) struct Settings {
     pub(crate) seed: u64,
     /// Instead of what a scenario wants.
     pub(crate) nodes: Option<usize>,
+    /// On a busy machine everything may take so many times as long.
+    pub(crate) patience: u32,
     /// Logs and histories of what failed.
     pub(crate) out: PathBuf,
     /// What the brokers do wrong, if they are built for that, and what must be found then.
@@ -150,8 +152,12 @@ impl Run {
 
     /// Producers, consumers and clerks, of all kinds.
     pub(crate) fn begin_load(&mut self) -> Result<(), String> {
-        let others = [(Client::Java, 50), (Client::Librdkafka, 50)];
-        for (client, rate) in [(Client::Franz, 100)].into_iter().chain(others) {
+        let mut clients = vec![(Client::Franz, 100), (Client::Librdkafka, 50)];
+        // It takes long to start.
+        if self.settings.form == Form::Long {
+            clients.push((Client::Java, 50));
+        }
+        for (client, rate) in clients {
             let worker = self.worker(client)?;
             if client == Client::Librdkafka {
                 worker.join("readers", &self.topic.name)?;
@@ -218,11 +224,12 @@ impl Run {
 
     /// Without service for so long after a fault, a scenario has failed.
     pub(crate) fn limit(&self) -> Duration {
-        match self.cluster.broker {
-            Broker::Ottla => Duration::from_secs(10),
+        let seconds = match self.cluster.broker {
+            Broker::Ottla => 10,
             // A broker is held for dead after nine seconds.
-            Broker::Kafka => Duration::from_secs(45),
-        }
+            Broker::Kafka => 45,
+        };
+        Duration::from_secs(seconds) * self.settings.patience
     }
 
     /// The node that leads a partition.
