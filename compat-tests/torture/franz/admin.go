@@ -46,6 +46,10 @@ func (w *worker) create(ctx context.Context, args []string) error {
 		configs[key] = &value
 	}
 	answer, err := w.admin.CreateTopic(ctx, number(args[1]), int16(number(args[2])), configs, args[0])
+	// The answer to an earlier try may have been lost.
+	if errors.Is(answer.Err, kerr.TopicAlreadyExists) {
+		return nil
+	}
 	return errors.Join(err, answer.Err)
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::rig::{Node, Rig};
-use crate::tools::{command_in, run, variable, words};
+use crate::tools::{command_in, guarded, run, variable, words};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Broker {
@@ -80,7 +80,7 @@ impl Broker {
             Self::Kafka => kafka(&rig.folder(node), &settings)?,
         };
         command.splice(0..0, rig.on_host(Some(node)));
-        let mut command = words(&command)?;
+        let mut command = words(&guarded(command)?)?;
         // Ottla takes every such variable for a setting.
         for (name, _) in std::env::vars() {
             if name.starts_with("KAFKA_") || name.starts_with("OTTLA_") {

@@ -13,7 +13,7 @@ use crate::history::History;
 use crate::load::{Load, Topic};
 use crate::rig::{Disk, Net, Node, Rig};
 use crate::rng::Rng;
-use crate::tools::{command_in, words};
+use crate::tools::{command_in, guarded, words};
 use crate::worker::Worker;
 
 /// How long and how hard.
@@ -314,5 +314,5 @@ pub(crate) fn command(client: Client, rig: &Rig) -> Result<Command, String> {
     if client == Client::ImpatientFranz {
         command.push("impatient".to_owned());
     }
-    words(&command)
+    words(&guarded(command)?)
 }

@@ -34,6 +34,12 @@ pub(crate) fn run(command: &mut Command, name: &str) -> Result<(), String> {
     Err(format!("{name}: {}: {}", output.status, said.trim()))
 }
 
+/// What to put before a command so that it ends with this process, however that ends.
+pub(crate) fn guarded(mut command: Vec<String>) -> Result<Vec<String>, String> {
+    command.splice(0..0, command_in("TORTURE_GUARD")?);
+    Ok(command)
+}
+
 pub(crate) fn words(command: &[String]) -> Result<Command, String> {
     let (program, arguments) = command.split_first().ok_or("an empty command")?;
     let mut command = Command::new(program);
