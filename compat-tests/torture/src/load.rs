@@ -2,7 +2,7 @@
 //! who commit offsets, ask for them, and ask for the ends of partitions.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -104,6 +104,19 @@ impl Load {
                     clerk.ask(&question, |offset| Op::End { key: topic.key(partition), offset });
                 }
                 std::thread::sleep(CLERKS_PAUSE);
+            }
+        });
+    }
+
+    /// Notes for how long this process itself stood still: then the cluster could do no better.
+    pub(crate) fn watch_machine(&mut self, stall_ms: &Arc<AtomicU64>) {
+        let stall_ms = stall_ms.clone();
+        self.spawn(move |stopping| {
+            while !stopping() {
+                let start = Instant::now();
+                std::thread::sleep(TICK);
+                let late = start.elapsed().saturating_sub(TICK).as_millis();
+                stall_ms.fetch_max(u64::try_from(late).unwrap_or(u64::MAX), Ordering::Relaxed);
             }
         });
     }

@@ -39,6 +39,8 @@ usage: torture [--broker ottla|kafka] [--short] [--seed N] [--repeat N] [--nodes
        torture --list";
 
 const PARTITIONS: u32 = 3;
+/// Beyond it, limits of seconds say little about the cluster.
+const BUSY: Duration = Duration::from_millis(300);
 
 struct Arguments {
     settings: Settings,
@@ -197,6 +199,9 @@ fn say(settings: &Settings, name: &str, took: &str, verdict: &Verdict) -> bool {
         println!("     {fault} should have been found as {}", anomaly.name());
     } else if verdict.is_inconclusive() {
         println!("     inconclusive: too little happened");
+    }
+    if verdict.stall > BUSY {
+        println!("     the machine was busy: the harness stood still for {:.2?}", verdict.stall);
     }
     if !passed {
         verdict.notes.iter().take(10).for_each(|note| println!("     client: {note}"));

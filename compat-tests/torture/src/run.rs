@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use histcheck::{Anomaly, Ends, Options};
@@ -60,6 +61,7 @@ pub(crate) struct Run {
     pub(crate) workers: Vec<Arc<Worker>>,
     pub(crate) cluster: Cluster,
     pub(crate) outages: Vec<(String, Duration)>,
+    pub(crate) stall_ms: Arc<AtomicU64>,
     /// What the scenario itself found wrong; the history may say more.
     pub(crate) complaints: Vec<String>,
 }
@@ -98,17 +100,21 @@ impl Run {
         let log = folder.join("admin.log");
         let admin = Arc::new(Worker::start("admin", 1, command, &log, &history)?);
         let topic = Topic { name: "torture".to_owned(), partitions };
+        let stall_ms = Arc::default();
+        let mut load = Load::new();
+        load.watch_machine(&stall_ms);
         let run = Self {
             settings: settings.clone(),
             folder,
             rng,
             history,
-            load: Load::new(),
+            load,
             topic,
             admin,
             workers: Vec::new(),
             cluster,
             outages: Vec::new(),
+            stall_ms,
             complaints: Vec::new(),
         };
         run.form(nodes)?;

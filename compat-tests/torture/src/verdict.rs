@@ -1,5 +1,6 @@
 //! The end of a scenario: everything is healed, everything is read, and the history is judged.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use histcheck::{Batch, Op, Report, Stage};
@@ -22,6 +23,8 @@ pub(crate) struct Verdict {
     pub(crate) complaints: Vec<String>,
     pub(crate) notes: Vec<String>,
     pub(crate) outages: Vec<(String, Duration)>,
+    /// The longest time for which the machine had no processor for the harness.
+    pub(crate) stall: Duration,
 }
 
 impl Verdict {
@@ -41,7 +44,8 @@ impl Run {
         self.load.stop();
         self.complaints.extend(self.history.fatals());
         let (report, notes) = self.history.judge(options(self.cluster.broker));
-        Verdict { report, complaints: self.complaints, notes, outages: self.outages }
+        let stall = Duration::from_millis(self.stall_ms.load(Ordering::Relaxed));
+        Verdict { report, complaints: self.complaints, notes, outages: self.outages, stall }
     }
 
     fn settle(&mut self) -> Result<(), String> {
