@@ -3,10 +3,15 @@
 //! validates, calls one service, and translates the answer.
 
 pub mod context;
+pub mod elections;
 pub mod errors;
+mod leader_hint;
+mod leaders;
 pub mod response;
 
+mod add_raft_voter;
 mod alter_configs;
+mod alter_partition_reassignments;
 pub mod api_versions;
 mod consumer_group_describe;
 mod consumer_group_heartbeat;
@@ -18,7 +23,10 @@ mod delete_topics;
 mod describe_cluster;
 mod describe_configs;
 mod describe_groups;
+mod describe_log_dirs;
+mod describe_quorum;
 mod describe_topic_partitions;
+mod elect_leaders;
 pub mod fetch;
 mod find_coordinator;
 mod heartbeat;
@@ -29,13 +37,17 @@ mod leave_group;
 mod list_config_resources;
 mod list_groups;
 mod list_offsets;
+mod list_partition_reassignments;
 mod metadata;
 mod offset_commit;
 mod offset_delete;
 mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
+mod remove_raft_voter;
 mod sync_group;
+mod unregister_broker;
+mod update_features;
 
 use std::sync::Arc;
 
@@ -212,8 +224,10 @@ pub static TABLE: &[Api] = &[
     ),
     in_turn!(32, "DescribeConfigs", describe_configs, msg::DescribeConfigsRequest, 1..=4),
     in_turn!(33, "AlterConfigs", alter_configs, msg::AlterConfigsRequest, 0..=2),
+    staged!(35, "DescribeLogDirs", describe_log_dirs, 1..=5, 1),
     in_turn!(37, "CreatePartitions", create_partitions, msg::CreatePartitionsRequest, 0..=3),
     in_turn!(42, "DeleteGroups", delete_groups, msg::DeleteGroupsRequest, 0..=2),
+    in_turn!(43, "ElectLeaders", elect_leaders, msg::ElectLeadersRequest, 0..=2),
     in_turn!(
         44,
         "IncrementalAlterConfigs",
@@ -221,8 +235,25 @@ pub static TABLE: &[Api] = &[
         msg::IncrementalAlterConfigsRequest,
         0..=1
     ),
+    in_turn!(
+        45,
+        "AlterPartitionReassignments",
+        alter_partition_reassignments,
+        msg::AlterPartitionReassignmentsRequest,
+        0..=1
+    ),
+    in_turn!(
+        46,
+        "ListPartitionReassignments",
+        list_partition_reassignments,
+        msg::ListPartitionReassignmentsRequest,
+        0..=0
+    ),
     in_turn!(47, "OffsetDelete", offset_delete, msg::OffsetDeleteRequest, 0..=0),
+    in_turn!(55, "DescribeQuorum", describe_quorum, msg::DescribeQuorumRequest, 0..=2),
+    in_turn!(57, "UpdateFeatures", update_features, msg::UpdateFeaturesRequest, 0..=2),
     in_turn!(60, "DescribeCluster", describe_cluster, msg::DescribeClusterRequest, 0..=2),
+    in_turn!(64, "UnregisterBroker", unregister_broker, msg::UnregisterBrokerRequest, 0..=0),
     in_turn!(
         68,
         "ConsumerGroupHeartbeat",
@@ -251,6 +282,8 @@ pub static TABLE: &[Api] = &[
         msg::DescribeTopicPartitionsRequest,
         0..=0
     ),
+    in_turn!(80, "AddRaftVoter", add_raft_voter, msg::AddRaftVoterRequest, 0..=0),
+    in_turn!(81, "RemoveRaftVoter", remove_raft_voter, msg::RemoveRaftVoterRequest, 0..=0),
 ];
 
 /// The line of an API key.

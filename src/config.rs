@@ -9,10 +9,12 @@
 //! |---|---|
 //! | `keys.rs` | the table of broker keys, and `Config` |
 //! | `topic.rs` | the table of topic keys, `TopicConfig`, and the rules for altering it |
+//! | `dynamic.rs` | the table of keys that brokers have only while they run |
 //! | `group.rs` | the table of group keys, and the rules for altering it |
 //! | `ignored.rs` | Kafka's keys that mean nothing here, with the reasons |
 //! | `key.rs`, `value.rs` | what a row and a value are; Kafka's messages |
 //! | `listener.rs` | the form of listeners and the rules between them |
+//! | `quorum.rs` | the addresses of other nodes and the rules for them |
 //! | `read.rs` | TOML, `.properties`, environment variables |
 //! | `load.rs` | from texts to `Loaded` |
 //! | `entries.rs`, `explain.rs` | from `Loaded` to clients and people |
@@ -20,6 +22,7 @@
 //! Invariants: no key has an effect without a row in a table; no key is accepted in silence that
 //! has no effect; nothing here does IO.
 
+mod dynamic;
 mod entries;
 mod error;
 mod explain;
@@ -29,6 +32,7 @@ mod key;
 mod keys;
 mod listener;
 mod load;
+mod quorum;
 mod read;
 mod topic;
 mod value;
@@ -36,12 +40,16 @@ mod value;
 #[cfg(test)]
 mod tests;
 
+pub use dynamic::{
+    DRAINING, FOLLOWER_THROTTLE, LEADER_THROTTLE, dynamic_entries, is_dynamic, validate_dynamic,
+};
 pub use entries::{ConfigEntry, ConfigSource, group_entries, topic_entries};
 pub use error::ConfigError;
 pub use group::{HEARTBEAT_INTERVAL_MS, SESSION_TIMEOUT_MS, validate_group_overrides};
-pub use keys::{Config, MigrationPolicy};
+pub use keys::{Config, MigrationPolicy, ReplicaSelector};
 pub use listener::{Listener, ProcessRoles, SecurityProtocol, SecurityProtocolMap};
 pub use load::Loaded;
+pub use quorum::{PeerAddress, Voter};
 pub use topic::{
     CleanupPolicy, CompressionType, TimestampType, TopicConfig, append_list_value, is_list,
     subtract_list_value, validate_topic_override,

@@ -8,6 +8,7 @@ pub mod metrics;
 
 pub mod log;
 pub mod metadata;
+pub mod peer;
 
 pub mod replication;
 
@@ -17,6 +18,7 @@ pub mod controller;
 pub mod coordinator;
 
 pub mod api;
+pub mod cluster;
 
 pub mod wire;
 

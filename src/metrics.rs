@@ -2,5 +2,6 @@
 
 pub mod flush;
 pub mod names;
+pub mod peers;
 pub mod recorder;
 pub mod requests;

@@ -4,16 +4,22 @@ mod open;
 pub mod registry;
 pub mod validate;
 
+use std::collections::BTreeSet;
 use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use futures_util::StreamExt;
 use tokio::sync::{Notify, oneshot};
 
-use crate::base::ids::{LeaderEpoch, Offset, TopicPartition};
+use crate::base::ids::{LeaderEpoch, NodeId, Offset, TopicPartition};
 use crate::config::TopicConfig;
 use crate::log::batch::Batch;
 use crate::log::partition_log::{LogConfig, LogSlice, Offsets, ReadError};
 use crate::log::producer_state::{AppendOutcome, SequenceError};
+use crate::replication::groups::{Progress, Status};
 use crate::replication::partition_group::{PartitionGroup, Proposal, ProposeError};
 
 /// One partition that this broker serves.
@@ -22,9 +28,15 @@ pub struct Partition {
     pub id: TopicPartition,
     /// The topic's name.
     pub topic: String,
+    /// How often a replica had to go on without a majority.
+    pub(crate) lineage: u32,
     group: PartitionGroup,
     config: Mutex<Arc<TopicConfig>>,
+    in_sync: AtomicUsize,
 }
+
+/// How often an append that waits for more than a majority looks who is in sync.
+const PROGRESS_CHECK: Duration = Duration::from_millis(100);
 
 /// When an append is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,14 +45,20 @@ pub enum Acks {
     Never,
     /// When it is written here (`acks=1`).
     Leader,
-    /// When it is committed (`acks=all`).
+    /// When it is committed, and `min.insync.replicas` have it (`acks=all`).
     All,
+    /// When it is committed: what the broker itself appends does not wait for more.
+    Majority,
 }
 
 /// Why an append came to nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AppendError {
     NotLeader,
+    /// Fewer than `min.insync.replicas` are in sync: nothing was appended.
+    NotEnoughReplicas,
+    /// It was appended and is committed, but fewer than `min.insync.replicas` have it.
+    NotEnoughReplicasAfterAppend,
     /// The log failed or the broker stops.
     Unavailable,
     Sequence(SequenceError),
@@ -50,7 +68,7 @@ impl From<ProposeError> for AppendError {
     fn from(error: ProposeError) -> Self {
         match error {
             ProposeError::NotLeader => Self::NotLeader,
-            ProposeError::Stopped => Self::Unavailable,
+            ProposeError::Stopped | ProposeError::Unknown => Self::Unavailable,
         }
     }
 }
@@ -61,6 +79,8 @@ pub enum PendingAppend {
     Silent,
     Written(oneshot::Receiver<AppendOutcome>),
     Committed(Proposal),
+    /// Committed, and on at least so many replicas.
+    Replicated(Proposal, Arc<Partition>, usize),
 }
 
 impl PendingAppend {
@@ -71,6 +91,13 @@ impl PendingAppend {
             Self::Silent => return Ok(-1),
             Self::Written(written) => written.await.map_err(|_| AppendError::NotLeader)?,
             Self::Committed(proposal) => proposal.outcome().await?,
+            Self::Replicated(proposal, partition, count) => {
+                let (outcome, index) = proposal.committed().await?;
+                if matches!(outcome, AppendOutcome::Appended { .. }) {
+                    partition.replicated(index, count).await?;
+                }
+                outcome
+            }
         };
         match outcome {
             AppendOutcome::Appended { base_offset } | AppendOutcome::Duplicate { base_offset } => {
@@ -86,10 +113,11 @@ impl Partition {
     pub(crate) fn new(
         id: TopicPartition,
         topic: String,
+        lineage: u32,
         group: PartitionGroup,
         config: Arc<TopicConfig>,
     ) -> Self {
-        Self { id, topic, group, config: Mutex::new(config) }
+        Self { id, topic, lineage, group, config: Mutex::new(config), in_sync: AtomicUsize::new(0) }
     }
 
     pub fn config(&self) -> Arc<TopicConfig> {
@@ -106,12 +134,69 @@ impl Partition {
         self.group.leader_epoch()
     }
 
+    /// The replica that should lead if this one stops leading: of those that are alive the one that
+    /// has most, in the order of preference. `None` if this one does not lead or is alone.
+    pub(crate) fn heir(&self) -> Option<NodeId> {
+        let status = self.group.status();
+        if !status.leads {
+            return None;
+        }
+        let liveness = self.group.liveness();
+        let progress = self.group.progress();
+        let alive = progress.iter().filter(|follower| {
+            status.voters.contains(&follower.node) && liveness.is_alive(follower.node)
+        });
+        // The last one of equals is taken, so the preferred ones come last.
+        let order = self.group.preference();
+        let place = |node: NodeId| order.iter().position(|other| *other == node);
+        let key = |follower: &&Progress| {
+            (follower.matched, std::cmp::Reverse(place(follower.node).unwrap_or(usize::MAX)))
+        };
+        alive.max_by_key(key).map(|follower| follower.node)
+    }
+
+    /// How many replicas are in sync, this one included; 0 until it leads.
+    pub fn in_sync_count(&self) -> usize {
+        self.in_sync.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_in_sync_count(&self, count: usize) {
+        self.in_sync.store(count, Ordering::Relaxed);
+    }
+
     /// Puts a batch, validated by [`validate::batch`], into the group's queue. Appends are made in
     /// the order of these calls.
-    pub async fn append(&self, batch: Batch, acks: Acks) -> Result<PendingAppend, AppendError> {
-        let epoch = self.leader_epoch().ok_or(AppendError::NotLeader)?;
+    pub async fn append(
+        self: &Arc<Self>,
+        batch: Batch,
+        acks: Acks,
+    ) -> Result<PendingAppend, AppendError> {
+        let needed = match acks {
+            Acks::All => usize::try_from(self.config().min_insync_replicas).unwrap_or(usize::MAX),
+            Acks::Never | Acks::Leader | Acks::Majority => 0,
+        };
+        let Some(epoch) = self.leader_epoch() else {
+            // Too few replicas answer to be sure that nobody else leads.
+            let is_cut_off = needed > 1 && self.group.status().leads;
+            return Err(if is_cut_off {
+                AppendError::NotEnoughReplicas
+            } else {
+                AppendError::NotLeader
+            });
+        };
+        // Nobody has looked yet at a leader that is new.
+        let in_sync = self.in_sync_count();
+        if in_sync != 0 && in_sync < needed {
+            return Err(AppendError::NotEnoughReplicas);
+        }
         Ok(match acks {
-            Acks::All => PendingAppend::Committed(self.group.propose(batch, epoch).await?),
+            Acks::All if needed > self.group.majority() => {
+                let proposal = self.group.propose(batch, epoch).await?;
+                PendingAppend::Replicated(proposal, Arc::clone(self), needed)
+            }
+            Acks::All | Acks::Majority => {
+                PendingAppend::Committed(self.group.propose(batch, epoch).await?)
+            }
             Acks::Leader => {
                 let (tell, written) = oneshot::channel();
                 self.group.propose_unconfirmed(batch, epoch, Some(tell)).await?;
@@ -122,6 +207,22 @@ impl Partition {
                 PendingAppend::Silent
             }
         })
+    }
+
+    /// Resolves when so many replicas have the entry at `index`.
+    async fn replicated(&self, index: u64, count: usize) -> Result<(), AppendError> {
+        let mut changes = self.group.progress_changes();
+        loop {
+            let has = |follower: &Progress| follower.matched.is_some_and(|id| id.index >= index);
+            if 1 + self.progress().iter().filter(|follower| has(follower)).count() >= count {
+                return Ok(());
+            }
+            if self.leader_epoch().is_none() || self.in_sync_count() < count {
+                return Err(AppendError::NotEnoughReplicasAfterAppend);
+            }
+            // Replicas that are gone do not show in the progress.
+            let _ = tokio::time::timeout(PROGRESS_CHECK, changes.next()).await;
+        }
     }
 
     pub fn offsets(&self) -> Offsets {
@@ -189,6 +290,11 @@ impl Partition {
         Ok(Some(self.offsets().log_start))
     }
 
+    /// The folder of the log.
+    pub fn dir(&self) -> &Path {
+        self.group.log().dir()
+    }
+
     /// Bytes of records on disk.
     pub fn size_bytes(&self) -> u64 {
         self.group.log().size_bytes()
@@ -196,6 +302,41 @@ impl Partition {
 
     pub fn segment_count(&self) -> usize {
         self.group.log().segment_count()
+    }
+
+    /// How the partition's group looks from here.
+    pub fn status(&self) -> Status {
+        self.group.status()
+    }
+
+    /// How far every other replica is; empty if this one does not lead.
+    pub fn progress(&self) -> Vec<Progress> {
+        self.group.progress()
+    }
+
+    /// Raft's index of the last entry.
+    pub fn last_index(&self) -> Option<u64> {
+        self.group.log().bounds().1.map(|last| last.index)
+    }
+
+    /// Lets a node follow without a vote.
+    pub async fn add_learner(&self, node: NodeId) -> io::Result<()> {
+        self.group.add_learner(node).await
+    }
+
+    /// Makes these nodes the replicas that vote; those that leave follow no more.
+    pub async fn change_voters(&self, voters: BTreeSet<NodeId>) -> io::Result<()> {
+        self.group.change_voters(voters).await
+    }
+
+    /// Lets followers without a vote go.
+    pub async fn remove_learners(&self, nodes: BTreeSet<NodeId>) -> io::Result<()> {
+        self.group.remove_learners(nodes).await
+    }
+
+    /// Hands the leadership to another replica.
+    pub async fn transfer_to(&self, node: NodeId) -> Result<(), AppendError> {
+        Ok(self.group.transfer_to(node).await?)
     }
 
     pub(crate) fn group(&self) -> &PartitionGroup {

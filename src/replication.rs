@@ -3,13 +3,16 @@
 //! generics.
 //!
 //! Groups do not tick: an idle group costs nothing. A group with one voter elects itself when it
-//! is opened.
+//! is opened; for the others `groups` watches whose leader's node has gone.
 
 mod codec;
+pub mod groups;
 mod log_store;
+mod member;
 pub mod metadata_group;
 mod metadata_store;
 mod network;
 pub mod partition_group;
 mod state_machine;
 mod types;
+mod wire;

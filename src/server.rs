@@ -1,6 +1,8 @@
 //! The composition root: builds every part, starts them in order, stops them in reverse.
 
+mod metadata;
 mod metrics_endpoint;
+mod node;
 mod scrape;
 
 use std::io;
@@ -8,28 +10,35 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
+
 use crate::api::context::Context;
 use crate::api::fetch::sessions::FetchSessions;
 use crate::base::env::Env;
-use crate::base::ids::{NodeId, uuid_text};
 use crate::base::kv::{KeyValue, KvWriter};
 use crate::base::net::{Listener, SocketOptions};
 use crate::base::task::{self, Stopper};
+use crate::cluster::service::Handlers;
 use crate::config::{Config, Listener as ListenerConfig, Loaded};
-use crate::controller::service::{Controller, Decision};
+use crate::controller::housekeeper::Housekeeper;
+use crate::controller::leadership::Leadership;
+use crate::controller::service::Controller;
 use crate::controller::topic_name::CONSUMER_OFFSETS;
-use crate::coordinator::group::Groups;
+use crate::coordinator::group::Groups as GroupMachine;
 use crate::coordinator::group::settings::GroupSettings;
 use crate::coordinator::runtime::{Coordinator, Parts};
 use crate::log::dir::{Identity, LogDir};
 use crate::log::flusher;
-use crate::metadata::publisher::Publisher;
-use crate::metadata::records::{BrokerRecord, Endpoint, Record};
+use crate::metadata::publisher::Images;
+use crate::metadata::records::Endpoint;
 use crate::metrics::flush::FlushMetrics;
 use crate::metrics::recorder;
 use crate::metrics::requests::RequestMetrics;
 use crate::partition::registry::{OpenDir, Registry, Storage};
-use crate::replication::metadata_group::MetadataGroup;
+use crate::peer::Kind;
+use crate::replication::groups::Groups;
+use crate::server::metadata::Metadata;
+use crate::server::node::{Bound, Listening};
 use crate::wire::connection::ConnectionSetup;
 use crate::wire::frame::RequestBudget;
 use crate::wire::listener::{Acceptor, ConnectionCount};
@@ -38,8 +47,6 @@ use crate::wire::listener::{Acceptor, ConnectionCount};
 const STORE_DIR: &str = ".ottla";
 /// How long connections may take to end when the broker stops.
 const CONNECTIONS_END: Duration = Duration::from_millis(500);
-/// The id of a node that was not given one.
-const FIRST_NODE_ID: NodeId = NodeId(1);
 
 /// A running broker.
 #[derive(Debug)]
@@ -47,37 +54,35 @@ pub struct Server {
     pub identity: Identity,
     /// The bound listeners, in the order of the configuration.
     pub listeners: Vec<(ListenerConfig, SocketAddr)>,
+    /// Where other nodes reach this one.
+    pub peer_listener: Option<Endpoint>,
     pub metrics: Option<SocketAddr>,
     store: Arc<dyn KeyValue>,
     context: Arc<Context>,
     counts: Arc<ConnectionCount>,
     stopper: Stopper,
     tasks: Vec<task::Handle>,
+    listening: Option<Listening>,
 }
 
 impl Server {
     /// Starts a broker; it serves when this returns.
     pub async fn start(env: Env, settings: Loaded) -> io::Result<Self> {
         let config = &settings.config;
-        let listeners = bind(&env, config).await?;
+        let mut bound = bind(&env, config).await?;
         let dirs = open_dirs(&env, config)?;
-        let identity = identify(&env, config, &dirs)?;
-        let store = dirs.first().map(|dir| dir.path.join(STORE_DIR)).unwrap_or_default();
-        let opening = env.clone();
-        let kv = task::blocking(env.threads, move || opening.open_store(&store)).await?;
-        let kv_writer = KvWriter::start(env.threads, Arc::clone(&kv))?;
+        let node = node::enter(&env, config, &dirs, &mut bound).await?;
+        let (kv, kv_writer) = open_store(&env, &dirs).await?;
         let store = Arc::clone(&kv);
 
-        let publisher = Arc::new(Publisher::default());
-        let images = publisher.images();
-        let writer = kv_writer.clone();
-        let group = MetadataGroup::open(identity.node_id, Arc::clone(&kv), writer, publisher);
-        let controller = Controller::new(group.await?, images.clone());
-        register(&controller, &identity, config, &listeners).await?;
+        let stopper = Stopper::default();
+        let stores = (Arc::clone(&kv), kv_writer.clone());
+        let metadata = metadata::open(&env, config, &node, stores, stopper.stopping()).await?;
+        let Metadata { controller, images, groups, mut tasks } = metadata;
 
         let handle = recorder::install().map_err(io::Error::other)?;
         let stores = (Arc::clone(&kv), kv_writer.clone());
-        let storage = storage(&env, config, &identity, dirs, stores)?;
+        let storage = storage(&env, config, groups.clone(), dirs, stores)?;
         let registry = Registry::new(storage, config.topic_defaults.clone());
         let parts = Parts {
             env: env.clone(),
@@ -86,37 +91,47 @@ impl Server {
             kv,
             kv_writer,
         };
-        let groups = groups(parts, config);
-        let stopper = Stopper::default();
-        let mut tasks = vec![
+        let coordinator = coordinator(parts, config);
+        let leadership = Leadership::new(
+            images.clone(),
+            Arc::clone(&registry),
+            Arc::clone(&controller),
+            config.replica_lag_time_max_ms,
+        );
+        answer_hand_overs(&node.handlers, Arc::clone(&leadership));
+        let housekeeper = housekeeper(config, &images, &controller, &leadership);
+        tasks.extend([
             registry.start(images.clone(), stopper.stopping()),
-            groups.start(stopper.stopping()),
-        ];
-        let slots = usize::try_from(config.max_incremental_fetch_session_cache_slots);
-        let slots = slots.unwrap_or(usize::MAX);
+            coordinator.start(stopper.stopping()),
+            leadership.start(stopper.stopping()),
+            housekeeper.start(stopper.stopping()),
+        ]);
         let context = Arc::new(Context {
-            sessions: FetchSessions::new(slots, Arc::clone(&env.rng)),
+            sessions: fetch_sessions(&env, config),
             env,
-            node: identity.node_id,
+            node: node.identity.node_id,
             images,
             registry,
             controller,
-            groups,
+            groups: coordinator,
             settings,
+            elections: leadership,
         });
         let config = &context.settings.config;
         let counts = ConnectionCount::new(config.max_connections, config.max_connections_per_ip);
         let mut server = Self {
-            identity,
+            identity: node.identity,
             listeners: Vec::new(),
+            peer_listener: node.card.broker.peer,
             metrics: None,
             store,
             context,
             counts: Arc::clone(&counts),
             stopper,
             tasks: Vec::new(),
+            listening: node.listening,
         };
-        server.accept(listeners, &mut tasks)?;
+        server.accept(bound.clients, &mut tasks)?;
         let scrape = scrape::Scrape::new(handle, Arc::clone(&server.context), counts);
         server.metrics = metrics_endpoint::start(scrape, &server.stopper, &mut tasks).await?;
         server.tasks = tasks;
@@ -155,8 +170,14 @@ impl Server {
         Arc::clone(&self.store)
     }
 
-    /// Stops in order: no new requests, then the partitions, then the metadata.
+    /// Stops in order: what is led here is led elsewhere, no new requests, then the partitions,
+    /// then the metadata; the other nodes are told last.
     pub async fn stop(self) -> io::Result<()> {
+        if self.context.settings.config.controlled_shutdown_enable {
+            // Others lead before this node is gone, so that clients find a leader at all times.
+            self.context.registry.hand_over().await;
+            self.context.controller.hand_over().await;
+        }
         self.stopper.stop();
         for task in self.tasks {
             task.await.map_err(io::Error::other)?;
@@ -167,26 +188,44 @@ impl Server {
             tracing::warn!(open = self.counts.count(), "stopping with connections open");
         }
         self.context.registry.shutdown().await?;
-        self.context.controller.shutdown().await
+        self.context.controller.shutdown().await?;
+        match self.listening {
+            Some(listening) => listening.stop().await,
+            None => Ok(()),
+        }
     }
 }
 
-async fn bind(env: &Env, config: &Config) -> io::Result<Vec<(ListenerConfig, Listener)>> {
+async fn bind(env: &Env, config: &Config) -> io::Result<Bound> {
     let options = SocketOptions {
         backlog_count: u32::try_from(config.socket_listen_backlog_size).ok(),
         // -1 leaves it to the system.
         send_buffer_bytes: u32::try_from(config.socket_send_buffer_bytes).ok(),
         receive_buffer_bytes: u32::try_from(config.socket_receive_buffer_bytes).ok(),
     };
-    let mut bound = Vec::with_capacity(config.listeners.len());
+    let mut clients = Vec::with_capacity(config.listeners.len());
     for listener in &config.listeners {
-        let socket = env.net.bind(&listener.host, listener.port, options).await;
-        let socket = socket.map_err(|error| {
-            io::Error::new(error.kind(), format!("cannot listen on {listener}: {error}"))
-        })?;
-        bound.push((listener.clone(), socket));
+        clients.push((listener.clone(), bind_one(env, listener, options).await?));
     }
-    Ok(bound)
+    let peer = match config.peer_listener() {
+        None => None,
+        Some(listener) => {
+            let options = SocketOptions::default();
+            Some((listener.clone(), bind_one(env, listener, options).await?))
+        }
+    };
+    Ok(Bound { clients, peer })
+}
+
+async fn bind_one(
+    env: &Env,
+    listener: &ListenerConfig,
+    options: SocketOptions,
+) -> io::Result<Listener> {
+    let bound = env.net.bind(&listener.host, listener.port, options).await;
+    bound.map_err(|error| {
+        io::Error::new(error.kind(), format!("cannot listen on {listener}: {error}"))
+    })
 }
 
 fn open_dirs(env: &Env, config: &Config) -> io::Result<Vec<Arc<LogDir>>> {
@@ -199,34 +238,45 @@ fn open_dirs(env: &Env, config: &Config) -> io::Result<Vec<Arc<LogDir>>> {
     config.log_dirs.iter().map(open).collect()
 }
 
-/// Who this broker is: made at the first start, checked at every later one.
-fn identify(env: &Env, config: &Config, dirs: &[Arc<LogDir>]) -> io::Result<Identity> {
-    let known = dirs.iter().filter_map(|dir| dir.identity().transpose());
-    let known = known.collect::<io::Result<Vec<Identity>>>()?;
-    let identity = known.first().cloned().unwrap_or_else(|| Identity {
-        cluster_id: uuid_text(&env.rng.uuid()),
-        node_id: config.node_id.map_or(FIRST_NODE_ID, NodeId),
+/// The key-value store lies in the first log dir.
+async fn open_store(env: &Env, dirs: &[Arc<LogDir>]) -> io::Result<(Arc<dyn KeyValue>, KvWriter)> {
+    let path = dirs.first().map(|dir| dir.path.join(STORE_DIR)).unwrap_or_default();
+    let opening = env.clone();
+    let kv = task::blocking(env.threads, move || opening.open_store(&path)).await?;
+    let writer = KvWriter::start(env.threads, Arc::clone(&kv))?;
+    Ok((kv, writer))
+}
+
+fn answer_hand_overs(handlers: &Handlers, leadership: Arc<Leadership>) {
+    handlers.set_for_members(&[Kind::HandOver], move |_, _, body| {
+        let leadership = Arc::clone(&leadership);
+        async move { leadership.receive(body).await }.boxed()
     });
-    if known.iter().any(|other| *other != identity) {
-        return Err(io::Error::other("the log dirs belong to different brokers or clusters"));
+}
+
+fn housekeeper(
+    config: &Config,
+    images: &Images,
+    controller: &Arc<Controller>,
+    leadership: &Arc<Leadership>,
+) -> Housekeeper {
+    Housekeeper {
+        config: config.clone(),
+        images: images.clone(),
+        controller: Arc::clone(controller),
+        leadership: Arc::clone(leadership),
     }
-    if let Some(configured) = config.node_id.filter(|id| NodeId(*id) != identity.node_id) {
-        let own = identity.node_id;
-        let text = format!("node.id is {configured}, but the log dirs belong to node {own}");
-        return Err(io::Error::other(text));
-    }
-    for dir in dirs {
-        if dir.identity()?.is_none() {
-            dir.set_identity(&identity)?;
-        }
-    }
-    Ok(identity)
+}
+
+fn fetch_sessions(env: &Env, config: &Config) -> FetchSessions {
+    let slots = usize::try_from(config.max_incremental_fetch_session_cache_slots);
+    FetchSessions::new(slots.unwrap_or(usize::MAX), Arc::clone(&env.rng))
 }
 
 fn storage(
     env: &Env,
     config: &Config,
-    identity: &Identity,
+    groups: Groups,
     dirs: Vec<Arc<LogDir>>,
     (kv, kv_writer): (Arc<dyn KeyValue>, KvWriter),
 ) -> io::Result<Storage> {
@@ -236,7 +286,8 @@ fn storage(
     };
     Ok(Storage {
         env: env.clone(),
-        node: identity.node_id,
+        node: groups.node(),
+        groups,
         dirs: dirs.into_iter().map(open).collect::<io::Result<_>>()?,
         kv,
         kv_writer,
@@ -244,60 +295,11 @@ fn storage(
     })
 }
 
-fn groups(parts: Parts, config: &Config) -> Arc<Coordinator<Groups>> {
+fn coordinator(parts: Parts, config: &Config) -> Arc<Coordinator<GroupMachine>> {
     let settings = Arc::new(GroupSettings { config: config.clone() });
     let rng = Arc::clone(&parts.env.rng);
-    let make = move |_| Groups::new(Arc::clone(&settings), Arc::clone(&rng));
+    let make = move |_| GroupMachine::new(Arc::clone(&settings), Arc::clone(&rng));
     Coordinator::new(CONSUMER_OFFSETS, parts, make)
-}
-
-/// Tells the cluster who and where this broker is.
-async fn register(
-    controller: &Controller,
-    identity: &Identity,
-    config: &Config,
-    listeners: &[(ListenerConfig, Listener)],
-) -> io::Result<()> {
-    let endpoints = endpoints(config, listeners)?;
-    let rack = config.broker_rack.clone();
-    let broker = BrokerRecord { node: identity.node_id, rack, endpoints };
-    let cluster_id = identity.cluster_id.clone();
-    let decided = controller.run(|image| {
-        let mut records = Vec::new();
-        if image.cluster_id.is_empty() {
-            records.push(Record::Cluster { cluster_id: cluster_id.clone() });
-        }
-        if image.brokers.get(&broker.node).is_none_or(|known| **known != broker) {
-            records.push(Record::Broker(broker));
-        }
-        let own = image.cluster_id.is_empty() || image.cluster_id == cluster_id;
-        Decision { records, answer: own }
-    });
-    match decided.await {
-        Ok(true) => Ok(()),
-        Ok(false) => Err(io::Error::other("the metadata belongs to another cluster")),
-        Err(error) => Err(io::Error::other(format!("the broker was not registered: {error:?}"))),
-    }
-}
-
-/// What clients are told: the advertised addresses, with the bound ports for port 0 and the
-/// machine's name for an empty host.
-fn endpoints(
-    config: &Config,
-    listeners: &[(ListenerConfig, Listener)],
-) -> io::Result<Vec<Endpoint>> {
-    let advertised = listeners.iter().map(|(listener, bound)| {
-        let told = config.advertised_listeners.iter().find(|a| a.name == listener.name);
-        let told = told.unwrap_or(listener);
-        let port = if told.port == 0 { bound.local_addr()?.port() } else { told.port };
-        let host = if told.host.is_empty() { host_name() } else { told.host.clone() };
-        Ok(Endpoint { listener: listener.name.clone(), host, port })
-    });
-    advertised.collect()
-}
-
-fn host_name() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 /// Raises the limit of open files as far as it goes: two per segment, one per connection.

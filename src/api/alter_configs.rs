@@ -4,7 +4,7 @@
 //! Behaviour
 //! * Keys that are not in the request lose their override.
 //! * Resources are changed one by one, each wholly or not at all.
-//! * Configs of brokers can not be changed while they run.
+//! * Of brokers only a few configs can be changed while they run.
 //!
 //! Versions: 2 flexible.
 
@@ -19,7 +19,7 @@ use crate::metadata::image::Image;
 
 /// The requests have no timeout of their own; this is Kafka's for what brokers ask of the
 /// controller.
-const WAIT_MS_MAX: i32 = 30_000;
+pub(super) const WAIT_MS_MAX: i32 = 30_000;
 
 pub(super) async fn handle(
     caller: &Caller,

@@ -6,6 +6,8 @@
 //! * An unknown version is answered in version 0 with UNSUPPORTED_VERSION and the list
 //!   (KIP-511); `wire` does that.
 //! * From version 3 on client name and version must match Kafka's pattern, else INVALID_REQUEST.
+//! * Features are told from version 3 on: the levels that this broker knows, and those that the
+//!   cluster has agreed on, with the metadata's offset as their epoch.
 //!
 //! Versions: 1 and 2 add and order the throttle time; 3 is flexible and adds client software and
 //! features; 4 allows a feature range that begins at 0 (KIP-1022).
@@ -14,16 +16,19 @@ use kafka_protocol::messages::api_versions_response::{
     ApiVersion, FinalizedFeatureKey, SupportedFeatureKey,
 };
 use kafka_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
+use kafka_protocol::protocol::StrBytes;
 
 use crate::api::TABLE;
 use crate::api::context::Caller;
 use crate::api::errors::{Code, NONE};
+use crate::metadata::features;
+use crate::metadata::image::Image;
 
 /// The API's key.
 pub const KEY: i16 = 18;
 
 pub(super) async fn handle(
-    _caller: &Caller,
+    caller: &Caller,
     request: ApiVersionsRequest,
     version: i16,
 ) -> ApiVersionsResponse {
@@ -34,7 +39,7 @@ pub(super) async fn handle(
             return response(Code::InvalidRequest.code());
         }
     }
-    response(NONE)
+    with_features(response(NONE), &caller.context.image())
 }
 
 /// The codes in a response.
@@ -56,6 +61,26 @@ fn line(api: &crate::api::Api) -> ApiVersion {
         .with_api_key(api.key)
         .with_min_version(api.advertised_min)
         .with_max_version(api.max)
+}
+
+fn with_features(response: ApiVersionsResponse, image: &Image) -> ApiVersionsResponse {
+    let name = |name: &str| StrBytes::from_string(name.to_owned());
+    let supported = features::SUPPORTED.iter().map(|feature| {
+        SupportedFeatureKey::default()
+            .with_name(name(feature.name))
+            .with_min_version(feature.min)
+            .with_max_version(feature.max)
+    });
+    let finalized = image.features.iter().map(|(feature, level)| {
+        FinalizedFeatureKey::default()
+            .with_name(name(feature))
+            .with_min_version_level(*level)
+            .with_max_version_level(*level)
+    });
+    response
+        .with_supported_features(supported.collect())
+        .with_finalized_features(finalized.collect())
+        .with_finalized_features_epoch(i64::try_from(image.offset).unwrap_or(i64::MAX))
 }
 
 fn response(error: i16) -> ApiVersionsResponse {

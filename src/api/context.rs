@@ -1,5 +1,6 @@
 //! What handlers work with.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,8 +11,10 @@ use futures_util::stream;
 use tokio::time::Instant;
 
 use crate::api::RawRequest;
+use crate::api::elections::Elections;
 use crate::api::errors::{self, Code};
 use crate::api::fetch::sessions::FetchSessions;
+use crate::api::leaders::{CallersView, Own, PartitionView};
 use crate::base::env::Env;
 use crate::base::ids::{LeaderEpoch, NodeId, PartitionIndex, TopicId, TopicPartition};
 use crate::config::Loaded;
@@ -49,6 +52,7 @@ pub struct Context {
     /// The groups whose coordinator this broker is.
     pub groups: Arc<Coordinator<Groups>>,
     pub sessions: FetchSessions,
+    pub elections: Arc<dyn Elections>,
 }
 
 /// Who asks, over which listener.
@@ -76,13 +80,34 @@ impl Context {
         self.registry.status(TopicPartition { topic_id, partition })
     }
 
-    /// Waits until the partitions of a topic that this broker has are served.
+    /// Waits until the partitions of a topic have leaders, or can not have one.
     pub async fn settled(&self, topic: &Topic) {
         let here = topic.partitions.iter().filter(|(_, place)| place.replicas.contains(&self.node));
         let ids: Vec<TopicPartition> = here
             .map(|(partition, _)| TopicPartition { topic_id: topic.id, partition: *partition })
             .collect();
         self.registry.settled(&ids).await;
+        let mut images = self.images.clone();
+        while !self.is_led(&self.image(), topic.id) {
+            if images.changed().await.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Whether all partitions of a topic have leaders; one that is gone waits for none.
+    fn is_led(&self, image: &Image, topic: TopicId) -> bool {
+        let Some(topic) = image.topic_by_id(topic) else { return true };
+        topic.partitions.iter().all(|(partition, place)| {
+            let is_lost = place.replicas == [self.node]
+                && matches!(self.partition(topic.id, *partition), Status::Failed);
+            is_lost || self.view(image, topic, *partition).leader.is_some()
+        })
+    }
+
+    /// The node that is the controller.
+    pub fn controller_node(&self) -> Option<NodeId> {
+        self.controller.leader()
     }
 }
 
@@ -112,25 +137,22 @@ impl Context {
         }
     }
 
-    /// How a partition looks from here.
-    pub fn view(&self, topic: &Topic, partition: PartitionIndex) -> PartitionView {
-        let status = self.partition(topic.id, partition);
-        let leader_epoch = match &status {
-            Status::Open(partition) => partition.leader_epoch(),
-            Status::Failed | Status::Absent => None,
+    /// How a partition looks: as the metadata has it, and as its leader knows if that is here.
+    pub fn view(&self, image: &Image, topic: &Topic, partition: PartitionIndex) -> PartitionView {
+        let Some(place) = topic.partitions.get(&partition) else { return PartitionView::nowhere() };
+        let own = match self.partition(topic.id, partition) {
+            Status::Open(partition) => Own::Open(partition.leader_epoch()),
+            Status::Failed => Own::Failed,
+            Status::Absent => Own::Open(None),
         };
-        let place = topic.partitions.get(&partition);
-        let replicas = place.map(|place| place.replicas.clone()).unwrap_or_default();
-        let is_offline = |node: &NodeId| *node == self.node && matches!(status, Status::Failed);
-        let (offline, in_sync) = replicas.iter().copied().partition(is_offline);
-        PartitionView { leader_epoch, replicas, in_sync, offline }
+        PartitionView::new(image, place, self.node, own)
     }
 
     /// Lets the controller decide, and waits for the change until the deadline.
     pub async fn decide<A>(
         &self,
         deadline: Deadline,
-        decide: impl FnOnce(&Image) -> Decision<A>,
+        decide: impl FnMut(&Image) -> Decision<A>,
     ) -> Result<A, Code> {
         let decided = deadline.bound(self.controller.run(decide)).await?;
         decided.map_err(errors::of_controller)
@@ -163,18 +185,10 @@ impl Context {
         let topic = topic.map_err(|refusal| errors::of_refusal(&refusal))?;
         let settled = deadline.bound(self.settled(&topic)).await;
         settled.map_err(|_| Code::LeaderNotAvailable)?;
-        Ok(Arc::new(topic))
+        // Now with its leaders.
+        let served = self.image().topic_by_id(topic.id).cloned();
+        Ok(served.unwrap_or_else(|| Arc::new(topic)))
     }
-}
-
-/// How a partition looks from one broker.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PartitionView {
-    /// If this broker leads it.
-    pub leader_epoch: Option<LeaderEpoch>,
-    pub replicas: Vec<NodeId>,
-    pub in_sync: Vec<NodeId>,
-    pub offline: Vec<NodeId>,
 }
 
 /// A broker as clients of one listener reach it.
@@ -201,12 +215,44 @@ impl Caller {
         java_text(self.peer.ip())
     }
 
-    /// The brokers that can be reached over the caller's listener.
+    /// The brokers that are alive and can be reached over the caller's listener.
     pub fn brokers<'a>(&self, image: &'a Image) -> impl Iterator<Item = Reachable<'a>> {
-        image.brokers.values().filter_map(|broker| {
-            let endpoint = broker.endpoints.iter().find(|e| e.listener == *self.listener)?;
-            Some(Reachable { node: broker.node, rack: broker.rack.as_deref(), endpoint })
-        })
+        let alive = image.brokers.keys().filter(|node| image.is_alive(**node));
+        alive.filter_map(|node| self.endpoint(image, *node))
+    }
+
+    /// A broker, alive or not, where the caller's listener reaches it.
+    pub fn endpoint<'a>(&self, image: &'a Image, node: NodeId) -> Option<Reachable<'a>> {
+        let broker = image.brokers.get(&node)?;
+        let endpoint = broker.endpoints.iter().find(|e| e.listener == *self.listener)?;
+        Some(Reachable { node, rack: broker.rack.as_deref(), endpoint })
+    }
+
+    /// The controller, if the caller can reach it. Any broker takes what is the controller's.
+    pub fn controller(&self, image: &Image) -> Option<NodeId> {
+        let controller = self.context.controller_node()?;
+        self.brokers(image).find(|broker| broker.node == controller).map(|broker| broker.node)
+    }
+
+    /// How a partition looks to the caller.
+    pub fn view(&self, image: &Image, topic: &Topic, partition: PartitionIndex) -> CallersView {
+        let view = self.context.view(image, topic, partition);
+        let is_told = |node: &NodeId| self.endpoint(image, *node).is_some();
+        let hidden = view.replicas.iter().filter(|node| !is_told(node));
+        let offline = hidden.chain(&view.offline).copied().collect::<BTreeSet<NodeId>>();
+        let leader = match view.leader {
+            None => Err(Code::LeaderNotAvailable),
+            Some(leader) if is_told(&leader) => Ok(leader),
+            Some(_) => Err(Code::ListenerNotFound),
+        };
+        let in_order = view.replicas.iter().copied().filter(|node| offline.contains(node));
+        CallersView {
+            leader,
+            leader_epoch: view.leader_epoch,
+            offline: in_order.collect(),
+            in_sync: view.in_sync,
+            replicas: view.replicas,
+        }
     }
 }
 

@@ -4,7 +4,9 @@
 //! * Brokers are told with the addresses of the listener that the caller came by.
 //! * The controllers' endpoints are not told here: asking for them is refused as Kafka does.
 //!
-//! Versions: 1 endpoint type (KIP-919), 2 fenced brokers, of which there are none here.
+//! * Brokers that can not be reached are told from version 2 on, when they are asked for.
+//!
+//! Versions: 1 endpoint type (KIP-919), 2 fenced brokers (KIP-1073).
 
 use kafka_protocol::messages::describe_cluster_response::DescribeClusterBroker;
 use kafka_protocol::messages::{BrokerId, DescribeClusterRequest, DescribeClusterResponse};
@@ -46,24 +48,26 @@ pub(super) fn errors(response: &DescribeClusterResponse) -> impl Iterator<Item =
 
 fn describe(caller: &Caller, request: &DescribeClusterRequest) -> DescribeClusterResponse {
     let image = caller.context.image();
-    let brokers: Vec<DescribeClusterBroker> = caller
-        .brokers(&image)
-        .map(|broker| {
-            DescribeClusterBroker::default()
-                .with_broker_id(BrokerId(broker.node.0))
-                .with_host(StrBytes::from_string(broker.endpoint.host.clone()))
-                .with_port(i32::from(broker.endpoint.port))
-                .with_rack(broker.rack.map(|rack| StrBytes::from_string(rack.to_owned())))
-        })
-        .collect();
-    let own_id = BrokerId(caller.context.node.0);
-    let is_reachable = brokers.iter().any(|broker| broker.broker_id == own_id);
+    let told = image
+        .brokers
+        .keys()
+        .filter(|node| image.is_alive(**node) || request.include_fenced_brokers);
+    let brokers = told.filter_map(|node| {
+        let broker = caller.endpoint(&image, *node)?;
+        let told = DescribeClusterBroker::default()
+            .with_broker_id(BrokerId(broker.node.0))
+            .with_host(StrBytes::from_string(broker.endpoint.host.clone()))
+            .with_port(i32::from(broker.endpoint.port))
+            .with_rack(broker.rack.map(|rack| StrBytes::from_string(rack.to_owned())));
+        Some(told.with_is_fenced(!image.is_alive(*node)))
+    });
+    let brokers = brokers.collect();
     let asked = request.include_cluster_authorized_operations;
     DescribeClusterResponse::default()
         .with_error_code(NONE)
         .with_error_message(None)
         .with_cluster_id(StrBytes::from_string(image.cluster_id.clone()))
-        .with_controller_id(if is_reachable { own_id } else { BrokerId(-1) })
+        .with_controller_id(BrokerId(caller.controller(&image).map_or(-1, |node| node.0)))
         .with_brokers(brokers)
         .with_cluster_authorized_operations(if asked {
             ALL_CLUSTER_OPERATIONS

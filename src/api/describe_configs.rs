@@ -3,8 +3,8 @@
 //!
 //! Behaviour
 //! * Keys null or empty means all. Keys that do not exist are left out.
-//! * A broker is this one, by its id; the empty name is the default of all brokers, which has no
-//!   configs as long as they can not be changed while brokers run. Loggers and client metrics have
+//! * A broker is this one, by its id; the empty name is the default of all brokers, with
+//!   what is set there. Loggers and client metrics have
 //!   none either.
 //! * A group has configs whether it exists or not.
 //! * A resource that stands more than once in a request is answered once, so that an answer is
@@ -23,11 +23,14 @@ use kafka_protocol::protocol::StrBytes;
 
 use crate::api::context::{Caller, Context};
 use crate::api::errors::{NONE, Told};
-use crate::config::{ConfigEntry, group_entries, topic_entries};
+use crate::base::ids::NodeId;
+use crate::config::{
+    ConfigEntry, ConfigSource, DRAINING, dynamic_entries, group_entries, topic_entries,
+};
 use crate::controller::alter_configs::ResourceKind;
 use crate::controller::refusal::{Reason, Refusal};
 use crate::controller::topic_name;
-use crate::metadata::image::Image;
+use crate::metadata::image::{Configs, Image};
 use crate::metadata::records::Resource;
 
 pub(super) async fn handle(
@@ -91,10 +94,14 @@ fn entries(
             let overrides = image.configs(&Resource::Topic(name.to_owned()));
             Ok(topic_entries(&context.settings, &overrides))
         }
-        ResourceKind::Broker if name.is_empty() => Ok(Vec::new()),
+        ResourceKind::Broker if name.is_empty() => {
+            let set = image.configs(&Resource::Broker(String::new()));
+            Ok(dynamic_entries(&set, ConfigSource::DynamicDefaultBroker))
+        }
         ResourceKind::Broker => {
             check_broker(context, name, " or empty string,")?;
             let mut entries = context.settings.broker_entries();
+            entries.extend(dynamic(image, context.node));
             // The id may have been made at the first start; it is the node's all the same.
             if let Some(id) = entries.iter_mut().find(|entry| entry.name == "node.id") {
                 id.value = Some(context.node.to_string());
@@ -116,6 +123,23 @@ fn entries(
             invalid(format!("Unexpected resource type UNKNOWN for resource {name}"))
         }
     }
+}
+
+/// What was set for a broker while it runs, or for all of them.
+fn dynamic(image: &Image, node: NodeId) -> Vec<ConfigEntry> {
+    let default = image.configs(&Resource::Broker(String::new()));
+    let mut own = Configs::clone(&image.configs(&Resource::Broker(node.to_string())));
+    if image.draining.contains(&node) {
+        own.insert(DRAINING.to_owned(), "true".to_owned());
+    }
+    let mut entries = dynamic_entries(&own, ConfigSource::DynamicBroker);
+    for other in dynamic_entries(&default, ConfigSource::DynamicDefaultBroker) {
+        match entries.iter_mut().find(|entry| entry.name == other.name) {
+            Some(entry) => entry.synonyms.extend(other.synonyms),
+            None => entries.push(other),
+        }
+    }
+    entries
 }
 
 fn check_broker(context: &Context, name: &str, or_else: &str) -> Result<(), Refusal> {

@@ -5,7 +5,7 @@
 //! * No topics means all. Topics come sorted by name, each once, from the cursor's on.
 //! * A page has at most `response_partition_limit` partitions, and at most
 //!   `max.request.partition.size.limit`; the next cursor is where it ended.
-//! * A leader is named when it serves.
+//! * Leaders and replicas are the metadata's, as in Metadata.
 //! * There are no eligible leader replicas outside the in-sync ones: a leader has a majority.
 //!
 //! Versions: 0 is the first.
@@ -22,10 +22,10 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
 
-use crate::api::context::{Caller, Context};
+use crate::api::context::Caller;
 use crate::api::errors::{Code, NONE, of_refusal};
-use crate::api::metadata::{ALL_TOPIC_OPERATIONS, is_internal};
-use crate::base::ids::{NodeId, PartitionIndex};
+use crate::api::metadata::{ALL_TOPIC_OPERATIONS, broker_ids, is_internal};
+use crate::base::ids::PartitionIndex;
 use crate::controller::topic_name;
 use crate::metadata::image::{Image, Topic};
 
@@ -46,7 +46,7 @@ pub(super) async fn handle(
     let limit = context.settings.config.max_request_partition_size_limit;
     let limit = request.response_partition_limit.min(limit).max(1);
     let mut page = Page {
-        context,
+        caller,
         image: &image,
         cursor,
         room: usize::try_from(limit).unwrap_or(1),
@@ -81,7 +81,7 @@ fn refused(request: &DescribeTopicPartitionsRequest) -> DescribeTopicPartitionsR
 }
 
 struct Page<'a> {
-    context: &'a Context,
+    caller: &'a Caller,
     image: &'a Image,
     cursor: Option<&'a RequestCursor>,
     /// Partitions that still have a place.
@@ -114,7 +114,7 @@ impl Page<'_> {
         let first = here.map_or(0, |cursor| cursor.partition_index);
         let mut rest = topic.partitions.range(first..).map(|(index, _)| *index);
         let taken = rest.by_ref().take(self.room);
-        let partitions: Vec<_> = taken.map(|index| partition(self.context, topic, index)).collect();
+        let partitions: Vec<_> = taken.map(|index| self.partition(topic, index)).collect();
         self.room -= partitions.len();
         self.topics.push(
             DescribeTopicPartitionsResponseTopic::default()
@@ -126,6 +126,24 @@ impl Page<'_> {
                 .with_topic_authorized_operations(ALL_TOPIC_OPERATIONS),
         );
         rest.next()
+    }
+
+    fn partition(
+        &self,
+        topic: &Topic,
+        index: PartitionIndex,
+    ) -> DescribeTopicPartitionsResponsePartition {
+        let view = self.caller.view(self.image, topic, index);
+        DescribeTopicPartitionsResponsePartition::default()
+            .with_error_code(NONE)
+            .with_partition_index(index)
+            .with_leader_id(BrokerId(view.leader.map_or(-1, |node| node.0)))
+            .with_leader_epoch(view.leader_epoch)
+            .with_replica_nodes(broker_ids(&view.replicas))
+            .with_isr_nodes(broker_ids(&view.in_sync))
+            .with_eligible_leader_replicas(Some(Vec::new()))
+            .with_last_known_elr(Some(Vec::new()))
+            .with_offline_replicas(broker_ids(&view.offline))
     }
 }
 
@@ -147,23 +165,4 @@ fn unknown(name: &str) -> DescribeTopicPartitionsResponseTopic {
         .with_name(Some(topic_name_of(name)))
         .with_is_internal(is_internal(name))
         .with_topic_authorized_operations(ALL_TOPIC_OPERATIONS)
-}
-
-fn partition(
-    context: &Context,
-    topic: &Topic,
-    index: PartitionIndex,
-) -> DescribeTopicPartitionsResponsePartition {
-    let view = context.view(topic, index);
-    let ids = |nodes: &[NodeId]| nodes.iter().map(|node| BrokerId(node.0)).collect();
-    DescribeTopicPartitionsResponsePartition::default()
-        .with_error_code(NONE)
-        .with_partition_index(index)
-        .with_leader_id(BrokerId(view.leader_epoch.map_or(-1, |_| context.node.0)))
-        .with_leader_epoch(view.leader_epoch.unwrap_or(-1))
-        .with_replica_nodes(ids(&view.replicas))
-        .with_isr_nodes(ids(&view.in_sync))
-        .with_eligible_leader_replicas(Some(Vec::new()))
-        .with_last_known_elr(Some(Vec::new()))
-        .with_offline_replicas(ids(&view.offline))
 }

@@ -20,6 +20,8 @@ pub const NONE: i16 = 0;
 pub fn of_append(error: AppendError) -> Code {
     match error {
         AppendError::NotLeader => Code::NotLeaderOrFollower,
+        AppendError::NotEnoughReplicas => Code::NotEnoughReplicas,
+        AppendError::NotEnoughReplicasAfterAppend => Code::NotEnoughReplicasAfterAppend,
         AppendError::Unavailable => Code::KafkaStorageError,
         AppendError::Sequence(SequenceError::OutOfOrder) => Code::OutOfOrderSequenceNumber,
         AppendError::Sequence(SequenceError::StaleEpoch) => Code::InvalidProducerEpoch,
@@ -50,6 +52,7 @@ pub fn of_controller(error: ProposeError) -> Code {
     match error {
         ProposeError::NotLeader => Code::NotController,
         ProposeError::Stopped => Code::UnknownServerError,
+        ProposeError::Unknown => Code::RequestTimedOut,
     }
 }
 
@@ -74,6 +77,14 @@ pub fn of_refusal(refusal: &Refusal) -> Code {
         Reason::InvalidReplicaAssignment => Code::InvalidReplicaAssignment,
         Reason::InvalidConfig => Code::InvalidConfig,
         Reason::PolicyViolation => Code::PolicyViolation,
+        Reason::NoReassignment => Code::NoReassignmentInProgress,
+        Reason::UnknownBroker => Code::BrokerIdNotRegistered,
+        Reason::ElectionNotNeeded => Code::ElectionNotNeeded,
+        Reason::PreferredLeaderUnavailable => Code::PreferredLeaderNotAvailable,
+        Reason::EligibleLeadersUnavailable => Code::EligibleLeadersNotAvailable,
+        Reason::InvalidUpdateVersion => Code::InvalidUpdateVersion,
+        Reason::DuplicateVoter => Code::DuplicateVoter,
+        Reason::UnknownVoter => Code::VoterNotFound,
     }
 }
 

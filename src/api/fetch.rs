@@ -6,9 +6,14 @@
 //! * Whole batches only, but the first batch of the first partition that has one is given even
 //!   beyond the limits (KIP-74).
 //! * `replica_id` of a broker is refused: brokers replicate over their own port.
+//! * From version 11 on followers answer too, with what they know to be committed. With
+//!   `replica.selector.class` a leader sends clients to an in-sync follower in their rack
+//!   (KIP-392).
+//! * A client that asks the wrong broker is told who leads (KIP-951).
 //!
 //! Versions: 4 isolation level, 5 log start offset, 7 sessions (KIP-227), 9 current leader epoch,
-//! 11 rack, 12 flexible and last fetched epoch, 13 topic ids, 15 replica state as a tagged field,
+//! 11 rack and preferred replica, 12 flexible and last fetched epoch, 13 topic ids, 15 replica
+//! state as a tagged field, 16 current leaders,
 //! 17 directory ids, 18 high watermark of followers.
 
 mod frame;
@@ -24,17 +29,21 @@ use tokio::time::Instant;
 use crate::api::context::{Caller, Context};
 use crate::api::errors::{self, Code, NONE};
 use crate::api::fetch::sessions::Wanted;
+use crate::api::leader_hint::{self, LeaderHint, NodeEndpoint};
 use crate::api::{Outcome, Pending, RawRequest};
-use crate::metadata::image::Image;
+use crate::base::ids::{NodeId, PartitionIndex};
+use crate::metadata::image::{Image, Topic};
 use crate::partition::Partition;
 use crate::partition::registry::Status;
-use frame::{FetchRequest, PartitionData, PartitionFetch, TopicRef};
+use frame::{FetchRequest, Frame, PartitionData, PartitionFetch, TopicRef};
 
 /// A partition to read, or why not.
 struct Source {
     topic: TopicRef,
     fetch: PartitionFetch,
     partition: Result<Arc<Partition>, Code>,
+    /// A follower that the client is to read from.
+    preferred: Option<NodeId>,
 }
 
 /// The first stage only decodes; the fetch itself may park.
@@ -49,22 +58,28 @@ pub(super) async fn start(caller: Arc<Caller>, raw: RawRequest) -> Pending {
 async fn run(caller: Arc<Caller>, raw: RawRequest, request: FetchRequest) -> Outcome {
     let context = &caller.context;
     let by_id = raw.version >= frame::FIRST_TOPIC_IDS;
+    let head = Frame {
+        correlation_id: raw.correlation_id,
+        version: raw.version,
+        error: NONE,
+        session_id: 0,
+        nodes: &[],
+    };
     let wanted = match context.sessions.enter(&request, by_id, context.now_ms()) {
         Ok(wanted) => wanted,
-        Err(code) => return respond(&raw, code.code(), 0, Vec::new()),
+        Err(code) => return respond(&Frame { error: code.code(), ..head }, Vec::new()),
     };
-    let sources = find_sources(context, &request, &wanted);
-    let answers = read_or_wait(context, &request, &sources).await;
+    let sources = find_sources(&caller, &request, raw.version, &wanted);
+    let mut answers = read_or_wait(context, &request, &sources).await;
+    let nodes = match raw.version {
+        ..frame::FIRST_LEADER => Vec::new(),
+        _ => name_leaders(&caller, &mut answers),
+    };
     let answers = context.sessions.leave(&wanted, answers);
-    respond(&raw, NONE, wanted.session_id, answers)
+    respond(&Frame { session_id: wanted.session_id, nodes: &nodes, ..head }, answers)
 }
 
-fn respond(
-    raw: &RawRequest,
-    error: i16,
-    session_id: i32,
-    answers: Vec<(TopicRef, PartitionData)>,
-) -> Outcome {
+fn respond(head: &Frame<'_>, answers: Vec<(TopicRef, PartitionData)>) -> Outcome {
     let mut topics: Vec<(TopicRef, Vec<PartitionData>)> = Vec::new();
     for (topic, data) in answers {
         match topics.last_mut() {
@@ -72,34 +87,68 @@ fn respond(
             _ => topics.push((topic, vec![data])),
         }
     }
-    let frame = frame::encode_response(raw.correlation_id, raw.version, error, session_id, &topics);
+    let frame = frame::encode_response(head, &topics);
     let partitions = topics.iter().flat_map(|(_, partitions)| partitions);
-    let errors = std::iter::once(error).chain(partitions.map(|partition| partition.error));
+    let errors = std::iter::once(head.error).chain(partitions.map(|partition| partition.error));
     Outcome::Answer(frame.with_errors(errors))
 }
 
-fn find_sources(context: &Context, request: &FetchRequest, wanted: &Wanted) -> Vec<Source> {
+/// Tells who leads where the client asks the wrong broker, or with an old epoch; where they are.
+fn name_leaders(caller: &Caller, answers: &mut [(TopicRef, PartitionData)]) -> Vec<NodeEndpoint> {
+    let moved = [Code::NotLeaderOrFollower.code(), Code::FencedLeaderEpoch.code()];
+    let image = caller.context.image();
+    let mut hints = Vec::new();
+    for (topic, data) in answers.iter_mut().filter(|(_, data)| moved.contains(&data.error)) {
+        if let Ok(topic) = find_topic(&image, topic) {
+            let hint = LeaderHint::of(caller, &image, topic, data.index);
+            data.leader = Some(hint);
+            hints.push(hint);
+        }
+    }
+    leader_hint::nodes(caller, &image, hints.into_iter())
+}
+
+fn find_sources(
+    caller: &Caller,
+    request: &FetchRequest,
+    version: i16,
+    wanted: &Wanted,
+) -> Vec<Source> {
+    let context = &caller.context;
     let image = context.image();
+    let may_follow = version >= frame::FIRST_RACK;
     let sources = wanted.partitions.iter().map(|(topic, fetch)| {
-        let partition = match request.replica_id {
-            ..0 => find(context, &image, topic, fetch),
+        let found = match request.replica_id {
+            ..0 => find(context, &image, topic, fetch, may_follow),
             _ => Err(Code::NotLeaderOrFollower),
         };
-        Source { topic: topic.clone(), fetch: *fetch, partition }
+        let preferred = match &found {
+            Ok((topic, partition)) if may_follow && partition.leader_epoch().is_some() => {
+                preferred(caller, &image, topic, fetch.index, &request.rack)
+            }
+            _ => None,
+        };
+        let partition = found.map(|(_, partition)| partition);
+        Source { topic: topic.clone(), fetch: *fetch, partition, preferred }
     });
     sources.collect()
 }
 
-fn find(
+fn find_topic<'a>(image: &'a Image, topic: &TopicRef) -> Result<&'a Arc<Topic>, Code> {
+    match topic {
+        TopicRef::Name(name) => image.topic(name).ok_or(Code::UnknownTopicOrPartition),
+        TopicRef::Id(id) => image.topic_by_id(*id).ok_or(Code::UnknownTopicId),
+    }
+}
+
+fn find<'a>(
     context: &Context,
-    image: &Image,
+    image: &'a Image,
     topic: &TopicRef,
     fetch: &PartitionFetch,
-) -> Result<Arc<Partition>, Code> {
-    let topic = match topic {
-        TopicRef::Name(name) => image.topic(name).ok_or(Code::UnknownTopicOrPartition)?,
-        TopicRef::Id(id) => image.topic_by_id(*id).ok_or(Code::UnknownTopicId)?,
-    };
+    may_follow: bool,
+) -> Result<(&'a Topic, Arc<Partition>), Code> {
+    let topic = find_topic(image, topic)?;
     let partition = match context.partition(topic.id, fetch.index) {
         Status::Open(partition) => partition,
         Status::Failed => return Err(Code::KafkaStorageError),
@@ -108,13 +157,47 @@ fn find(
         }
         Status::Absent => return Err(Code::UnknownTopicOrPartition),
     };
-    let epoch = partition.leader_epoch().ok_or(Code::NotLeaderOrFollower)?;
+    let known = || topic.partitions.get(&fetch.index).map(|place| place.leader_epoch);
+    let epoch = match partition.leader_epoch() {
+        Some(epoch) => epoch,
+        None if may_follow => known().ok_or(Code::NotLeaderOrFollower)?,
+        None => return Err(Code::NotLeaderOrFollower),
+    };
     match fetch.leader_epoch {
-        ..0 => Ok(partition),
+        ..0 => Ok((topic, partition)),
         known if known < epoch => Err(Code::FencedLeaderEpoch),
         known if known > epoch => Err(Code::UnknownLeaderEpoch),
-        _ => Ok(partition),
+        _ => Ok((topic, partition)),
     }
+}
+
+/// The in-sync follower that a client of this rack is to read from; `None` is the leader, this
+/// broker.
+fn preferred(
+    caller: &Caller,
+    image: &Image,
+    topic: &Topic,
+    index: PartitionIndex,
+    rack: &str,
+) -> Option<NodeId> {
+    if caller.context.settings.config.replica_selector_class.is_none() || rack.is_empty() {
+        return None;
+    }
+    let view = caller.context.view(image, topic, index);
+    let is_near = |node: &NodeId| {
+        let broker = caller.endpoint(image, *node);
+        broker.is_some_and(|broker| broker.rack == Some(rack))
+    };
+    let own = caller.context.node;
+    let mut near: Vec<NodeId> = view.in_sync.into_iter().filter(is_near).collect();
+    if near.contains(&own) {
+        return None;
+    }
+    near.retain(|node| image.is_alive(*node));
+    // Where a rack has several replicas, partitions are spread over them.
+    near.sort_unstable();
+    let place = index.unsigned_abs() as usize % near.len().max(1);
+    near.get(place).copied()
 }
 
 /// Takes back its places at the partitions when the fetch ends, however it ends.
@@ -167,28 +250,27 @@ fn read(sources: &[Source], size_max: u32) -> (Vec<(TopicRef, PartitionData)>, u
     let (mut size, mut must_answer) = (0, false);
     for source in sources {
         let data = match &source.partition {
-            Err(code) => error_data(source.fetch.index, *code),
+            Err(code) => PartitionData::error(source.fetch.index, code.code()),
+            Ok(partition) if source.preferred.is_some() => {
+                let offsets = partition.offsets();
+                PartitionData {
+                    high_watermark: offsets.high_watermark,
+                    log_start: offsets.log_start,
+                    preferred: source.preferred,
+                    ..PartitionData::error(source.fetch.index, NONE)
+                }
+            }
             Ok(partition) => {
                 let left = u64::from(size_max).saturating_sub(size);
                 read_partition(partition, &source.fetch, left, size == 0)
             }
         };
         size += data.records.as_ref().map_or(0, |slice| u64::from(slice.size));
-        must_answer |= data.error != NONE || data.diverging.is_some();
+        let is_elsewhere = data.diverging.is_some() || data.preferred.is_some();
+        must_answer |= data.error != NONE || is_elsewhere;
         answers.push((source.topic.clone(), data));
     }
     (answers, size, must_answer)
-}
-
-fn error_data(index: i32, code: Code) -> PartitionData {
-    PartitionData {
-        index,
-        error: code.code(),
-        high_watermark: -1,
-        log_start: -1,
-        diverging: None,
-        records: None,
-    }
 }
 
 fn read_partition(
@@ -207,19 +289,19 @@ fn read_partition(
     let offsets = partition.offsets();
     match records {
         Ok(records) => PartitionData {
-            index: fetch.index,
-            error: NONE,
             high_watermark: offsets.high_watermark,
             log_start: offsets.log_start,
             diverging,
             records,
+            ..PartitionData::error(fetch.index, NONE)
         },
         Err(error) => {
             let code = errors::of_read(&error);
             if code == Code::KafkaStorageError {
                 tracing::error!(?error, topic = partition.topic, "fetch could not read the log");
             }
-            PartitionData { log_start: offsets.log_start, ..error_data(fetch.index, code) }
+            let failed = PartitionData::error(fetch.index, code.code());
+            PartitionData { log_start: offsets.log_start, ..failed }
         }
     }
 }

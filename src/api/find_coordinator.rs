@@ -12,6 +12,8 @@
 //! Versions: 1 key type and error message, 3 flexible, 4 several keys at once (KIP-699), 5
 //! TRANSACTION_ABORTABLE (KIP-890), 6 share groups (KIP-932).
 
+use std::sync::Arc;
+
 use kafka_protocol::messages::find_coordinator_response::Coordinator;
 use kafka_protocol::messages::{BrokerId, FindCoordinatorRequest, FindCoordinatorResponse};
 use kafka_protocol::protocol::StrBytes;
@@ -57,7 +59,7 @@ pub(super) async fn handle(
         false => &request.coordinator_keys,
     };
     if let Ok(topic) = &topic {
-        wait_for_shards(caller, topic, keys).await;
+        wait_for_shards(caller, &image, topic, keys).await;
     }
     // The topic may be younger than the image.
     let image = caller.context.image();
@@ -80,12 +82,12 @@ pub(super) async fn handle(
 
 /// A client that is told its coordinator asks it at once: it should be loaded then. After a while
 /// the client is told all the same, and hears from the coordinator that it is loading.
-async fn wait_for_shards(caller: &Caller, topic: &Topic, keys: &[StrBytes]) {
+async fn wait_for_shards(caller: &Caller, image: &Image, topic: &Topic, keys: &[StrBytes]) {
     let context = &caller.context;
     let deadline = Deadline::after_ms(LOAD_WAIT_MS_MAX);
     for key in keys {
         let partition = partition_for(key, topic.partitions.len());
-        if context.view(topic, partition).leader_epoch.is_some()
+        if context.view(image, topic, partition).leader == Some(context.node)
             && deadline.bound(context.groups.serving(partition)).await.is_err()
         {
             return;
@@ -142,7 +144,7 @@ async fn find_topic(
     image: &Image,
     key_type: i8,
     version: i16,
-) -> Result<std::sync::Arc<Topic>, Unavailable> {
+) -> Result<Arc<Topic>, Unavailable> {
     let refuse = |message| Err(Unavailable { code: Code::InvalidRequest, message });
     match key_type {
         GROUP => {}
@@ -152,7 +154,7 @@ async fn find_topic(
         _ => return refuse("Unknown coordinator type."),
     }
     if let Some(topic) = image.topic(CONSUMER_OFFSETS) {
-        return Ok(std::sync::Arc::clone(topic));
+        return Ok(Arc::clone(topic));
     }
     caller.context.ensure_topic(CONSUMER_OFFSETS).await.map_err(|code| {
         tracing::warn!(?code, topic = CONSUMER_OFFSETS, "topic not created");
@@ -167,8 +169,6 @@ fn find<'a>(
     key: &str,
 ) -> Result<Reachable<'a>, Unavailable> {
     let partition = partition_for(key, topic.partitions.len());
-    let view = caller.context.view(topic, partition);
-    view.leader_epoch.ok_or(NOT_AVAILABLE)?;
-    let mut brokers = caller.brokers(image);
-    brokers.find(|broker| broker.node == caller.context.node).ok_or(NOT_AVAILABLE)
+    let leader = caller.view(image, topic, partition).leader.map_err(|_| NOT_AVAILABLE)?;
+    caller.endpoint(image, leader).ok_or(NOT_AVAILABLE)
 }

@@ -4,7 +4,10 @@
 //! * Topics null (from version 1) or empty (version 0) means all; empty (from 1) means none.
 //! * A topic that is not there is created if broker and request allow it; the answer then waits
 //!   until it is served. Kafka answers LEADER_NOT_AVAILABLE first and lets the client ask again.
-//! * A leader is named when it serves.
+//! * Leaders, epochs and replicas are the metadata's, so that every broker tells the same. A leader
+//!   that can not be reached is none. The controller is named if clients can reach it; any broker
+//!   takes what is the controller's.
+//! * Version 0 leaves out replicas that can not be reached, and says so by REPLICA_NOT_AVAILABLE.
 //!
 //! Versions: 1 controller and racks, 2 cluster id, 4 `allow_auto_topic_creation`, 5 offline
 //! replicas, 7 leader epochs, 8 authorized operations (when asked for), 9 flexible, 10 topic ids,
@@ -20,12 +23,13 @@ use kafka_protocol::messages::{BrokerId, MetadataRequest, MetadataResponse, Topi
 use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
 
-use crate::api::context::{Caller, Context};
+use crate::api::context::Caller;
 use crate::api::errors::{Code, NONE};
 use crate::base::ids::{NodeId, TopicId};
-use crate::metadata::image::{Image, Partition, Topic};
-use crate::partition::registry::Status;
+use crate::metadata::image::{Image, Topic};
 
+/// The first version whose clients know that error.
+const FIRST_LISTENER_NOT_FOUND: i16 = 6;
 /// "Not asked for, or not known" in the fields of authorized operations.
 const NO_OPERATIONS: i32 = i32::MIN;
 /// All of topic's operations: READ, WRITE, CREATE, DELETE, ALTER, DESCRIBE, DESCRIBE_CONFIGS,
@@ -46,12 +50,13 @@ pub(super) async fn handle(
     } else {
         NO_OPERATIONS
     };
+    let found = Finder { caller, version, operations };
     let topics = match &request.topics {
-        None => all(context, &image, operations),
-        Some(topics) if topics.is_empty() && version == 0 => all(context, &image, operations),
+        None => all(&found, &image),
+        Some(topics) if topics.is_empty() && version == 0 => all(&found, &image),
         Some(topics) => {
             let may_create = version < 4 || request.allow_auto_topic_creation;
-            some(context, topics, may_create, operations).await
+            some(&found, topics, may_create).await
         }
     };
     let cluster_operations = if request.include_cluster_authorized_operations {
@@ -60,9 +65,9 @@ pub(super) async fn handle(
         NO_OPERATIONS
     };
     MetadataResponse::default()
-        .with_brokers(brokers(&image, &caller.listener))
+        .with_brokers(brokers(caller, &image))
         .with_cluster_id(Some(StrBytes::from_string(image.cluster_id.clone())))
-        .with_controller_id(BrokerId(context.node.0))
+        .with_controller_id(BrokerId(caller.controller(&image).map_or(-1, |node| node.0)))
         .with_topics(topics)
         .with_cluster_authorized_operations(cluster_operations)
 }
@@ -77,31 +82,35 @@ pub(super) fn errors(response: &MetadataResponse) -> impl Iterator<Item = i16> {
     errors.chain(std::iter::once(response.error_code))
 }
 
-fn brokers(image: &Image, listener: &str) -> Vec<MetadataResponseBroker> {
-    let reachable = image.brokers.values().filter_map(|broker| {
-        let endpoint = broker.endpoints.iter().find(|e| e.listener == listener)?;
-        let rack = broker.rack.clone().map(StrBytes::from_string);
-        Some(
-            MetadataResponseBroker::default()
-                .with_node_id(BrokerId(broker.node.0))
-                .with_host(StrBytes::from_string(endpoint.host.clone()))
-                .with_port(i32::from(endpoint.port))
-                .with_rack(rack),
-        )
+fn brokers(caller: &Caller, image: &Image) -> Vec<MetadataResponseBroker> {
+    let brokers = caller.brokers(image).map(|broker| {
+        let rack = broker.rack.map(|rack| StrBytes::from_string(rack.to_owned()));
+        MetadataResponseBroker::default()
+            .with_node_id(BrokerId(broker.node.0))
+            .with_host(StrBytes::from_string(broker.endpoint.host.clone()))
+            .with_port(i32::from(broker.endpoint.port))
+            .with_rack(rack)
     });
-    reachable.collect()
+    brokers.collect()
 }
 
-fn all(context: &Context, image: &Image, operations: i32) -> Vec<MetadataResponseTopic> {
-    image.topics().map(|topic| found(context, topic, operations)).collect()
+/// How topics that are there are told.
+struct Finder<'a> {
+    caller: &'a Caller,
+    version: i16,
+    operations: i32,
+}
+
+fn all(found: &Finder<'_>, image: &Image) -> Vec<MetadataResponseTopic> {
+    image.topics().map(|topic| found.topic(image, topic)).collect()
 }
 
 async fn some(
-    context: &Arc<Context>,
+    found: &Finder<'_>,
     wanted: &[MetadataRequestTopic],
     may_create: bool,
-    operations: i32,
 ) -> Vec<MetadataResponseTopic> {
+    let context = &found.caller.context;
     let mut topics = Vec::with_capacity(wanted.len());
     for want in wanted {
         let image = context.image();
@@ -120,7 +129,8 @@ async fn some(
             }
         };
         topics.push(match topic {
-            Ok(topic) => found(context, &topic, operations),
+            // It may be younger than the image was.
+            Ok(topic) => found.topic(&context.image(), &topic),
             Err(code) => MetadataResponseTopic::default()
                 .with_error_code(code.code())
                 .with_name(want.name.clone())
@@ -131,16 +141,43 @@ async fn some(
     topics
 }
 
-fn found(context: &Context, topic: &Topic, operations: i32) -> MetadataResponseTopic {
-    let partitions = topic.partitions.iter();
-    let partitions = partitions.map(|(index, place)| partition(context, topic, *index, place));
-    MetadataResponseTopic::default()
-        .with_error_code(NONE)
-        .with_name(Some(TopicName(StrBytes::from_string(topic.name.clone()))))
-        .with_topic_id(Uuid::from_bytes(topic.id.0))
-        .with_is_internal(is_internal(&topic.name))
-        .with_partitions(partitions.collect())
-        .with_topic_authorized_operations(operations)
+impl Finder<'_> {
+    fn topic(&self, image: &Image, topic: &Topic) -> MetadataResponseTopic {
+        let partitions = topic.partitions.keys().map(|index| self.partition(image, topic, *index));
+        MetadataResponseTopic::default()
+            .with_error_code(NONE)
+            .with_name(Some(TopicName(StrBytes::from_string(topic.name.clone()))))
+            .with_topic_id(Uuid::from_bytes(topic.id.0))
+            .with_is_internal(is_internal(&topic.name))
+            .with_partitions(partitions.collect())
+            .with_topic_authorized_operations(self.operations)
+    }
+
+    fn partition(&self, image: &Image, topic: &Topic, index: i32) -> MetadataResponsePartition {
+        let view = self.caller.view(image, topic, index);
+        let (mut replicas, mut in_sync) = (view.replicas, view.in_sync);
+        let told = replicas.len() + in_sync.len();
+        if self.version == 0 {
+            replicas.retain(|node| !view.offline.contains(node));
+            in_sync.retain(|node| !view.offline.contains(node));
+        }
+        let error = match view.leader {
+            Err(Code::ListenerNotFound) if self.version < FIRST_LISTENER_NOT_FOUND => {
+                Code::LeaderNotAvailable.code()
+            }
+            Err(code) => code.code(),
+            Ok(_) if replicas.len() + in_sync.len() < told => Code::ReplicaNotAvailable.code(),
+            Ok(_) => NONE,
+        };
+        MetadataResponsePartition::default()
+            .with_error_code(error)
+            .with_partition_index(index)
+            .with_leader_id(BrokerId(view.leader.map_or(-1, |node| node.0)))
+            .with_leader_epoch(view.leader_epoch)
+            .with_replica_nodes(broker_ids(&replicas))
+            .with_isr_nodes(broker_ids(&in_sync))
+            .with_offline_replicas(broker_ids(&view.offline))
+    }
 }
 
 /// Topics that the broker keeps for itself.
@@ -148,30 +185,6 @@ pub(crate) fn is_internal(topic: &str) -> bool {
     matches!(topic, "__consumer_offsets" | "__transaction_state" | "__share_group_state")
 }
 
-fn broker_ids(nodes: &[NodeId]) -> Vec<BrokerId> {
+pub(crate) fn broker_ids(nodes: &[NodeId]) -> Vec<BrokerId> {
     nodes.iter().map(|node| BrokerId(node.0)).collect()
-}
-
-fn partition(
-    context: &Context,
-    topic: &Topic,
-    index: i32,
-    place: &Partition,
-) -> MetadataResponsePartition {
-    let status = context.partition(topic.id, index);
-    let epoch = match &status {
-        Status::Open(partition) => partition.leader_epoch(),
-        Status::Failed | Status::Absent => None,
-    };
-    let offline = if matches!(status, Status::Failed) { vec![context.node] } else { Vec::new() };
-    let in_sync: Vec<NodeId> =
-        place.replicas.iter().copied().filter(|replica| !offline.contains(replica)).collect();
-    MetadataResponsePartition::default()
-        .with_error_code(epoch.map_or(Code::LeaderNotAvailable.code(), |_| NONE))
-        .with_partition_index(index)
-        .with_leader_id(BrokerId(epoch.map_or(-1, |_| context.node.0)))
-        .with_leader_epoch(epoch.unwrap_or(-1))
-        .with_replica_nodes(broker_ids(&place.replicas))
-        .with_isr_nodes(broker_ids(&in_sync))
-        .with_offline_replicas(broker_ids(&offline))
 }

@@ -5,6 +5,7 @@
 //! * First stage, in the order of the connection: validate and queue. Second stage: wait for what
 //!   `acks` asks for; the next requests of the connection are read meanwhile.
 //! * `acks=0` has no response; an error there ends the connection, as in Kafka.
+//! * A client that asks the wrong broker is told who leads (KIP-951).
 //! * Versions 0 to 2 are advertised but refused (KAFKA-18659).
 //!
 //! Versions: 3 transactional id, 5 log start offset, 7 zstd (KIP-110), 8 record errors, 9 flexible,
@@ -19,6 +20,7 @@ use futures_util::future::join_all;
 
 use crate::api::context::{Caller, Context};
 use crate::api::errors::{self, Code};
+use crate::api::leader_hint::{self, LeaderHint, NodeEndpoint};
 use crate::api::response::Response;
 use crate::api::{Outcome, Pending, RawRequest};
 use crate::base::ids::Offset;
@@ -63,7 +65,7 @@ pub(super) async fn start(caller: Arc<Caller>, raw: RawRequest) -> Pending {
             });
         }
     }
-    finish(raw, request, started).boxed()
+    finish(caller, raw, request, started).boxed()
 }
 
 fn find<'a>(image: &'a Image, topic: &TopicRef) -> Result<&'a Arc<Topic>, Code> {
@@ -125,7 +127,12 @@ fn is_zstd(records: &[u8]) -> bool {
 }
 
 /// The second stage.
-async fn finish(raw: RawRequest, request: ProduceRequest, started: Vec<Started>) -> Outcome {
+async fn finish(
+    caller: Arc<Caller>,
+    raw: RawRequest,
+    request: ProduceRequest,
+    started: Vec<Started>,
+) -> Outcome {
     if request.acks == 0 {
         let refused = started.iter().any(|one| matches!(one, Started::Refused(..)));
         return if refused {
@@ -136,10 +143,36 @@ async fn finish(raw: RawRequest, request: ProduceRequest, started: Vec<Started>)
     }
     let deadline_ms = u64::try_from(request.timeout_ms).unwrap_or(0);
     let deadline = std::time::Duration::from_millis(deadline_ms);
-    let answers = join_all(started.into_iter().map(|one| answer(one, deadline))).await;
-    let frame = request.encode_response(raw.correlation_id, raw.version, &answers);
+    let mut answers = join_all(started.into_iter().map(|one| answer(one, deadline))).await;
+    let nodes = name_leaders(&caller, &request, &mut answers);
+    let frame = request.encode_response(raw.correlation_id, raw.version, &answers, &nodes);
     let errors = answers.iter().map(|answer| answer.error);
     Outcome::Answer(Response::of_frame(frame).with_errors(errors))
+}
+
+/// Tells who leads where this broker does not; where they are.
+fn name_leaders(
+    caller: &Caller,
+    request: &ProduceRequest,
+    answers: &mut [PartitionAnswer],
+) -> Vec<NodeEndpoint> {
+    let moved = Code::NotLeaderOrFollower.code();
+    if answers.iter().all(|answer| answer.error != moved) {
+        return Vec::new();
+    }
+    let image = caller.context.image();
+    let mut rest = answers.iter_mut();
+    for topic in &request.topics {
+        let found = find(&image, &topic.name);
+        for (data, answer) in topic.partitions.iter().zip(&mut rest) {
+            if let Ok(topic) = found
+                && answer.error == moved
+            {
+                answer.leader = Some(LeaderHint::of(caller, &image, topic, data.index));
+            }
+        }
+    }
+    leader_hint::nodes(caller, &image, answers.iter().filter_map(|answer| answer.leader))
 }
 
 async fn answer(started: Started, deadline: std::time::Duration) -> PartitionAnswer {
@@ -163,5 +196,6 @@ fn appended(partition: &Partition, base_offset: Offset, append_time_ms: i64) -> 
         base_offset,
         append_time_ms,
         log_start_offset: partition.offsets().log_start,
+        leader: None,
     }
 }

@@ -68,11 +68,15 @@ impl TopicId {
     /// A fresh id. Kafka's text form must not begin with a dash, which command lines take for an
     /// option (`Uuid.randomUuid`).
     pub fn random(rng: &Rng) -> Self {
-        loop {
-            let uuid = rng.uuid();
-            if !uuid_text(&uuid).starts_with('-') {
-                return Self(uuid);
-            }
+        Self(random_uuid(rng))
+    }
+}
+
+fn random_uuid(rng: &Rng) -> [u8; 16] {
+    loop {
+        let uuid = rng.uuid();
+        if !uuid_text(&uuid).starts_with('-') {
+            return uuid;
         }
     }
 }
@@ -89,6 +93,25 @@ impl fmt::Debug for TopicId {
     }
 }
 
+/// The identity of a node's data (KIP-858): made with it, and lost with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DirectoryId(pub [u8; 16]);
+
+impl DirectoryId {
+    pub const ZERO: Self = Self([0; 16]);
+
+    /// A fresh id.
+    pub fn random(rng: &Rng) -> Self {
+        Self(random_uuid(rng))
+    }
+}
+
+impl fmt::Display for DirectoryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&uuid_text(&self.0))
+    }
+}
+
 /// One partition of one topic, by identity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TopicPartition {
@@ -100,6 +123,14 @@ impl fmt::Display for TopicPartition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.topic_id, self.partition)
     }
+}
+
+/// Where a node is reached, on one of its listeners.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    pub listener: String,
+    pub host: String,
+    pub port: u16,
 }
 
 #[cfg(test)]

@@ -83,7 +83,11 @@ impl Net {
     #[expect(clippy::disallowed_methods, reason = "this is the network seam")]
     pub async fn connect(&self, host: &str, port: u16) -> io::Result<Stream> {
         match self {
-            Self::Tcp => Ok(Stream::Tcp(TcpStream::connect((host, port)).await?)),
+            Self::Tcp => {
+                let stream = TcpStream::connect((host, port)).await?;
+                stream.set_nodelay(true)?;
+                Ok(Stream::Tcp(stream))
+            }
             Self::Sim(sim) => {
                 let listener = sim.lock().get(&port).cloned();
                 let listener = listener.ok_or(io::ErrorKind::ConnectionRefused)?;

@@ -30,7 +30,12 @@ fn serve(settings: Loaded) -> io::Result<()> {
     let served = runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let server = Server::start(Env::real()?, settings).await?;
+        // A node of a cluster may wait for others, for as long as they take.
+        let server = tokio::select! {
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            started = Server::start(Env::real()?, settings) => started?,
+        };
         say(&ready(&server))?;
         tokio::select! {
             _ = terminate.recv() => {}

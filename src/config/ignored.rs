@@ -22,8 +22,8 @@ const NOT_YET: &[(&str, &[&str])] = &[
         &["log.retention.", "log.cleaner.", "log.segment.delete.delay.ms"],
     ),
     (
-        "there is one node so far",
-        &["replica.lag.time.max.ms", "unclean.leader.election.enable", "process.roles"],
+        "no replica that may lack acknowledged records is ever elected",
+        &["unclean.leader.election.enable"],
     ),
     (
         "records are always synced before they are acknowledged",
@@ -61,6 +61,7 @@ const IGNORED: &[(&str, &[&str])] = &[
             "group.coordinator.new.enable",
             "host.name",
             "inter.broker.protocol.version",
+            "leader.imbalance.per.broker.percentage",
             "log.message.downconversion.enable",
             "log.message.format.version",
             "log.message.timestamp.difference.max.ms",
@@ -112,25 +113,10 @@ const IGNORED: &[(&str, &[&str])] = &[
             "server.max.startup.time.ms",
         ],
     ),
-    (
-        "a cluster is not formed from it yet; this node stands alone",
-        &[
-            "controller.quorum.auto.join.enable",
-            "controller.quorum.bootstrap.servers",
-            "controller.quorum.voters",
-        ],
-    ),
+    ("the cluster chooses itself who votes on metadata", &["controller.quorum.auto.join.enable"]),
     (
         "nodes talk to each other on a port of their own",
         &["early.start.listeners", "inter.broker.listener.name", "security.inter.broker.protocol"],
-    ),
-    (
-        "leaders are not balanced yet",
-        &[
-            "auto.leader.rebalance.enable",
-            "leader.imbalance.check.interval.seconds",
-            "leader.imbalance.per.broker.percentage",
-        ],
     ),
     (
         "no replica that may lack acknowledged records is ever elected",
@@ -180,7 +166,6 @@ const IGNORED: &[(&str, &[&str])] = &[
         "the broker chooses it itself",
         &[
             "add.partitions.to.txn.*",
-            "controlled.shutdown.enable",
             "cordoned.log.dirs",
             "group.coordinator.append.linger.ms",
             "group.coordinator.cached.buffer.max.bytes",
@@ -224,7 +209,7 @@ const IGNORED: &[(&str, &[&str])] = &[
             "telemetry.max.bytes",
         ],
     ),
-    ("Java classes can not be loaded", &["config.providers*", "replica.selector.class"]),
+    ("Java classes can not be loaded", &["config.providers*"]),
 ];
 
 /// These restrict what clients may do. A broker without them would be more open than the file

@@ -11,8 +11,9 @@ use super::key::{Key, config_table, key, optional};
 use super::listener::{
     HOST_PORT, LISTENERS, Listener, PROTOCOL_MAP, ProcessRoles, SecurityProtocolMap,
 };
+use super::quorum::{SERVERS, VOTERS, Voter};
 use super::topic::{TOPIC_KEYS, TopicConfig};
-use super::value::ConfigKind::{Boolean, Int, List, Long, Short, String as Text};
+use super::value::ConfigKind::{Boolean, Class, Int, List, Long, Short, String as Text};
 use super::value::Valid::{Any, AtLeast, Between, OneOf};
 use super::value::{Value, field, named_enum};
 
@@ -23,6 +24,13 @@ named_enum! {
         Upgrade = "upgrade",
         Downgrade = "downgrade",
         Bidirectional = "bidirectional",
+    }
+}
+
+named_enum! {
+    /// Who chooses the replica that a consumer reads from.
+    pub enum ReplicaSelector {
+        RackAware = "org.apache.kafka.common.replica.RackAwareReplicaSelector",
     }
 }
 
@@ -42,8 +50,10 @@ config_table! {
     /// The settings of this broker.
     pub struct Config {
         /// Those of `listeners` that `controller.listener.names` names; `listeners` and
-        /// `advertised_listeners` are without them.
+        /// `advertised_listeners` are without them. The first is where other nodes are talked to.
         pub controller_listeners: Vec<Listener>,
+        /// Those of `advertised.listeners` that `controller.listener.names` names.
+        pub advertised_controller_listeners: Vec<Listener>,
         /// What a topic has when it does not set a key itself.
         pub topic_defaults: TopicConfig,
     }
@@ -78,8 +88,42 @@ config_table! {
         Text, "PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL",
         PROTOCOL_MAP);
 
-    /// The names of listeners that are for controllers and not for clients.
+    /// The names of listeners that are for the other nodes and not for clients. A node that is to
+    /// be part of a cluster needs one.
     controller_listener_names: Vec<String> = key("controller.listener.names", List, "", Any);
+
+    // The cluster.
+
+    /// The nodes that first vote on metadata, as id@host:port, where the port is the one for other
+    /// nodes. The same list on every node; a node without data forms a cluster with them or joins
+    /// theirs.
+    controller_quorum_voters: Vec<Voter> = key("controller.quorum.voters", List, "", VOTERS);
+
+    /// Where other nodes of the cluster are, as host:port, where the port is the one for other
+    /// nodes. A node without data forms a cluster with them or joins theirs; the cluster chooses
+    /// itself who votes on metadata.
+    controller_quorum_bootstrap_servers: Vec<String> =
+        key("controller.quorum.bootstrap.servers", List, "", SERVERS);
+
+    /// Hand the leadership of partitions to other nodes before stopping.
+    controlled_shutdown_enable: bool = key("controlled.shutdown.enable", Boolean, "true", Any);
+
+    /// Give the leadership of partitions back to the first one of their replicas.
+    auto_leader_rebalance_enable: bool = key("auto.leader.rebalance.enable", Boolean, "true", Any);
+
+    /// How often to look for partitions that are not led by the first one of their replicas, in
+    /// seconds.
+    leader_imbalance_check_interval_seconds: i64 =
+        key("leader.imbalance.check.interval.seconds", Long, "300", AtLeast(1));
+
+    /// Move replicas to a node that has less than half of what the others have, such as a new one.
+    auto_replica_rebalance_enable: bool =
+        key("auto.replica.rebalance.enable", Boolean, "true", Any).ours();
+
+    /// How the replica is chosen that a consumer reads from: the leader, or with Kafka's
+    /// RackAwareReplicaSelector one in the consumer's own rack.
+    replica_selector_class: Option<ReplicaSelector> =
+        optional("replica.selector.class", Class, OneOf(ReplicaSelector::NAMES));
 
     // Data.
 
@@ -156,6 +200,7 @@ config_table! {
 
     /// A replica that is behind for so many milliseconds is no longer reported as in sync.
     replica_lag_time_max_ms: i64 = key("replica.lag.time.max.ms", Long, "30000", AtLeast(1));
+
 
     // Consumer groups.
 

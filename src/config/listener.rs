@@ -151,7 +151,7 @@ fn check_host_port(_: &str, value: &Value) -> Result<(), String> {
     }
 }
 
-fn split_host_port(text: &str) -> Option<(&str, u16)> {
+pub(super) fn split_host_port(text: &str) -> Option<(&str, u16)> {
     let (host, port) = text.rsplit_once(':')?;
     let port = port.parse().ok()?;
     if let Some(inner) = host.strip_prefix('[') {
@@ -167,23 +167,34 @@ fn split_host_port(text: &str) -> Option<(&str, u16)> {
 /// Gives listeners their protocols, separates the controllers' ones, fills the advertised ones,
 /// and checks all of them.
 pub(super) fn settle(config: &mut Config) -> Result<(), String> {
-    let protocols = config.listener_security_protocol_map.clone();
+    let names: Vec<_> =
+        config.controller_listener_names.iter().map(|name| name.to_ascii_uppercase()).collect();
+    let mut protocols = config.listener_security_protocol_map.clone();
+    for name in &names {
+        // Kafka, too, has PLAINTEXT between nodes unless something else is said.
+        protocols.0.entry(name.clone()).or_insert(SecurityProtocol::Plaintext);
+    }
     let mut listeners = std::mem::take(&mut config.listeners);
     assign_protocols("listeners", &mut listeners, &protocols)?;
     assign_protocols("advertised.listeners", &mut config.advertised_listeners, &protocols)?;
     check_distinct("listeners", &listeners)?;
     check_names_distinct("advertised.listeners", &config.advertised_listeners)?;
 
-    let names: Vec<_> =
-        config.controller_listener_names.iter().map(|name| name.to_ascii_uppercase()).collect();
     // Kafka lets a node without the controller role name the controllers' listeners without
     // having them itself, so a name that no listener has is no error.
     let is_controllers = |listener: &Listener| names.contains(&listener.name);
     (config.controller_listeners, config.listeners) =
         listeners.into_iter().partition(is_controllers);
-    config.advertised_listeners.retain(|listener| !is_controllers(listener));
+    (config.advertised_controller_listeners, config.advertised_listeners) =
+        std::mem::take(&mut config.advertised_listeners).into_iter().partition(is_controllers);
     if config.process_roles.broker && config.listeners.is_empty() {
         return Err("listeners has none that clients could use".to_owned());
+    }
+    if let Some(listener) = config.listeners.first().filter(|_| !config.process_roles.broker) {
+        return Err(format!(
+            "listeners: {listener} is for clients, but process.roles says that this node is no \
+             broker; name it in controller.listener.names if it is for other nodes"
+        ));
     }
     if config.advertised_listeners.is_empty() {
         config.advertised_listeners.clone_from(&config.listeners);

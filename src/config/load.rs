@@ -8,6 +8,7 @@ use super::ignored::{self, Inert};
 use super::key::{Key, Synonym};
 use super::keys::{Config, KEYS, canonical};
 use super::listener;
+use super::quorum;
 use super::read::{self, Origin, Prefix, Setting, Variable};
 use super::topic::{self, TopicConfig};
 use super::value::Value;
@@ -140,7 +141,9 @@ impl Loaded {
         topic_defaults.check().map_err(conflict)?;
         let value = |name: &str| KEYS.get(name).and_then(|key| effective(&given, key));
         let mut config = Config::from_values(&value, topic_defaults);
+        check_roles(&config).map_err(conflict)?;
         listener::settle(&mut config).map_err(conflict)?;
+        quorum::settle(&mut config).map_err(conflict)?;
         check(&config).map_err(conflict)?;
         warnings.extend(shadowed(&given));
         warnings.extend(doubts(&config));
@@ -177,13 +180,18 @@ fn in_units_of_topic(value: Value, synonym: Synonym) -> Value {
     }
 }
 
+/// The rules for listeners and addresses depend on what the node does.
+fn check_roles(config: &Config) -> Result<(), String> {
+    if !config.process_roles.broker && !config.process_roles.controller {
+        return Err("process.roles names no role; the roles are broker and controller".to_owned());
+    }
+    Ok(())
+}
+
 /// The rules between keys that are neither listeners' nor topics'.
 fn check(config: &Config) -> Result<(), String> {
     if config.log_dirs.is_empty() {
         return Err("log.dirs names no directory".to_owned());
-    }
-    if !config.process_roles.broker && !config.process_roles.controller {
-        return Err("process.roles names no role; the roles are broker and controller".to_owned());
     }
     if config.queued_max_request_bytes < u64::from(config.socket_request_max_bytes) {
         return Err(format!(

@@ -2,6 +2,7 @@
 
 mod listener;
 mod properties;
+mod quorum;
 mod read;
 mod topic;
 

@@ -1,8 +1,10 @@
 //! Changing configs, key by key or as a whole.
 //!
-//! A resource changes wholly or not at all; others in the same request change nevertheless. Only
-//! topics and groups have configs that can be changed: a broker takes its settings from its file
-//! and its environment when it starts.
+//! A resource changes wholly or not at all; others in the same request change nevertheless. Topics
+//! and groups have configs that can be changed; a broker takes its settings from its file and its
+//! environment when it starts, but for a few.
+
+mod broker;
 
 use std::collections::BTreeSet;
 
@@ -112,9 +114,10 @@ pub fn decide(
         }
         check_changes(&alteration.changes)?;
         match alteration.kind {
-            ResourceKind::Topic | ResourceKind::Group => {
+            ResourceKind::Topic | ResourceKind::Group | ResourceKind::Broker => {
                 let changed = match alteration.kind {
                     ResourceKind::Group => alter_group(image, settings, alteration)?,
+                    ResourceKind::Broker => broker::alter(image, node, alteration)?,
                     _ => alter_topic(image, settings, alteration)?,
                 };
                 if records.len() + changed.len() > RECORDS_COUNT_MAX {
@@ -123,7 +126,6 @@ pub fn decide(
                 records.extend(changed);
                 Ok(())
             }
-            ResourceKind::Broker => refuse_broker(node, alteration),
             // These have nothing that could be changed yet.
             ResourceKind::BrokerLogger if !alteration.replaces_all => refuse_any(alteration),
             ResourceKind::ClientMetrics => refuse_any(alteration),
@@ -156,20 +158,6 @@ fn check_changes(changes: &[Change]) -> Result<(), Refusal> {
         return invalid(format!("Null value not supported for : {}", without_value.join(", ")));
     }
     Ok(())
-}
-
-fn refuse_broker(node: NodeId, alteration: &Alteration) -> Result<(), Refusal> {
-    let name = &alteration.name;
-    match name.parse::<i32>() {
-        _ if name.is_empty() => {}
-        Ok(id) if id == node.0 => {}
-        Ok(_) => {
-            let message = format!("Unexpected broker id, expected {node}, but received {name}");
-            return invalid(message);
-        }
-        Err(_) => return invalid(format!("Node id must be an integer, but it is: {name}")),
-    }
-    refuse_any(alteration)
 }
 
 fn refuse_any(alteration: &Alteration) -> Result<(), Refusal> {

@@ -35,10 +35,13 @@ fn grow(image: &Image, growth: &Growth, room: usize) -> Result<Vec<Record>, Refu
     if added > room {
         return Err(Refusal::too_many_partitions());
     }
-    let factor = topic.partitions.values().next().map_or(1, |place| place.replicas.len());
+    let factor = topic.partitions.values().next().map_or(1, |place| place.target().count());
     let replicas = match &growth.assignments {
         Some(assignments) => {
             check_assignments(image, assignments, added, factor)?;
+            (first..)
+                .zip(assignments)
+                .try_for_each(|(partition, to)| placement::check_alive(image, partition, to))?;
             assignments.clone()
         }
         None => {

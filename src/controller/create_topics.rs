@@ -59,7 +59,8 @@ impl NewTopic {
     pub fn automatic(id: TopicId, name: &str, config: &Config, image: &Image) -> Self {
         let plain = Self::of_defaults(id, name);
         // A single node is a whole cluster: it does not wait for brokers that never come.
-        let brokers = i16::try_from(image.brokers.len()).unwrap_or(i16::MAX).max(1);
+        let usable = image.brokers.keys().filter(|node| image.is_usable(**node)).count();
+        let brokers = i16::try_from(usable).unwrap_or(i16::MAX).max(1);
         let set = |key: &str, value: String| (key.to_owned(), Some(value));
         match name {
             topic_name::CONSUMER_OFFSETS => Self {
@@ -198,7 +199,7 @@ fn place(image: &Image, config: &Config, new: &NewTopic) -> Result<Places, Refus
         }
     };
     let placer = Placer::new(image, new.id, factor)?;
-    let partitions = (0..count).map(|index| (index, Partition { replicas: placer.place(index) }));
+    let partitions = (0..count).map(|index| (index, Partition::new(placer.place(index))));
     Ok(partitions.collect())
 }
 
@@ -223,8 +224,9 @@ fn take_assignments(image: &Image, new: &NewTopic) -> Result<Places, Refusal> {
             return Err(Refusal::new(Reason::InvalidReplicaAssignment, message));
         }
         placement::check_manual(image, replicas, factor)?;
+        placement::check_alive(image, *partition, replicas)?;
         factor = Some(replicas.len());
-        places.insert(*partition, Partition { replicas: replicas.clone() });
+        places.insert(*partition, Partition::new(replicas.clone()));
     }
     if !(0..).zip(places.keys()).all(|(index, partition)| index == *partition) {
         let message = "partitions should be a consecutive 0-based integer sequence";

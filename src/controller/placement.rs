@@ -1,17 +1,24 @@
 //! Which brokers get a partition's replicas.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::base::ids::{NodeId, PartitionIndex, TopicId};
 use crate::controller::refusal::{Reason, Refusal};
 use crate::metadata::image::Image;
+use crate::metadata::records::BrokerRecord;
 
 /// Places partitions of one topic. Neighbours in the order stand in different racks as far as
 /// possible; partitions begin one place further each, and topics at different places, so that first
 /// replicas, which lead, are spread.
+///
+/// Nodes that can not be reached now get replicas only when there are too few others, and so few
+/// that the partition can be led without them; nodes that are to be emptied get none.
 #[derive(Debug)]
 pub(super) struct Placer {
     order: Vec<NodeId>,
+    /// Taken when `order` is not enough.
+    reserve: Vec<NodeId>,
     start: usize,
     replication_factor: usize,
 }
@@ -19,36 +26,74 @@ pub(super) struct Placer {
 impl Placer {
     /// Refuses a replication factor that the cluster has too few brokers for.
     pub(super) fn new(image: &Image, id: TopicId, factor: usize) -> Result<Self, Refusal> {
-        let order = alternate_racks(image);
-        if factor > order.len() {
-            let message = format!(
-                "Unable to replicate the partition {factor} time(s): The target replication factor \
-                 of {factor} cannot be reached because only {} broker(s) are registered.",
+        let order = alternate_racks(image, |node| image.is_usable(node));
+        let reserve = alternate_racks(image, |node| {
+            image.fenced.contains(&node) && !image.draining.contains(&node)
+        });
+        let refuse = |why: String| {
+            let message = format!("Unable to replicate the partition {factor} time(s): {why}");
+            Err(Refusal::new(Reason::InvalidReplicationFactor, message))
+        };
+        let registered = order.len() + reserve.len();
+        if factor > registered {
+            return refuse(format!(
+                "The target replication factor of {factor} cannot be reached because only \
+                 {registered} broker(s) are registered."
+            ));
+        }
+        if order.is_empty() {
+            return refuse("All brokers are currently fenced.".to_owned());
+        }
+        if order.len() <= factor / 2 {
+            return refuse(format!(
+                "Only {} broker(s) are not fenced, which is no majority of the replicas.",
                 order.len()
-            );
-            return Err(Refusal::new(Reason::InvalidReplicationFactor, message));
+            ));
         }
         let start = id.0.iter().fold(0usize, |sum, byte| sum + usize::from(*byte));
-        Ok(Self { order, start, replication_factor: factor })
+        Ok(Self { order, reserve, start, replication_factor: factor })
     }
 
     pub(super) fn place(&self, partition: PartitionIndex) -> Vec<NodeId> {
         let first = self.start + partition.unsigned_abs() as usize;
-        let count = self.order.len().max(1);
-        let places = (first..first + self.replication_factor).map(|place| place % count);
-        places.filter_map(|place| self.order.get(place).copied()).collect()
+        let turned = |nodes: &[NodeId], count: usize| -> Vec<NodeId> {
+            let places = (first..first + count).map(|place| place % nodes.len().max(1));
+            places.filter_map(|place| nodes.get(place).copied()).collect()
+        };
+        let count = self.replication_factor.min(self.order.len());
+        let mut replicas = turned(&self.order, count);
+        replicas.extend(turned(&self.reserve, self.replication_factor - count));
+        replicas
     }
 }
 
 /// One broker of each rack, then the next one of each, and so on.
-fn alternate_racks(image: &Image) -> Vec<NodeId> {
+pub(super) fn alternate_racks(image: &Image, is_wanted: impl Fn(NodeId) -> bool) -> Vec<NodeId> {
     let mut racks: BTreeMap<Option<&str>, Vec<NodeId>> = BTreeMap::new();
-    for broker in image.brokers.values() {
+    let is_broker = |broker: &&Arc<BrokerRecord>| !broker.endpoints.is_empty();
+    let wanted = image.brokers.values().filter(is_broker).filter(|broker| is_wanted(broker.node));
+    for broker in wanted {
         racks.entry(broker.rack.as_deref()).or_default().push(broker.node);
     }
     let depth = racks.values().map(Vec::len).max().unwrap_or(0);
     let rows = (0..depth).flat_map(|at| racks.values().filter_map(move |rack| rack.get(at)));
     rows.copied().collect()
+}
+
+/// Refuses chosen replicas of a new partition that nobody could lead now.
+pub(super) fn check_alive(
+    image: &Image,
+    partition: PartitionIndex,
+    replicas: &[NodeId],
+) -> Result<(), Refusal> {
+    if replicas.iter().any(|node| image.is_alive(*node)) {
+        return Ok(());
+    }
+    let message = format!(
+        "All brokers specified in the manual partition assignment for partition {partition} are \
+         fenced or in controlled shutdown."
+    );
+    Err(Refusal::new(Reason::InvalidReplicaAssignment, message))
 }
 
 /// Checks replicas that a client has chosen. All partitions of a topic have equally many.
@@ -93,14 +138,16 @@ pub(super) mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::metadata::records::{BrokerRecord, Record};
+    use crate::metadata::records::{Endpoint, Record};
 
     /// An image with brokers 1, 2, … in these racks.
     pub(in crate::controller) fn image_with(racks: &[Option<&str>]) -> Image {
         let mut image = Image::default();
         for (node, rack) in (1..).zip(racks) {
             let rack = rack.map(str::to_owned);
-            let broker = BrokerRecord { node: NodeId(node), rack, endpoints: Vec::new() };
+            let listener = "PLAINTEXT".to_owned();
+            let endpoints = vec![Endpoint { listener, host: "h".to_owned(), port: 9092 }];
+            let broker = BrokerRecord { rack, endpoints, ..BrokerRecord::new(NodeId(node)) };
             image.replay(&Record::Broker(broker));
         }
         image
@@ -109,7 +156,7 @@ pub(super) mod tests {
     #[test]
     fn racks_alternate() {
         let image = image_with(&[Some("a"), Some("a"), Some("b"), Some("b"), Some("c")]);
-        assert_eq!(alternate_racks(&image), [1, 3, 5, 2, 4].map(NodeId));
+        assert_eq!(alternate_racks(&image, |_| true), [1, 3, 5, 2, 4].map(NodeId));
     }
 
     #[test]
@@ -121,6 +168,39 @@ pub(super) mod tests {
             "Unable to replicate the partition 2 time(s): The target replication factor of 2 \
              cannot be reached because only 1 broker(s) are registered."
         );
+    }
+
+    pub(in crate::controller) fn set_state(image: &mut Image, node: i32, state: (bool, bool)) {
+        let (fenced, draining) = state;
+        image.replay(&Record::BrokerState { node: NodeId(node), fenced, draining });
+    }
+
+    #[test]
+    fn nodes_that_are_away_come_last_and_draining_ones_never() {
+        let mut image = image_with(&[None; 4]);
+        set_state(&mut image, 1, (true, false));
+        set_state(&mut image, 2, (false, true));
+        for start in 0..9 {
+            let placer = Placer::new(&image, TopicId([start; 16]), 3).unwrap();
+            let replicas = placer.place(0);
+            assert_eq!(replicas[2], NodeId(1));
+            assert!(!replicas.contains(&NodeId(2)));
+            assert!(
+                !Placer::new(&image, TopicId([start; 16]), 2)
+                    .unwrap()
+                    .place(0)
+                    .contains(&NodeId(1))
+            );
+        }
+        assert!(Placer::new(&image, TopicId::ZERO, 4).is_err());
+        set_state(&mut image, 3, (true, false));
+        let refusal = Placer::new(&image, TopicId::ZERO, 3).unwrap_err();
+        assert!(refusal.message.unwrap().ends_with("no majority of the replicas."));
+        set_state(&mut image, 4, (true, false));
+        let refusal = Placer::new(&image, TopicId::ZERO, 1).unwrap_err();
+        assert!(refusal.message.unwrap().ends_with("All brokers are currently fenced."));
+        let refusal = check_alive(&image, 7, &[NodeId(3), NodeId(4)]).unwrap_err();
+        assert_eq!(refusal.reason, Reason::InvalidReplicaAssignment);
     }
 
     proptest! {

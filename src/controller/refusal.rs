@@ -13,6 +13,14 @@ pub enum Reason {
     InvalidReplicaAssignment,
     InvalidConfig,
     PolicyViolation,
+    NoReassignment,
+    UnknownBroker,
+    ElectionNotNeeded,
+    PreferredLeaderUnavailable,
+    EligibleLeadersUnavailable,
+    InvalidUpdateVersion,
+    DuplicateVoter,
+    UnknownVoter,
 }
 
 /// A change that is not made.

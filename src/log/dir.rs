@@ -7,12 +7,21 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::base::disk::Disk;
-use crate::base::ids::{NodeId, PartitionIndex, TopicId, uuid_parse};
+use crate::base::ids::{DirectoryId, NodeId, PartitionIndex, TopicId, uuid_parse};
 
 const LOCK_FILE: &str = ".lock";
 const CLEAN_FILE: &str = ".kafka_cleanshutdown";
 const IDENTITY_FILE: &str = "meta.properties";
 const PARTITION_FILE: &str = "partition.metadata";
+
+// What is in the identity file: Kafka's keys and one of our own.
+const VERSION: &str = "version=1\n";
+const CLUSTER_ID: &str = "cluster.id";
+const NODE_ID: &str = "node.id";
+const DIRECTORY_ID: &str = "directory.id";
+const BEGINNING: &str = "ottla.beginning";
+const FOUNDED: &str = "founded";
+const JOINED: &str = "joined";
 
 /// The end of the name that a folder gets before it is deleted, Kafka's.
 const DELETED: &str = "-delete";
@@ -30,6 +39,16 @@ pub fn deleted_name(key: &[u8]) -> String {
 pub struct Identity {
     pub cluster_id: String,
     pub node_id: NodeId,
+    pub beginning: Beginning,
+}
+
+/// How a node came to its cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Beginning {
+    /// The cluster began with it: it makes the first metadata.
+    Founded,
+    /// It gets its metadata from others.
+    Joined,
 }
 
 /// An opened and locked log dir.
@@ -64,25 +83,73 @@ impl LogDir {
         self.disk.replace(&self.path.join(CLEAN_FILE), b"{\"version\":0}")
     }
 
+    /// Who the broker is; `None` while it belongs to no cluster.
     pub fn identity(&self) -> io::Result<Option<Identity>> {
+        let Some(text) = self.properties()? else { return Ok(None) };
+        let Some(cluster_id) = property(&text, CLUSTER_ID) else {
+            return if property(&text, DIRECTORY_ID).is_some() {
+                Ok(None)
+            } else {
+                Err(self.damaged())
+            };
+        };
+        let node_id = property(&text, NODE_ID).and_then(|id| id.parse().ok());
+        let beginning = match property(&text, BEGINNING) {
+            None | Some(FOUNDED) => Beginning::Founded,
+            Some(JOINED) => Beginning::Joined,
+            Some(_) => return Err(self.damaged()),
+        };
+        Ok(Some(Identity {
+            cluster_id: cluster_id.to_owned(),
+            node_id: node_id.map(NodeId).ok_or_else(|| self.damaged())?,
+            beginning,
+        }))
+    }
+
+    /// The identity of what is in here. A folder that has none yet gets `new`, before anybody is
+    /// told of it.
+    pub fn directory(&self, new: DirectoryId) -> io::Result<DirectoryId> {
+        let text = self.properties()?;
+        let known = text.as_deref().and_then(|text| property(text, DIRECTORY_ID));
+        if let Some(known) = known {
+            return uuid_parse(known).map(DirectoryId).ok_or_else(|| self.damaged());
+        }
+        let text = text.unwrap_or_else(|| VERSION.to_owned());
+        self.set_properties(&format!("{text}{DIRECTORY_ID}={new}\n"))?;
+        Ok(new)
+    }
+
+    /// Writes who the broker is beside the folder's own identity.
+    pub fn set_identity(&self, identity: &Identity) -> io::Result<()> {
+        let text = self.properties()?;
+        let directory = text.as_deref().and_then(|text| property(text, DIRECTORY_ID));
+        let directory = directory.map(|id| format!("{DIRECTORY_ID}={id}\n")).unwrap_or_default();
+        let Identity { cluster_id, node_id, beginning } = identity;
+        let beginning = match beginning {
+            Beginning::Founded => FOUNDED,
+            Beginning::Joined => JOINED,
+        };
+        self.set_properties(&format!(
+            "{VERSION}{CLUSTER_ID}={cluster_id}\n{NODE_ID}={node_id}\n{directory}\
+             {BEGINNING}={beginning}\n"
+        ))
+    }
+
+    fn properties(&self) -> io::Result<Option<String>> {
         let path = self.path.join(IDENTITY_FILE);
         if !self.disk.exists(&path) {
             return Ok(None);
         }
-        let text = String::from_utf8(self.disk.read(&path)?).map_err(io::Error::other)?;
-        let node_id = property(&text, "node.id").and_then(|id| id.parse().ok());
-        match (property(&text, "cluster.id"), node_id) {
-            (Some(cluster_id), Some(node_id)) => {
-                Ok(Some(Identity { cluster_id: cluster_id.to_owned(), node_id: NodeId(node_id) }))
-            }
-            _ => Err(io::Error::other(format!("{} is damaged", path.display()))),
-        }
+        String::from_utf8(self.disk.read(&path)?).map(Some).map_err(io::Error::other)
     }
 
-    pub fn set_identity(&self, identity: &Identity) -> io::Result<()> {
-        let Identity { cluster_id, node_id } = identity;
-        let text = format!("version=1\ncluster.id={cluster_id}\nnode.id={node_id}\n");
+    fn set_properties(&self, text: &str) -> io::Result<()> {
         self.disk.replace(&self.path.join(IDENTITY_FILE), text.as_bytes())
+    }
+
+    fn damaged(&self) -> io::Error {
+        let path = self.path.join(IDENTITY_FILE);
+        io::Error::other(format!("{} is damaged", path.display()))
     }
 
     /// The folder of a partition. `topic` must be a valid topic name: it becomes part of a path.
@@ -147,3 +214,6 @@ fn make_durable(disk: &dyn Disk, path: &Path) -> io::Result<()> {
 fn property<'a>(text: &'a str, key: &str) -> Option<&'a str> {
     text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='))
 }
+
+#[cfg(test)]
+mod tests;

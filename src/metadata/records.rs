@@ -4,7 +4,8 @@
 
 use bytes::{Buf, BufMut, Bytes};
 
-use crate::base::ids::{NodeId, PartitionIndex, TopicId};
+pub use crate::base::ids::Endpoint;
+use crate::base::ids::{DirectoryId, LeaderEpoch, NodeId, PartitionIndex, TopicId};
 
 /// One change of the cluster's metadata.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,8 +14,33 @@ pub enum Record {
     Cluster {
         cluster_id: String,
     },
-    /// A broker came up with these endpoints.
+    /// A node came up: it is alive, and its brokers' listeners are these.
     Broker(BrokerRecord),
+    /// What has become of a registered node.
+    BrokerState {
+        node: NodeId,
+        /// It cannot be reached: nothing is placed on it and nobody is sent to it.
+        fenced: bool,
+        /// It is to be emptied: nothing new is placed on it.
+        draining: bool,
+    },
+    /// A node that does not come back; its id is not given again.
+    RemoveBroker {
+        node: NodeId,
+    },
+    /// All node ids below this one have been given.
+    NodeIds {
+        next: i32,
+    },
+    /// The nodes that vote on metadata, as they are wanted.
+    Voters {
+        nodes: Vec<NodeId>,
+    },
+    /// A feature's finalized level (KIP-584); 0 takes it away.
+    Feature {
+        name: String,
+        level: i16,
+    },
     Topic {
         topic_id: TopicId,
         name: String,
@@ -22,10 +48,35 @@ pub enum Record {
     RemoveTopic {
         topic_id: TopicId,
     },
+    /// Where a partition is; a reassignment that was under way is over.
     Partition {
         topic_id: TopicId,
         partition: PartitionIndex,
         replicas: Vec<NodeId>,
+    },
+    /// A partition moves: `adding` of its replicas are to get the data, `removing` are to go.
+    Reassignment {
+        topic_id: TopicId,
+        partition: PartitionIndex,
+        replicas: Vec<NodeId>,
+        adding: Vec<NodeId>,
+        removing: Vec<NodeId>,
+    },
+    /// Who leads a partition, and which replicas follow closely.
+    Leader {
+        topic_id: TopicId,
+        partition: PartitionIndex,
+        leader: Option<NodeId>,
+        epoch: LeaderEpoch,
+        in_sync: Vec<NodeId>,
+    },
+    /// A majority of the replicas is lost: one that may lack records goes on alone, and the others
+    /// begin again from it. The lineage counts how often that has happened.
+    Recovery {
+        topic_id: TopicId,
+        partition: PartitionIndex,
+        replica: NodeId,
+        lineage: u32,
     },
     /// A config override, or its end (`None`).
     Config {
@@ -43,16 +94,32 @@ pub enum Record {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BrokerRecord {
     pub node: NodeId,
+    /// The identity of its data: a node that comes back without it is another one.
+    pub directory: DirectoryId,
+    /// Differs with every start.
+    pub incarnation: u64,
+    /// Whether it may vote on metadata (`process.roles`).
+    pub is_controller: bool,
     pub rack: Option<String>,
+    /// Where clients reach it; none if it is no broker.
     pub endpoints: Vec<Endpoint>,
+    /// Where other nodes reach it; none if it is alone.
+    pub peer: Option<Endpoint>,
 }
 
-/// Where a broker is reached, on one of its listeners.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Endpoint {
-    pub listener: String,
-    pub host: String,
-    pub port: u16,
+impl BrokerRecord {
+    /// A node that nobody can reach yet.
+    pub fn new(node: NodeId) -> Self {
+        Self {
+            node,
+            directory: DirectoryId::ZERO,
+            incarnation: 0,
+            is_controller: true,
+            rack: None,
+            endpoints: Vec::new(),
+            peer: None,
+        }
+    }
 }
 
 /// What has configs.
@@ -95,6 +162,14 @@ impl Record {
             Self::Partition { .. } => 5,
             Self::Config { .. } => 6,
             Self::ProducerIds { .. } => 7,
+            Self::BrokerState { .. } => 8,
+            Self::RemoveBroker { .. } => 9,
+            Self::NodeIds { .. } => 10,
+            Self::Voters { .. } => 11,
+            Self::Feature { .. } => 12,
+            Self::Reassignment { .. } => 13,
+            Self::Leader { .. } => 14,
+            Self::Recovery { .. } => 15,
         }
     }
 
@@ -103,13 +178,24 @@ impl Record {
             Self::Cluster { cluster_id } => put_str(out, cluster_id),
             Self::Broker(broker) => {
                 out.put_i32(broker.node.0);
+                out.put_slice(&broker.directory.0);
+                out.put_u64(broker.incarnation);
+                out.put_u8(u8::from(broker.is_controller));
                 put_option(out, broker.rack.as_deref());
-                put_count(out, broker.endpoints.len());
-                for endpoint in &broker.endpoints {
-                    put_str(out, &endpoint.listener);
-                    put_str(out, &endpoint.host);
-                    out.put_u16(endpoint.port);
-                }
+                put_endpoints(out, &broker.endpoints);
+                put_endpoints(out, broker.peer.as_slice());
+            }
+            Self::BrokerState { node, fenced, draining } => {
+                out.put_i32(node.0);
+                out.put_u8(u8::from(*fenced));
+                out.put_u8(u8::from(*draining));
+            }
+            Self::RemoveBroker { node } => out.put_i32(node.0),
+            Self::NodeIds { next } => out.put_i32(*next),
+            Self::Voters { nodes } => put_nodes(out, nodes),
+            Self::Feature { name, level } => {
+                put_str(out, name);
+                out.put_i16(*level);
             }
             Self::Topic { topic_id, name } => {
                 out.put_slice(&topic_id.0);
@@ -119,8 +205,27 @@ impl Record {
             Self::Partition { topic_id, partition, replicas } => {
                 out.put_slice(&topic_id.0);
                 out.put_i32(*partition);
-                put_count(out, replicas.len());
-                replicas.iter().for_each(|replica| out.put_i32(replica.0));
+                put_nodes(out, replicas);
+            }
+            Self::Reassignment { topic_id, partition, replicas, adding, removing } => {
+                out.put_slice(&topic_id.0);
+                out.put_i32(*partition);
+                put_nodes(out, replicas);
+                put_nodes(out, adding);
+                put_nodes(out, removing);
+            }
+            Self::Recovery { topic_id, partition, replica, lineage } => {
+                out.put_slice(&topic_id.0);
+                out.put_i32(*partition);
+                out.put_i32(replica.0);
+                out.put_u32(*lineage);
+            }
+            Self::Leader { topic_id, partition, leader, epoch, in_sync } => {
+                out.put_slice(&topic_id.0);
+                out.put_i32(*partition);
+                put_nodes(out, leader.as_slice());
+                out.put_i32(*epoch);
+                put_nodes(out, in_sync);
             }
             Self::Config { resource, key, value } => {
                 let (kind, name) = match resource {
@@ -145,10 +250,7 @@ impl Record {
             4 => Self::RemoveTopic { topic_id: get_topic_id(fields)? },
             5 => {
                 let (topic_id, partition) = (get_topic_id(fields)?, fields.try_get_i32()?);
-                let count = fields.try_get_u32()?;
-                let replicas = (0..count).map(|_| Ok(NodeId(fields.try_get_i32()?)));
-                let replicas = replicas.collect::<Result<_, DecodeError>>()?;
-                Self::Partition { topic_id, partition, replicas }
+                Self::Partition { topic_id, partition, replicas: get_nodes(fields)? }
             }
             6 => {
                 let (kind, name) = (fields.try_get_u8()?, get_str(fields)?);
@@ -161,19 +263,80 @@ impl Record {
                 Self::Config { resource, key: get_str(fields)?, value: get_option(fields)? }
             }
             7 => Self::ProducerIds { next: fields.try_get_i64()? },
+            8 => Self::BrokerState {
+                node: NodeId(fields.try_get_i32()?),
+                fenced: fields.try_get_u8()? == 1,
+                draining: fields.try_get_u8()? == 1,
+            },
+            9 => Self::RemoveBroker { node: NodeId(fields.try_get_i32()?) },
+            10 => Self::NodeIds { next: fields.try_get_i32()? },
+            11 => Self::Voters { nodes: get_nodes(fields)? },
+            12 => Self::Feature { name: get_str(fields)?, level: fields.try_get_i16()? },
+            13 => Self::Reassignment {
+                topic_id: get_topic_id(fields)?,
+                partition: fields.try_get_i32()?,
+                replicas: get_nodes(fields)?,
+                adding: get_nodes(fields)?,
+                removing: get_nodes(fields)?,
+            },
+            14 => Self::Leader {
+                topic_id: get_topic_id(fields)?,
+                partition: fields.try_get_i32()?,
+                leader: get_nodes(fields)?.pop(),
+                epoch: fields.try_get_i32()?,
+                in_sync: get_nodes(fields)?,
+            },
+            15 => Self::Recovery {
+                topic_id: get_topic_id(fields)?,
+                partition: fields.try_get_i32()?,
+                replica: NodeId(fields.try_get_i32()?),
+                lineage: fields.try_get_u32()?,
+            },
             _ => return Err(DecodeError),
         })
     }
 }
 
 fn get_broker(fields: &mut &[u8]) -> Result<BrokerRecord, DecodeError> {
-    let (node, rack) = (NodeId(fields.try_get_i32()?), get_option(fields)?);
+    let node = NodeId(fields.try_get_i32()?);
+    let directory = fields.split_off(..16).ok_or(DecodeError)?;
+    Ok(BrokerRecord {
+        node,
+        directory: directory.try_into().map(DirectoryId).map_err(|_| DecodeError)?,
+        incarnation: fields.try_get_u64()?,
+        is_controller: fields.try_get_u8()? == 1,
+        rack: get_option(fields)?,
+        endpoints: get_endpoints(fields)?,
+        peer: get_endpoints(fields)?.pop(),
+    })
+}
+
+fn put_endpoints(out: &mut Vec<u8>, endpoints: &[Endpoint]) {
+    put_count(out, endpoints.len());
+    for endpoint in endpoints {
+        put_str(out, &endpoint.listener);
+        put_str(out, &endpoint.host);
+        out.put_u16(endpoint.port);
+    }
+}
+
+fn get_endpoints(fields: &mut &[u8]) -> Result<Vec<Endpoint>, DecodeError> {
     let count = fields.try_get_u32()?;
     let endpoints = (0..count).map(|_| {
         let (listener, host) = (get_str(fields)?, get_str(fields)?);
         Ok(Endpoint { listener, host, port: fields.try_get_u16()? })
     });
-    Ok(BrokerRecord { node, rack, endpoints: endpoints.collect::<Result<_, DecodeError>>()? })
+    endpoints.collect()
+}
+
+fn put_nodes(out: &mut Vec<u8>, nodes: &[NodeId]) {
+    put_count(out, nodes.len());
+    nodes.iter().for_each(|node| out.put_i32(node.0));
+}
+
+fn get_nodes(fields: &mut &[u8]) -> Result<Vec<NodeId>, DecodeError> {
+    let count = fields.try_get_u32()?;
+    (0..count).map(|_| Ok(NodeId(fields.try_get_i32()?))).collect()
 }
 
 fn put_count(out: &mut Vec<u8>, count: usize) {
@@ -253,20 +416,56 @@ pub(crate) mod tests {
             host,
             port,
         });
-        let broker =
-            (any::<i32>(), proptest::option::of(name), prop::collection::vec(endpoint, 0..3))
-                .prop_map(|(node, rack, endpoints)| BrokerRecord {
-                    node: NodeId(node),
-                    rack,
-                    endpoints,
-                });
+        let peer = proptest::option::of(endpoint.clone());
+        let endpoints = prop::collection::vec(endpoint, 0..3);
+        let rack = proptest::option::of(name);
+        let broker = (any::<(i32, [u8; 16], u64, bool)>(), rack, endpoints, peer).prop_map(
+            |((node, directory, incarnation, is_controller), rack, endpoints, peer)| BrokerRecord {
+                node: NodeId(node),
+                directory: DirectoryId(directory),
+                incarnation,
+                is_controller,
+                rack,
+                endpoints,
+                peer,
+            },
+        );
         let resource = prop_oneof![
             name.prop_map(Resource::Topic),
             name.prop_map(Resource::Broker),
             name.prop_map(Resource::Group)
         ];
         let replicas = prop::collection::vec(any::<i32>().prop_map(NodeId), 0..4);
+        let leader = proptest::option::of(any::<i32>().prop_map(NodeId));
+        let place = (topic_id.clone(), any::<i32>(), replicas.clone());
+        let lists = (replicas.clone(), replicas.clone());
+        let nodes = prop_oneof![
+            any::<(i32, bool, bool)>().prop_map(|(node, fenced, draining)| {
+                Record::BrokerState { node: NodeId(node), fenced, draining }
+            }),
+            any::<i32>().prop_map(|node| Record::RemoveBroker { node: NodeId(node) }),
+            any::<i32>().prop_map(|next| Record::NodeIds { next }),
+            replicas.clone().prop_map(|nodes| Record::Voters { nodes }),
+            (name, any::<i16>()).prop_map(|(name, level)| Record::Feature { name, level }),
+            (place.clone(), lists).prop_map(
+                |((topic_id, partition, replicas), (adding, removing))| {
+                    Record::Reassignment { topic_id, partition, replicas, adding, removing }
+                }
+            ),
+            (topic_id.clone(), any::<(i32, i32, u32)>()).prop_map(
+                |(topic_id, (partition, replica, lineage))| {
+                    let replica = NodeId(replica);
+                    Record::Recovery { topic_id, partition, replica, lineage }
+                }
+            ),
+            (place, leader, any::<i32>()).prop_map(
+                |((topic_id, partition, in_sync), leader, epoch)| {
+                    Record::Leader { topic_id, partition, leader, epoch, in_sync }
+                }
+            ),
+        ];
         prop_oneof![
+            nodes,
             name.prop_map(|cluster_id| Record::Cluster { cluster_id }),
             broker.prop_map(Record::Broker),
             (topic_id.clone(), name).prop_map(|(topic_id, name)| Record::Topic { topic_id, name }),

@@ -63,6 +63,20 @@ metrics! {
     RAFT_IS_LEADER = "ottla_raft_is_leader", Gauge;
     /// Term of the partition's Raft group: Kafka's leader epoch.
     RAFT_TERM = "ottla_raft_term", Gauge;
+    /// Whether another node is alive: it hears this one, and this one hears it.
+    PEER_ALIVE = "ottla_peer_alive", Gauge;
+    /// Time of a ping to another node and its answer, as a mean of the latest.
+    PEER_LATENCY_SECONDS = "ottla_peer_latency_seconds", Gauge;
+    /// Calls to another node, by lane and outcome.
+    PEER_CALLS = "ottla_peer_calls_total", Counter;
+    /// Bytes of calls to another node.
+    PEER_SENT_BYTES = "ottla_peer_sent_bytes_total", Counter;
+    /// Bytes of another node's answers.
+    PEER_RECEIVED_BYTES = "ottla_peer_received_bytes_total", Counter;
+    /// Bytes of calls to another node that wait to be sent.
+    PEER_QUEUED_BYTES = "ottla_peer_queued_bytes", Gauge;
+    /// Connections made to another node.
+    PEER_CONNECTIONS = "ottla_peer_connections_total", Counter;
     /// Topics of the cluster.
     TOPICS = "ottla_topics", Gauge;
     /// Partitions open on this broker.

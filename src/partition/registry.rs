@@ -3,24 +3,34 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
-use crate::base::ids::{TopicId, TopicPartition};
+use crate::base::ids::{NodeId, TopicId, TopicPartition};
 use crate::base::task::{self, Fault, Stopping};
 use crate::config::TopicConfig;
+use crate::metadata;
 use crate::metadata::image::{Configs, Image};
 use crate::metadata::publisher::Images;
 use crate::metadata::records::Resource;
 use crate::partition::Partition;
 use crate::partition::open::Place;
 pub use crate::partition::open::{OpenDir, Storage};
+use crate::replication::groups::Groups;
 
 /// Partitions opened, closed or deleted at one time.
 const TRANSITIONS_AT_ONCE_COUNT: usize = 32;
+
+/// How long leaderships may take to move elsewhere when the broker stops.
+const HAND_OVER: Duration = Duration::from_secs(5);
+/// A transfer that came to nothing is tried again after this time.
+const HAND_OVER_REPEAT: Duration = Duration::from_millis(50);
 
 /// The partitions of this broker.
 #[derive(Debug)]
@@ -59,6 +69,10 @@ impl Registry {
         })
     }
 
+    pub fn groups(&self) -> &Groups {
+        &self.storage.groups
+    }
+
     pub fn status(&self, id: TopicPartition) -> Status {
         match self.slots.read().unwrap_or_else(PoisonError::into_inner).get(&id) {
             Some(Slot::Open(partition)) => Status::Open(Arc::clone(partition)),
@@ -73,6 +87,11 @@ impl Registry {
             Status::Open(partition) => Some(partition),
             Status::Failed | Status::Absent => None,
         }
+    }
+
+    /// The log dirs.
+    pub fn dirs(&self) -> Vec<PathBuf> {
+        self.storage.dirs.iter().map(|open| open.dir.path.clone()).collect()
     }
 
     /// All open partitions.
@@ -121,11 +140,12 @@ impl Registry {
             let mut seen = Arc::new(Image::default());
             let mut image = images.current();
             let known = Arc::clone(&image);
-            let storage = registry.storage.clone();
+            let (storage, node) = (registry.storage.clone(), registry.storage.node);
             let orphans = task::blocking(registry.storage.env.threads, move || {
                 storage.delete_orphans(|id| {
                     let topic = known.topic_by_id(id.topic_id);
-                    topic.is_some_and(|topic| topic.partitions.contains_key(&id.partition))
+                    let place = topic.and_then(|topic| topic.partitions.get(&id.partition));
+                    place.is_some_and(|place| place.replicas.contains(&node))
                 })
             });
             if let Err(error) = orphans.await {
@@ -153,9 +173,19 @@ impl Registry {
         // A topic may come back under its old name: first the old folders go.
         let gone = open.iter().filter(|id| !wanted.contains_key(id));
         each(gone.map(|id| self.delete(*id))).await;
+        let is_recovered = |place: &&Place| match self.status(place.id) {
+            Status::Open(partition) => partition.lineage < place.lineage,
+            Status::Failed => lineage_of(seen, place.id) < place.lineage,
+            Status::Absent => false,
+        };
+        let recovered: Vec<TopicPartition> =
+            wanted.values().filter(is_recovered).map(|place| place.id).collect();
+        each(recovered.iter().map(|id| self.close(*id))).await;
+        let open: BTreeSet<_> = open.into_iter().filter(|id| !recovered.contains(id)).collect();
         let new = wanted.values().filter(|place| !open.contains(&place.id));
         each(new.map(|place| self.open(place.clone()))).await;
         self.update_configs(seen, image);
+        self.update_places(seen, image);
     }
 
     fn wanted(&self, image: &Image) -> BTreeMap<TopicPartition, Place> {
@@ -169,6 +199,9 @@ impl Registry {
                         id,
                         topic: topic.name.clone(),
                         replicas: place.replicas.clone(),
+                        is_new: is_new(place),
+                        lineage: place.lineage,
+                        recovered_on: place.recovered_on,
                         config: Arc::clone(&config),
                     };
                     wanted.insert(id, place);
@@ -206,6 +239,23 @@ impl Registry {
         }
     }
 
+    /// Tells open partitions who should lead them, when that has changed.
+    fn update_places(&self, seen: &Image, image: &Image) {
+        for topic in image.topics() {
+            let old = seen.topic_by_id(topic.id);
+            if old.is_some_and(|old| Arc::ptr_eq(old, topic)) {
+                continue;
+            }
+            for (partition, place) in &topic.partitions {
+                let id = TopicPartition { topic_id: topic.id, partition: *partition };
+                if let Some(partition) = self.get(id) {
+                    let founders = is_new(place).then(|| place.replicas.clone());
+                    partition.group().set_place(&preference(place), founders);
+                }
+            }
+        }
+    }
+
     async fn open(&self, place: Place) {
         let (id, topic) = (place.id, place.topic.clone());
         let slot = match self.storage.open(place).await {
@@ -218,6 +268,15 @@ impl Registry {
         self.set(id, Some(slot));
     }
 
+    async fn close(&self, id: TopicPartition) {
+        if let Some(partition) = self.get(id)
+            && let Err(error) = partition.group().shutdown().await
+        {
+            tracing::warn!(%error, topic = partition.topic, "a log was not closed");
+        }
+        self.set(id, None);
+    }
+
     async fn delete(&self, id: TopicPartition) {
         if let Some(partition) = self.get(id)
             && let Err(error) = partition.group().delete().await
@@ -226,6 +285,30 @@ impl Registry {
             tracing::warn!(%error, topic = partition.topic, "a partition was not deleted");
         }
         self.set(id, None);
+    }
+
+    /// Hands the leadership of all partitions to replicas elsewhere that can take it, and waits
+    /// until that is done or `HAND_OVER` is over. Nothing is led here again.
+    pub async fn hand_over(&self) {
+        let groups = &self.storage.groups;
+        groups.retire();
+        let deadline = Instant::now() + HAND_OVER;
+        loop {
+            let led: Vec<_> = self
+                .partitions()
+                .into_iter()
+                .filter_map(|partition| Some((partition.heir()?, partition)))
+                .collect();
+            if led.is_empty() || Instant::now() >= deadline {
+                return;
+            }
+            each(led.iter().map(|(heir, partition)| async {
+                // A group that has stopped has no leadership to hand over.
+                let _ = partition.group().transfer_to(*heir).await;
+            }))
+            .await;
+            let _ = tokio::time::timeout(HAND_OVER_REPEAT, groups.changed()).await;
+        }
     }
 
     /// Stops all partitions and closes their logs; the log dirs are then marked as clean.
@@ -246,6 +329,25 @@ impl Registry {
         }
         self.storage.dirs.iter().try_for_each(|open| open.dir.mark_clean())
     }
+}
+
+fn lineage_of(image: &Image, id: TopicPartition) -> u32 {
+    let topic = image.topic_by_id(id.topic_id);
+    let place = topic.and_then(|topic| topic.partitions.get(&id.partition));
+    place.map_or(0, |place| place.lineage)
+}
+
+/// Whether nobody has led the partition yet.
+fn is_new(place: &metadata::image::Partition) -> bool {
+    place.leader_epoch == -1
+}
+
+/// Who should lead: in the order of the replicas, those first that have everything.
+fn preference(place: &metadata::image::Partition) -> Vec<NodeId> {
+    let (mut first, then): (Vec<NodeId>, Vec<NodeId>) =
+        place.target().partition(|node| place.in_sync.contains(node));
+    first.extend(then);
+    first
 }
 
 /// Runs all futures, a bounded number at a time.

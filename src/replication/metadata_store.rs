@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::{Buf, BufMut, Bytes};
 use futures_util::{Stream, StreamExt};
@@ -17,6 +18,7 @@ use openraft::storage::{
 use crate::base::kv::{Change, KeyValue, KvWriter};
 use crate::metadata::publisher::Publisher;
 use crate::replication::codec;
+use crate::replication::member::AppliedTerm;
 use crate::replication::types::{
     LogId, MetadataCommand, MetadataTypes, Snapshot, SnapshotMeta, StoredMembership, Term, Vote,
 };
@@ -175,11 +177,18 @@ pub(crate) struct MetadataStateMachine {
     publisher: Arc<Publisher>,
     applied: Option<LogId>,
     membership: StoredMembership,
+    /// Told to whoever decides whether this node serves.
+    applied_term: AppliedTerm,
 }
 
 impl MetadataStateMachine {
-    pub(crate) fn new(store: MetadataLogStore, publisher: Arc<Publisher>) -> Self {
-        Self { store, publisher, applied: None, membership: StoredMembership::default() }
+    pub(crate) fn new(
+        store: MetadataLogStore,
+        publisher: Arc<Publisher>,
+        applied_term: AppliedTerm,
+    ) -> Self {
+        let membership = StoredMembership::default();
+        Self { store, publisher, applied: None, membership, applied_term }
     }
 }
 
@@ -200,13 +209,15 @@ impl RaftStateMachine<MetadataTypes> for MetadataStateMachine {
             match entry.payload {
                 EntryPayload::Blank => {}
                 EntryPayload::Normal(command) => {
-                    self.publisher.apply(&command.0).map_err(io::Error::other)?;
+                    let offset = entry.log_id.index;
+                    self.publisher.apply(&command.0, offset).map_err(io::Error::other)?;
                 }
                 EntryPayload::Membership(membership) => {
                     self.membership = StoredMembership::new(Some(entry.log_id), membership);
                 }
             }
             self.applied = Some(entry.log_id);
+            self.applied_term.store(*entry.log_id.leader_id, Ordering::Release);
             if let Some(responder) = responder {
                 responder.send(entry.log_id.index);
             }

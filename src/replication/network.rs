@@ -1,60 +1,249 @@
-//! The network between replicas. A broker that is alone has no peers: whatever openraft would send
-//! is answered as unreachable, which makes it wait between attempts.
+//! How a group reaches its members on other nodes: openraft's network over calls to peers.
+//!
+//! Appends are pipelined: calls of one lane arrive in the order in which they were made, so several
+//! may be under way. Every call has a deadline; a stream ends with the first failure, and openraft
+//! begins another one after a pause.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+use futures_util::{FutureExt, Stream, StreamExt, stream};
 use openraft::alias::{SnapshotOf, VoteOf};
 use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::RPCOption;
 use openraft::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse,
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult,
+    TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
 };
-use openraft::{RaftNetworkFactory, RaftNetworkV2, RaftTypeConfig};
+use openraft::{RaftNetworkFactory, RaftNetworkV2};
 
-/// Makes connections to nobody.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct NoPeers;
+use crate::base::ids::{NodeId, TopicPartition};
+use crate::peer::{Body, CallError, Kind, Lane, Peers};
+use crate::replication::types::LogId;
+use crate::replication::wire::{self, GroupTypes};
 
-fn unreachable<C: RaftTypeConfig>() -> Unreachable<C> {
-    Unreachable::new(&io::Error::from(io::ErrorKind::NotConnected))
+/// How long an append may take on the other node: its disk may be slow, but not for ever.
+const APPEND_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a small message may take.
+const MESSAGE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Appends under way to one follower.
+const APPENDS_IN_FLIGHT_COUNT: usize = 16;
+/// Bytes under way to one follower.
+const APPENDS_IN_FLIGHT_BYTES: usize = 8 * 1024 * 1024;
+
+/// Makes a group's connections.
+#[derive(Debug, Clone)]
+pub(crate) struct Network {
+    pub(crate) peers: Peers,
+    pub(crate) group: TopicPartition,
 }
 
-impl<C: RaftTypeConfig> RaftNetworkFactory<C> for NoPeers {
-    type Network = Self;
+/// A group's connection to one member.
+#[derive(Debug, Clone)]
+pub(crate) struct Connection {
+    peers: Peers,
+    group: TopicPartition,
+    target: NodeId,
+}
 
-    async fn new_client(&mut self, _target: C::NodeId, _node: &C::Node) -> Self {
-        Self
+impl<C: GroupTypes> RaftNetworkFactory<C> for Network {
+    type Network = Connection;
+
+    async fn new_client(&mut self, target: u64, _node: &C::Node) -> Connection {
+        let target = NodeId(i32::try_from(target).unwrap_or(i32::MAX));
+        Connection { peers: self.peers.clone(), group: self.group, target }
     }
 }
 
-impl<C: RaftTypeConfig> RaftNetworkV2<C> for NoPeers {
+/// Anything that fails is waited for: openraft repeats other errors at once.
+fn unreachable<C: GroupTypes>(error: impl std::fmt::Display) -> RPCError<C> {
+    let error = io::Error::other(error.to_string());
+    RPCError::Unreachable(Unreachable::new(&error))
+}
+
+impl Connection {
+    fn call(
+        &self,
+        lane: Lane,
+        kind: Kind,
+        body: Body,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<Bytes, CallError>> + Send + 'static {
+        self.peers.call(self.target, lane, kind, body, timeout)
+    }
+
+    async fn ask<C: GroupTypes, T>(
+        &self,
+        kind: Kind,
+        body: Body,
+        read: impl FnOnce(Bytes) -> io::Result<T>,
+    ) -> Result<T, RPCError<C>> {
+        let answer = self.call(Lane::Control, kind, body, MESSAGE_TIMEOUT).await;
+        read(answer.map_err(unreachable)?).map_err(unreachable)
+    }
+
+    fn append<C: GroupTypes>(&self, request: &AppendEntriesRequest<C>) -> InFlight {
+        let body = wire::put_append::<C>(self.group, request);
+        let last = request.entries.last().map(C::entry_id).or(request.prev_log_id);
+        InFlight {
+            prev: request.prev_log_id,
+            last,
+            size: body.size(),
+            answer: self
+                .call(Lane::Data, Kind::AppendEntries, body.finish(), APPEND_TIMEOUT)
+                .boxed(),
+        }
+    }
+}
+
+/// What comes back for a stream of appends.
+type Answers<'s, C> = BoxStream<'s, Result<StreamAppendResult<C>, RPCError<C>>>;
+
+/// An append that has been sent.
+struct InFlight {
+    prev: Option<LogId>,
+    last: Option<LogId>,
+    size: usize,
+    answer: BoxFuture<'static, Result<Bytes, CallError>>,
+}
+
+/// The appends of one stream, answered in their order.
+struct Pipeline<S> {
+    connection: Connection,
+    input: S,
+    in_flight: VecDeque<InFlight>,
+    size: usize,
+    input_ended: bool,
+    failed: bool,
+}
+
+impl<S> Pipeline<S> {
+    /// Sends what may be sent.
+    fn fill<C: GroupTypes>(&mut self, cx: &mut Context<'_>)
+    where
+        S: Stream<Item = AppendEntriesRequest<C>> + Unpin,
+    {
+        while !self.input_ended
+            && self.in_flight.len() < APPENDS_IN_FLIGHT_COUNT
+            && self.size < APPENDS_IN_FLIGHT_BYTES
+        {
+            match self.input.poll_next_unpin(cx) {
+                Poll::Ready(Some(request)) => {
+                    let sent = self.connection.append::<C>(&request);
+                    self.size += sent.size;
+                    self.in_flight.push_back(sent);
+                }
+                Poll::Ready(None) => self.input_ended = true,
+                Poll::Pending => return,
+            }
+        }
+    }
+
+    fn poll_answer<C: GroupTypes>(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<StreamAppendResult<C>, RPCError<C>>>>
+    where
+        S: Stream<Item = AppendEntriesRequest<C>> + Unpin,
+    {
+        if self.failed {
+            return Poll::Ready(None);
+        }
+        self.fill::<C>(cx);
+        let Some(first) = self.in_flight.front_mut() else {
+            return if self.input_ended { Poll::Ready(None) } else { Poll::Pending };
+        };
+        let Poll::Ready(answer) = Pin::new(&mut first.answer).poll(cx) else {
+            return Poll::Pending;
+        };
+        let (prev, last) = (first.prev, first.last);
+        self.size -= first.size;
+        self.in_flight.pop_front();
+        let answer = answer
+            .map_err(unreachable)
+            .and_then(|body| wire::get_append_response::<C>(body).map_err(unreachable));
+        let answer = answer.map(|response| {
+            // What follows a part that was not taken does not fit any more.
+            let is_part = matches!(&response,
+                AppendEntriesResponse::PartialSuccess(upto) if *upto != last);
+            let result = response.into_stream_result(prev, last);
+            self.failed = is_part || result.is_err();
+            result
+        });
+        self.failed |= answer.is_err();
+        Poll::Ready(Some(answer))
+    }
+}
+
+impl<C: GroupTypes> RaftNetworkV2<C> for Connection {
     type SnapshotData = Bytes;
 
     async fn append_entries(
         &mut self,
-        _rpc: AppendEntriesRequest<C>,
+        rpc: AppendEntriesRequest<C>,
         _option: RPCOption,
     ) -> Result<AppendEntriesResponse<C>, RPCError<C>> {
-        Err(RPCError::Unreachable(unreachable()))
+        let answer = self.append::<C>(&rpc).answer.await;
+        wire::get_append_response::<C>(answer.map_err(unreachable)?).map_err(unreachable)
+    }
+
+    fn stream_append<'s, S>(
+        &'s mut self,
+        input: S,
+        _option: RPCOption,
+    ) -> BoxFuture<'s, Result<Answers<'s, C>, RPCError<C>>>
+    where
+        S: Stream<Item = AppendEntriesRequest<C>> + Send + Unpin + 'static,
+    {
+        let mut pipeline = Pipeline {
+            connection: self.clone(),
+            input,
+            in_flight: VecDeque::new(),
+            size: 0,
+            input_ended: false,
+            failed: false,
+        };
+        let answers = stream::poll_fn(move |cx| pipeline.poll_answer::<C>(cx));
+        std::future::ready(Ok(answers.boxed())).boxed()
     }
 
     async fn vote(
         &mut self,
-        _rpc: VoteRequest<C>,
+        rpc: VoteRequest<C>,
         _option: RPCOption,
     ) -> Result<VoteResponse<C>, RPCError<C>> {
-        Err(RPCError::Unreachable(unreachable()))
+        let body = wire::put_vote_request::<C>(self.group, &rpc);
+        self.ask(Kind::Vote, body, wire::get_vote_response::<C>).await
     }
 
     async fn full_snapshot(
         &mut self,
-        _vote: VoteOf<C>,
-        _snapshot: SnapshotOf<C, Bytes>,
+        vote: VoteOf<C>,
+        snapshot: SnapshotOf<C, Bytes>,
         _cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
         _option: RPCOption,
     ) -> Result<SnapshotResponse<C>, StreamingError<C>> {
-        Err(StreamingError::Unreachable(unreachable()))
+        let body = wire::put_snapshot(self.group, &vote, &snapshot);
+        let answer = self.call(Lane::Data, Kind::Snapshot, body, APPEND_TIMEOUT).await;
+        let answer = answer.map_err(unreachable::<C>)?;
+        let vote = wire::get_vote_alone(answer).map_err(unreachable::<C>)?;
+        Ok(SnapshotResponse::new(vote))
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        request: TransferLeaderRequest<C>,
+        _option: RPCOption,
+    ) -> Result<TransferLeaderResponse<C>, RPCError<C>> {
+        let body = wire::put_transfer::<C>(self.group, &request);
+        // A refusal of the other side is a failure like any other: the leader goes on leading.
+        self.ask(Kind::TransferLeader, body, |_| Ok(Ok(()))).await
     }
 }

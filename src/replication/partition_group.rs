@@ -4,27 +4,38 @@ use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{ClientWriteError, Fatal};
 use openraft::impls::ProgressResponder;
+use openraft::impls::leader_id_std::LeaderId;
 use openraft::raft::ClientWriteResult;
-use openraft::{Config, Raft, ServerState, SnapshotPolicy};
+use openraft::{Config, Raft, SnapshotPolicy};
 
-use crate::base::ids::{LeaderEpoch, NodeId, Offset};
-use crate::base::kv::KvWriter;
+use crate::base::ids::{LeaderEpoch, NodeId, Offset, TopicPartition};
+use crate::base::kv::{Change, KvWriter};
 use crate::log::batch::Batch;
-use crate::log::entry::Ticket;
+use crate::log::entry::{Entry, EntryBody, EntryId, Ticket};
 use crate::log::partition_log::PartitionLog;
 use crate::log::producer_state::AppendOutcome;
+use crate::peer::Liveness;
+use crate::replication::codec;
+use crate::replication::groups::Groups;
+pub use crate::replication::log_store::vote_key;
 use crate::replication::log_store::{PartitionLogStore, completion};
-use crate::replication::network::NoPeers;
+use crate::replication::member::{AppliedTerm, Group, Member, Progress, Status};
+use crate::replication::network::Network;
 use crate::replication::state_machine::PartitionStateMachine;
-use crate::replication::types::{Command, PartitionTypes};
+use crate::replication::types::{Command, Membership, PartitionTypes, Vote};
 
 /// Proposals that wait for the group's core; bytes are limited by who proposes.
 const PROPOSALS_WAITING_COUNT_MAX: u64 = 1024;
 /// Entries that go into one append.
 const APPEND_ENTRIES_COUNT_MAX: u64 = 1024;
+
+/// A hundred years, in milliseconds.
+const LEASE_MS: u64 = 100 * 365 * 24 * 3600 * 1000;
 
 /// Why a proposal came to nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +44,8 @@ pub enum ProposeError {
     NotLeader,
     /// The group stopped: its log failed, or the broker stops.
     Stopped,
+    /// Another node was asked and did not answer: it may have been done.
+    Unknown,
 }
 
 impl<T> From<Fatal<T>> for ProposeError
@@ -46,8 +59,19 @@ where
 
 /// A running group.
 pub struct PartitionGroup {
-    raft: Raft<PartitionTypes, PartitionStateMachine>,
+    member: Arc<Member<PartitionTypes, PartitionStateMachine>>,
+    groups: Groups,
     log: Arc<PartitionLog>,
+}
+
+/// What a group is opened with.
+#[derive(Debug, Clone)]
+pub struct GroupSetup {
+    pub id: TopicPartition,
+    /// The preferred leader first.
+    pub replicas: Vec<NodeId>,
+    /// Nobody has led it yet: its replicas may make it.
+    pub is_new: bool,
 }
 
 impl std::fmt::Debug for PartitionGroup {
@@ -69,8 +93,13 @@ impl Proposal {
     /// Resolves when the entry is committed and applied: durable as the topic asks for, and visible
     /// to consumers.
     pub async fn outcome(self) -> Result<AppendOutcome, ProposeError> {
+        self.committed().await.map(|(outcome, _)| outcome)
+    }
+
+    /// The same with the index of the entry.
+    pub async fn committed(self) -> Result<(AppendOutcome, u64), ProposeError> {
         match self.answer.await {
-            Ok(Ok(response)) => Ok(response.data),
+            Ok(Ok(response)) => Ok((response.data, response.log_id.index)),
             Ok(Err(ClientWriteError::ForwardToLeader(_))) => Err(ProposeError::NotLeader),
             Ok(Err(_)) => Err(ProposeError::NotLeader),
             Err(_) => Err(ProposeError::Stopped),
@@ -78,16 +107,47 @@ impl Proposal {
     }
 }
 
+/// Makes this node the only member of a group whose majority is lost: the next term begins with a
+/// membership of its own. What only the lost replicas had is lost, also if it was acknowledged. The
+/// group must not be open.
+pub async fn go_on_alone(log: &Arc<PartitionLog>, kv: &KvWriter, node: NodeId) -> io::Result<()> {
+    let (_, last) = log.bounds();
+    let vote = log.kv().get(&vote_key(log.key()))?;
+    let vote = vote.map(|vote| codec::decode_vote(&vote)).transpose()?;
+    let voted = vote.map_or(0, |vote| vote.leader_id.term);
+    let term = voted.max(last.map_or(0, |last| last.term)) + 1;
+    let id = EntryId { term, index: last.map_or(0, |last| last.index + 1) };
+    let members = BTreeSet::from([node.raft()]);
+    let membership = Membership::new_with_defaults(vec![members.clone()], members);
+    let bytes = codec::encode_membership(&membership);
+    let offsets = log.offsets();
+    tracing::warn!(
+        log = log.name(),
+        term,
+        log_end = offsets.log_end,
+        "an unclean leader election: records beyond this log's end are lost"
+    );
+    let leader_id = LeaderId { term, voted_for: node.raft() };
+    let vote = codec::encode_vote(&Vote { leader_id, committed: true });
+    let put_vote = Change::Put { key: vote_key(log.key()), value: vote };
+    kv.write(vec![log.put_membership(id.index, &bytes), put_vote]).await?;
+    let (done, flushed) = completion();
+    let entry = Entry { id, body: EntryBody::Membership(bytes), ticket: None };
+    log.append([entry], done)?;
+    flushed.await
+}
+
 /// How openraft is set up for groups that do not tick.
 pub(crate) fn raft_config(name: &str) -> Result<Arc<Config>, io::Error> {
     let config = Config {
         cluster_name: name.to_owned(),
         enable_tick: false,
-        // Still the deadline of requests to peers; the election timeout's maximum is the lease.
+        // Still the deadline of requests to peers.
         heartbeat_interval: 500,
         election_timeout_min: 1000,
-        election_timeout_max: 2000,
-        enable_pre_vote: Some(true),
+        // openraft's lease, which a quiet group would lose: whether a leader is there is told by
+        // its node's liveness (`groups`, `member`), before a message gets here.
+        election_timeout_max: LEASE_MS,
         snapshot_policy: SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: 0,
         purge_batch_size: 1,
@@ -105,71 +165,130 @@ pub(crate) fn raft_config(name: &str) -> Result<Arc<Config>, io::Error> {
 }
 
 impl PartitionGroup {
-    /// Opens the group; a fresh one gets `replicas` as its members. Resolves when this replica
-    /// leads, if it is the only one.
+    /// Opens the group. Resolves when this replica leads, if it is the only one.
     pub async fn open(
-        node: NodeId,
-        replicas: &[NodeId],
+        setup: GroupSetup,
+        groups: &Groups,
         log: Arc<PartitionLog>,
         kv: KvWriter,
     ) -> io::Result<Self> {
-        let state_machine = PartitionStateMachine::open(Arc::clone(&log), kv.clone())?;
+        let node = groups.node();
+        let applied_term = AppliedTerm::default();
+        let applied = Arc::clone(&applied_term);
+        let state_machine = PartitionStateMachine::open(Arc::clone(&log), kv.clone(), applied)?;
         let store = PartitionLogStore::new(Arc::clone(&log), kv);
         let config = raft_config(log.name())?;
-        let raft = Raft::new(node.raft(), config, NoPeers, store, state_machine)
+        let peers = groups.peers().clone();
+        let network = Network { peers: peers.clone(), group: setup.id };
+        let raft = Raft::new(node.raft(), config, network, store, state_machine)
             .await
             .map_err(io::Error::other)?;
-        let group = Self { raft, log };
-        let fresh = !group.raft.is_initialized().await.map_err(io::Error::other)?;
-        if fresh {
-            let members: BTreeSet<u64> = replicas.iter().map(|replica| replica.raft()).collect();
-            group.raft.initialize(members).await.map_err(io::Error::other)?;
+        let fresh = !raft.is_initialized().await.map_err(io::Error::other)?;
+        let member = Member::new(setup.id, node, raft, peers, applied_term);
+        member.set_preference(&setup.replicas);
+        let is_alone = setup.replicas == [node];
+        let is_only_voter = member.status().voters == BTreeSet::from([node]);
+        if is_alone && fresh && setup.is_new {
+            member.initialize(setup.replicas).await;
+        } else if fresh && setup.is_new {
+            member.set_founders(Some(setup.replicas));
+        } else if is_only_voter {
+            member.campaign().await;
         }
-        if replicas == [node] {
-            if !fresh {
-                group.raft.trigger().elect(false).await.map_err(io::Error::other)?;
-            }
-            group.wait_to_lead(node).await?;
+        let group = Self { member: Arc::new(member), groups: groups.clone(), log };
+        if is_only_voter || is_alone && fresh && setup.is_new {
+            group.wait_to_lead().await?;
         }
+        groups.add(Arc::clone(&group.member) as Arc<dyn Group>);
         Ok(group)
     }
 
     /// Resolves when this replica leads and has applied its first entry, so that all that was
     /// acknowledged before is visible.
-    async fn wait_to_lead(&self, node: NodeId) -> io::Result<()> {
-        let mut metrics = self.raft.metrics();
+    async fn wait_to_lead(&self) -> io::Result<()> {
+        let mut metrics = self.member.raft.metrics();
         loop {
-            {
-                let now = metrics.borrow_and_update();
-                let leads = now.state == ServerState::Leader
-                    && now.current_leader == Some(node.raft())
-                    && now.last_applied.is_some_and(|id| Some(id.index) == now.last_log_index);
-                if leads {
-                    return Ok(());
-                }
-                if now.running_state.is_err() {
-                    return Err(io::Error::other("the group stopped while it was opened"));
-                }
+            if self.member.serving_term().is_some() {
+                return Ok(());
+            }
+            if metrics.borrow_and_update().running_state.is_err() {
+                return Err(io::Error::other("the group stopped while it was opened"));
             }
             metrics.changed().await.map_err(|_| io::Error::other("the group stopped"))?;
         }
+    }
+
+    /// How the group looks from here.
+    pub fn status(&self) -> Status {
+        self.member.status()
+    }
+
+    /// Who should lead, best first, and the members if nobody has led it yet.
+    pub fn set_place(&self, preference: &[NodeId], founders: Option<Vec<NodeId>>) {
+        self.member.set_preference(preference);
+        self.member.set_founders(founders);
+    }
+
+    pub fn preference(&self) -> Arc<[NodeId]> {
+        self.member.preference()
+    }
+
+    pub fn liveness(&self) -> &Liveness {
+        self.groups.peers().liveness()
+    }
+
+    /// How far every other member is; empty if this replica does not lead.
+    pub fn progress(&self) -> Vec<Progress> {
+        self.member.progress()
+    }
+
+    /// How many replicas make a majority.
+    pub fn majority(&self) -> usize {
+        self.member.voter_count() / 2 + 1
+    }
+
+    /// One item for every change of [`Self::progress`], from the present on.
+    pub fn progress_changes(&self) -> BoxStream<'static, ()> {
+        let data = self.member.raft.data_metrics();
+        stream::unfold(data, |mut data| async move {
+            data.changed().await.ok()?;
+            Some(((), data))
+        })
+        .boxed()
+    }
+
+    /// Hands the leadership to a replica that has everything.
+    pub async fn transfer_to(&self, node: NodeId) -> Result<(), ProposeError> {
+        Ok(self.member.transfer_to(node).await?)
+    }
+
+    /// Lets a node follow without a vote.
+    pub async fn add_learner(&self, node: NodeId) -> io::Result<()> {
+        self.member.add_learner(node).await
+    }
+
+    /// Makes these nodes the replicas that vote; those that leave follow no more.
+    pub async fn change_voters(&self, voters: BTreeSet<NodeId>) -> io::Result<()> {
+        self.member.change_voters(voters).await
+    }
+
+    /// Lets followers without a vote go.
+    pub async fn remove_learners(&self, nodes: BTreeSet<NodeId>) -> io::Result<()> {
+        self.member.remove_learners(nodes).await
     }
 
     pub fn log(&self) -> &Arc<PartitionLog> {
         &self.log
     }
 
-    /// The leader epoch if this replica leads.
+    /// The leader epoch if this replica leads and may serve.
     pub fn leader_epoch(&self) -> Option<LeaderEpoch> {
-        let metrics = self.raft.server_metrics();
-        let now = metrics.borrow_watched();
-        (now.state == ServerState::Leader)
-            .then(|| LeaderEpoch::try_from(now.vote.leader_id.term).unwrap_or(LeaderEpoch::MAX))
+        self.member.serving_epoch()
     }
 
     /// Whether the group still runs; a failed log ends it.
     pub fn is_running(&self) -> bool {
-        self.raft.metrics().borrow_watched().running_state.is_ok()
+        self.member.is_running()
     }
 
     /// Puts a batch into the group's queue, in the order of the calls. Refused later if the term
@@ -192,7 +311,7 @@ impl PartitionGroup {
     ) -> Result<(), ProposeError> {
         let command = Command::Append { batch, ticket: Some(Ticket { written }) };
         let term = u64::from(epoch.unsigned_abs());
-        Ok(self.raft.write(command).with_leader(term).await?)
+        Ok(self.member.raft.write(command).with_leader(term).await?)
     }
 
     /// Deletes the records before an offset, on every replica.
@@ -211,7 +330,7 @@ impl PartitionGroup {
     ) -> Result<Proposal, ProposeError> {
         let (responder, answer) = ProgressResponder::complete_only();
         let term = u64::from(epoch.unsigned_abs());
-        self.raft.write(command).responder(responder).with_leader(term).await?;
+        self.member.raft.write(command).responder(responder).with_leader(term).await?;
         Ok(Proposal { answer })
     }
 
@@ -219,14 +338,15 @@ impl PartitionGroup {
     pub async fn drop_deleted_segments(&self) -> Result<(), ProposeError> {
         let (purged, _) = self.log.bounds();
         if self.log.last_below_log_start() > purged {
-            self.raft.trigger().snapshot().await?;
+            self.member.raft.trigger().snapshot().await?;
         }
         Ok(())
     }
 
     /// Stops the group and closes its log, so that the next start is quick.
     pub async fn shutdown(&self) -> io::Result<()> {
-        self.raft.shutdown().await.map_err(io::Error::other)?;
+        self.groups.remove(self.member.id);
+        self.member.raft.shutdown().await.map_err(io::Error::other)?;
         let (done, closed) = completion();
         self.log.close(done);
         closed.await
@@ -234,7 +354,8 @@ impl PartitionGroup {
 
     /// Stops the group and deletes its log.
     pub async fn delete(&self) -> io::Result<()> {
-        self.raft.shutdown().await.map_err(io::Error::other)?;
+        self.groups.remove(self.member.id);
+        self.member.raft.shutdown().await.map_err(io::Error::other)?;
         let (done, deleted) = completion();
         self.log.delete(done);
         deleted.await

@@ -6,6 +6,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::{Buf, BufMut, Bytes};
 use futures_util::{Stream, StreamExt};
@@ -18,6 +19,7 @@ use crate::log::entry::{EntryId, EntryKind};
 use crate::log::partition_log::PartitionLog;
 use crate::log::producer_state::AppendOutcome;
 use crate::replication::codec;
+use crate::replication::member::AppliedTerm;
 use crate::replication::types::{
     Command, LogId, PartitionTypes, Snapshot, SnapshotMeta, StoredMembership,
 };
@@ -42,6 +44,8 @@ pub(crate) struct PartitionStateMachine {
     state: Checkpoint,
     /// Segments there were at the last checkpoint.
     segments: usize,
+    /// Told to whoever decides whether this node serves.
+    applied_term: AppliedTerm,
 }
 
 impl Checkpoint {
@@ -91,7 +95,11 @@ fn still_there(log: &PartitionLog, applied: LogId) -> Option<LogId> {
 
 impl PartitionStateMachine {
     /// Loads the checkpoint and restores the log start. Blocks.
-    pub(crate) fn open(log: Arc<PartitionLog>, kv: KvWriter) -> io::Result<Self> {
+    pub(crate) fn open(
+        log: Arc<PartitionLog>,
+        kv: KvWriter,
+        applied_term: AppliedTerm,
+    ) -> io::Result<Self> {
         let stored = log.kv().get(&checkpoint_key(&log))?;
         let mut state = match stored {
             Some(bytes) => Checkpoint::decode(&bytes)?,
@@ -107,7 +115,7 @@ impl PartitionStateMachine {
             log.apply(applied.index, &stub.meta);
         }
         let segments = log.segment_count();
-        Ok(Self { log, kv, state, segments })
+        Ok(Self { log, kv, state, segments, applied_term })
     }
 
     async fn save_checkpoint(&mut self) -> io::Result<()> {
@@ -174,6 +182,9 @@ impl RaftStateMachine<PartitionTypes> for PartitionStateMachine {
             && let Some(stub) = self.log.stubs(applied.index, applied.index + 1)?.first()
         {
             self.log.apply(applied.index, &stub.meta);
+        }
+        if let Some(applied) = self.state.applied {
+            self.applied_term.store(*applied.leader_id, Ordering::Release);
         }
         // A deletion is durable before it is answered; else the checkpoint follows the segments.
         let segments = self.log.segment_count();

@@ -1,6 +1,7 @@
 //! A broker in a temporary folder, and a client that speaks raw frames.
 
 pub mod batch;
+pub mod cluster;
 pub mod groups;
 pub mod offsets;
 pub mod records;

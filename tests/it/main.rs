@@ -12,8 +12,10 @@
 
 mod api;
 mod cli;
+mod cluster;
 mod harness;
 mod lag;
+mod moves;
 mod sim;
 mod tidy;
 mod wire;

@@ -2,14 +2,19 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use crate::api::leader_hint::{self, LeaderHint, NodeEndpoint};
 use crate::api::response::{Chunk, Response};
-use crate::base::ids::{LeaderEpoch, Offset, TopicId};
+use crate::base::ids::{LeaderEpoch, NodeId, Offset, TopicId};
 use crate::base::primitives::{Reader, Writer};
 use crate::log::partition_log::LogSlice;
 
 const FIRST_FLEXIBLE: i16 = 12;
 pub(super) const FIRST_TOPIC_IDS: i16 = 13;
 const FIRST_REPLICA_STATE: i16 = 15;
+/// The first version that is told who leads instead.
+pub(super) const FIRST_LEADER: i16 = 16;
+/// The first version of clients that may read from followers (KIP-392).
+pub(super) const FIRST_RACK: i16 = 11;
 
 /// How a request names a topic.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,6 +33,8 @@ pub(super) struct FetchRequest {
     pub(super) session_epoch: i32,
     pub(super) topics: Vec<(TopicRef, Vec<PartitionFetch>)>,
     pub(super) forgotten: Vec<(TopicRef, Vec<i32>)>,
+    /// Where the client stands; empty if it does not say.
+    pub(super) rack: String,
 }
 
 /// What is wanted of one partition.
@@ -49,6 +56,36 @@ pub(super) struct PartitionData {
     pub(super) log_start: Offset,
     pub(super) diverging: Option<(LeaderEpoch, Offset)>,
     pub(super) records: Option<LogSlice>,
+    /// The follower that the client is to read from.
+    pub(super) preferred: Option<NodeId>,
+    /// Who leads instead.
+    pub(super) leader: Option<LeaderHint>,
+}
+
+/// What stands in an answer beside the partitions.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Frame<'a> {
+    pub(super) correlation_id: i32,
+    pub(super) version: i16,
+    pub(super) error: i16,
+    pub(super) session_id: i32,
+    /// Where the leaders are that partitions name.
+    pub(super) nodes: &'a [NodeEndpoint],
+}
+
+impl PartitionData {
+    pub(super) fn error(index: i32, code: i16) -> Self {
+        Self {
+            index,
+            error: code,
+            high_watermark: -1,
+            log_start: -1,
+            diverging: None,
+            records: None,
+            preferred: None,
+            leader: None,
+        }
+    }
 }
 
 impl FetchRequest {
@@ -75,9 +112,7 @@ impl FetchRequest {
                 Some((topic, partitions))
             })?;
         }
-        if version >= 11 {
-            let _rack = reader.string()?;
-        }
+        let rack = if version >= FIRST_RACK { reader.string()? } else { String::new() };
         reader.tagged(|tag, value| {
             if tag == 1
                 && let Some(id) = Reader::new(value, true).i32()
@@ -94,6 +129,7 @@ impl FetchRequest {
             session_epoch,
             topics,
             forgotten,
+            rack,
         })
     }
 }
@@ -120,23 +156,21 @@ fn partition_fetch(reader: &mut Reader, version: i16) -> Option<PartitionFetch> 
 
 /// The response frame.
 pub(super) fn encode_response(
-    correlation_id: i32,
-    version: i16,
-    error: i16,
-    session_id: i32,
+    head: &Frame<'_>,
     topics: &[(TopicRef, Vec<PartitionData>)],
 ) -> Response {
+    let version = head.version;
     let mut out = BytesMut::with_capacity(128);
     out.put_i32(0);
-    out.put_i32(correlation_id);
+    out.put_i32(head.correlation_id);
     let mut frame =
-        Frame { chunks: Vec::new(), writer: Writer::new(out, version >= FIRST_FLEXIBLE) };
+        Chunks { chunks: Vec::new(), writer: Writer::new(out, version >= FIRST_FLEXIBLE) };
     let writer = &mut frame.writer;
     writer.no_tagged();
     writer.out.put_i32(0);
     if version >= 7 {
-        writer.out.put_i16(error);
-        writer.out.put_i32(session_id);
+        writer.out.put_i16(head.error);
+        writer.out.put_i32(head.session_id);
     }
     writer.array_length(topics.len());
     for (topic, partitions) in topics {
@@ -150,17 +184,18 @@ pub(super) fn encode_response(
         }
         frame.writer.no_tagged();
     }
-    frame.writer.no_tagged();
+    let nodes = if version < FIRST_LEADER { &[] } else { head.nodes };
+    leader_hint::put_nodes(&mut frame.writer, nodes);
     frame.finish()
 }
 
 /// Bytes so far, and the file slices between them.
-struct Frame {
+struct Chunks {
     chunks: Vec<Chunk>,
     writer: Writer,
 }
 
-impl Frame {
+impl Chunks {
     fn partition(&mut self, version: i16, partition: &PartitionData) {
         let writer = &mut self.writer;
         writer.out.put_i32(partition.index);
@@ -173,7 +208,7 @@ impl Frame {
         }
         writer.null_array();
         if version >= 11 {
-            writer.out.put_i32(-1);
+            writer.out.put_i32(partition.preferred.map_or(-1, |node| node.0));
         }
         let size = partition.records.as_ref().map_or(0, |slice| slice.size as usize);
         writer.bytes_length(size);
@@ -182,18 +217,21 @@ impl Frame {
             self.chunks.push(Chunk::Bytes(before));
             self.chunks.push(Chunk::File(slice.clone()));
         }
-        match partition.diverging.filter(|_| version >= FIRST_FLEXIBLE) {
-            None => self.writer.no_tagged(),
-            Some((epoch, end_offset)) => {
-                // Tag 0 of 13 bytes: epoch, end offset, no tagged fields.
-                for byte in [1, 0, 13] {
-                    self.writer.out.put_u8(byte);
-                }
-                self.writer.out.put_i32(epoch);
-                self.writer.out.put_i64(end_offset);
-                self.writer.out.put_u8(0);
-            }
-        }
+        let diverging = partition.diverging.map(|(epoch, end_offset)| {
+            let mut value = [0; 13];
+            let mut out = value.as_mut_slice();
+            out.put_i32(epoch);
+            out.put_i64(end_offset);
+            value
+        });
+        let leader =
+            partition.leader.filter(|_| version >= FIRST_LEADER).map(|leader| leader.bytes());
+        let tagged = [
+            diverging.as_ref().map(|value| (0, value.as_slice())),
+            leader.as_ref().map(|value| (1, value.as_slice())),
+        ];
+        let tagged: Vec<(u32, &[u8])> = tagged.into_iter().flatten().collect();
+        self.writer.tagged(&tagged);
     }
 
     fn finish(mut self) -> Response {
@@ -256,15 +294,17 @@ mod tests {
             assert_eq!(request.replica_id, -1);
 
             let data = PartitionData {
-                index: 3,
-                error: 1,
                 high_watermark: 10,
                 log_start: 2,
                 diverging: Some((4, 7)),
-                records: None,
+                preferred: Some(NodeId(6)),
+                leader: Some(leader_hint::tests::hint()),
+                ..PartitionData::error(3, 1)
             };
             let topics = [(topic.clone(), vec![data])];
-            let response = encode_response(77, version, 0, 5, &topics);
+            let nodes = &[leader_hint::tests::endpoint()];
+            let head = Frame { correlation_id: 77, version, error: 0, session_id: 5, nodes };
+            let response = encode_response(&head, &topics);
             let Chunk::Bytes(frame) = &response.chunks[0] else { panic!("no files") };
             let mut frame = frame.slice(4..);
             let header_version = FetchResponse::header_version(version);
@@ -275,6 +315,12 @@ mod tests {
             let partition = &response.responses[0].partitions[0];
             assert_eq!((partition.partition_index, partition.high_watermark), (3, 10));
             assert_eq!(partition.diverging_epoch.end_offset, if version >= 12 { 7 } else { -1 });
+            let preferred = if version >= FIRST_RACK { 6 } else { -1 };
+            assert_eq!(partition.preferred_read_replica.0, preferred);
+            let leader = &partition.current_leader;
+            let expected = if version >= FIRST_LEADER { (3, 9) } else { (-1, -1) };
+            assert_eq!((leader.leader_id.0, leader.leader_epoch), expected);
+            assert_eq!(response.node_endpoints.len(), usize::from(version >= FIRST_LEADER));
         }
     }
 }

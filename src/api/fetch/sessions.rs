@@ -136,7 +136,8 @@ impl FetchSessions {
                 None => true,
                 Some(cached) => std::mem::replace(&mut cached.told, now) != now,
             };
-            let told = changed || has_records || data.error != 0 || data.diverging.is_some();
+            let is_elsewhere = data.diverging.is_some() || data.preferred.is_some();
+            let told = changed || has_records || data.error != 0 || is_elsewhere;
             if data.error != 0
                 && let Some(cached) = session.partitions.get_mut(&key)
             {
@@ -246,6 +247,7 @@ mod tests {
             session_epoch: session.1,
             topics: vec![(topic(), partitions)],
             forgotten: Vec::new(),
+            rack: String::new(),
         }
     }
 
@@ -254,14 +256,7 @@ mod tests {
     }
 
     fn answer(index: i32, high_watermark: Offset) -> (TopicRef, PartitionData) {
-        let data = PartitionData {
-            index,
-            error: 0,
-            high_watermark,
-            log_start: 0,
-            diverging: None,
-            records: None,
-        };
+        let data = PartitionData { high_watermark, log_start: 0, ..PartitionData::error(index, 0) };
         (topic(), data)
     }
 

@@ -3,11 +3,13 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::api::errors::Code;
+use crate::api::leader_hint::{self, LeaderHint, NodeEndpoint};
 use crate::base::ids::{Offset, TopicId};
 use crate::base::primitives::{Reader, Writer};
 
 pub(super) const FIRST_ZSTD: i16 = 7;
 const FIRST_FLEXIBLE: i16 = 9;
+const FIRST_LEADER: i16 = 10;
 const FIRST_TOPIC_IDS: i16 = 13;
 
 #[derive(Debug)]
@@ -46,6 +48,8 @@ pub(super) struct PartitionAnswer {
     pub(super) base_offset: Offset,
     pub(super) append_time_ms: i64,
     pub(super) log_start_offset: Offset,
+    /// Who leads instead (KIP-951).
+    pub(super) leader: Option<LeaderHint>,
 }
 
 impl PartitionAnswer {
@@ -56,6 +60,7 @@ impl PartitionAnswer {
             base_offset: -1,
             append_time_ms: -1,
             log_start_offset: -1,
+            leader: None,
         }
     }
 }
@@ -93,6 +98,7 @@ impl ProduceRequest {
         correlation_id: i32,
         version: i16,
         answers: &[PartitionAnswer],
+        nodes: &[NodeEndpoint],
     ) -> BytesMut {
         let mut out = BytesMut::with_capacity(64 + answers.len() * 64);
         out.put_i32(0);
@@ -114,7 +120,7 @@ impl ProduceRequest {
         }
         // Throttle time.
         writer.out.put_i32(0);
-        writer.no_tagged();
+        leader_hint::put_nodes(&mut writer, if version < FIRST_LEADER { &[] } else { nodes });
         writer.out
     }
 }
@@ -132,7 +138,10 @@ fn encode_partition(writer: &mut Writer, version: i16, index: i32, answer: &Part
         writer.array_length(0);
         writer.nullable_string(answer.message.as_deref());
     }
-    writer.no_tagged();
+    match answer.leader.filter(|_| version >= FIRST_LEADER) {
+        Some(leader) => writer.tagged(&[(0, &leader.bytes())]),
+        None => writer.no_tagged(),
+    }
 }
 
 #[cfg(test)]
@@ -175,7 +184,9 @@ mod tests {
                 base_offset: 5,
                 ..PartitionAnswer::error(Code::InvalidRecord, text)
             };
-            let frame = request.encode_response(77, version, &[answer]);
+            let answer = PartitionAnswer { leader: Some(leader_hint::tests::hint()), ..answer };
+            let nodes = [leader_hint::tests::endpoint()];
+            let frame = request.encode_response(77, version, &[answer], &nodes);
             let mut frame = frame.freeze().slice(4..);
             let header_version = ProduceResponse::header_version(version);
             let header = ResponseHeader::decode(&mut frame, header_version).expect("a header");
@@ -187,6 +198,13 @@ mod tests {
             assert_eq!(partition.error_code, Code::InvalidRecord.code());
             let message = partition.error_message.as_ref().map(|m| m.as_str());
             assert_eq!(message, (version >= 8).then_some("why"));
+            let leader = &partition.current_leader;
+            let expected = if version >= FIRST_LEADER { (3, 9) } else { (-1, -1) };
+            assert_eq!((leader.leader_id.0, leader.leader_epoch), expected);
+            let nodes = response.node_endpoints.iter();
+            let nodes = nodes.map(|node| (node.node_id.0, node.host.as_str(), node.port));
+            let expected: &[_] = if version >= FIRST_LEADER { &[(3, "h", 9092)] } else { &[] };
+            assert!(nodes.eq(expected.iter().copied()));
         }
     }
 }

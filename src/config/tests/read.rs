@@ -88,7 +88,7 @@ fn a_server_properties_carries_over() {
     assert_eq!(loaded.config.node_id, Some(1));
     assert_eq!(loaded.config.advertised_listeners[0].host, "localhost");
     let ignored = loaded.warnings.iter().filter(|warning| warning.contains("is ignored"));
-    assert_eq!(ignored.count(), 7, "{:#?}", loaded.warnings);
+    assert_eq!(ignored.count(), 6, "{:#?}", loaded.warnings);
 }
 
 #[test]

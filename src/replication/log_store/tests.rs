@@ -16,6 +16,7 @@ use crate::log::flusher;
 use crate::log::partition_log::{LogConfig, LogSetup};
 use crate::metadata::publisher::Publisher;
 use crate::metrics::flush::FlushMetrics;
+use crate::replication::member::AppliedTerm;
 use crate::replication::metadata_store::{MetadataLogStore, MetadataStateMachine};
 use crate::replication::state_machine::PartitionStateMachine;
 use crate::replication::types::MetadataTypes;
@@ -62,7 +63,8 @@ impl StoreBuilder<PartitionTypes, PartitionLogStore, PartitionStateMachine, Temp
         let dir = tempfile::tempdir().expect("a folder");
         let (kv, writer) = store(&dir);
         let log = open_log(&dir, kv);
-        let machine = PartitionStateMachine::open(Arc::clone(&log), writer.clone());
+        let machine =
+            PartitionStateMachine::open(Arc::clone(&log), writer.clone(), AppliedTerm::default());
         Ok((dir, PartitionLogStore::new(log, writer), machine.expect("a state machine")))
     }
 }
@@ -142,7 +144,11 @@ impl StoreBuilder<MetadataTypes, MetadataLogStore, MetadataStateMachine, TempDir
         let dir = tempfile::tempdir().expect("a folder");
         let (kv, writer) = store(&dir);
         let store = MetadataLogStore { kv, writer };
-        let machine = MetadataStateMachine::new(store.clone(), Arc::new(Publisher::default()));
+        let machine = MetadataStateMachine::new(
+            store.clone(),
+            Arc::new(Publisher::default()),
+            AppliedTerm::default(),
+        );
         Ok((dir, store, machine))
     }
 }

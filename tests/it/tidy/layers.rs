@@ -10,12 +10,14 @@ const LAYERS: &[(&str, u32)] = &[
     ("metrics", 1),
     ("log", 2),
     ("metadata", 2),
+    ("peer", 2),
     ("replication", 3),
     ("partition", 4),
     ("coordinator", 5),
     ("controller", 5),
     ("security", 5),
     ("api", 6),
+    ("cluster", 6),
     ("wire", 7),
     ("server", 8),
     ("cli", 9),
@@ -28,7 +30,7 @@ const LAYERS: &[(&str, u32)] = &[
 const NAMES: &[(&str, &[&str])] = &[
     ("openraft", &["replication", "sim"]),
     ("rocksdb", &["base/kv/rocks"]),
-    ("kafka_protocol", &["api", "wire", "coordinator", "sim"]),
+    ("kafka_protocol", &["api", "wire", "coordinator", "sim", "cli/cluster"]),
     ("tokio::spawn", &["base/task"]),
     ("tokio::task::spawn", &["base/task"]),
     ("std::fs", &["base/disk", "cli"]),
@@ -42,17 +44,29 @@ const NAMES: &[(&str, &[&str])] = &[
 const PURE: &[&str] = &[
     "controller",
     "coordinator",
+    "cluster/admission",
+    "cluster/card",
+    "cluster/fencing",
+    "cluster/forming",
+    "cluster/membership",
     "metadata/records",
     "metadata/image",
     "log/batch",
     "log/entry",
     "log/index",
     "log/producer_state",
+    "peer/judge",
 ];
 
 /// The async drivers among them.
-const DRIVERS: &[&str] =
-    &["controller/service", "controller/producer_ids", "coordinator/runtime", "coordinator/reply"];
+const DRIVERS: &[&str] = &[
+    "controller/service",
+    "controller/housekeeper",
+    "controller/leadership",
+    "controller/producer_ids",
+    "coordinator/runtime",
+    "coordinator/reply",
+];
 
 const IMPURE: &[&str] =
     &["async", "await", "tokio", "Instant::now", "SystemTime", "rand", "std::fs", "std::net"];

@@ -1,0 +1,179 @@
+//! ElectLeaders (key 43), versions 0 to 2: let the preferred replica lead, or, where there is no
+//! leader, one that may lack records (KIP-460).
+//!
+//! Behaviour
+//! * Partitions null means all; then those are left out that need no election.
+//! * A partition is answered when the metadata names the new leader, or with REQUEST_TIMED_OUT.
+//!
+//! Versions: 1 election type and top-level error, 2 flexible.
+
+use std::collections::BTreeMap;
+
+use kafka_protocol::messages::elect_leaders_response::{PartitionResult, ReplicaElectionResult};
+use kafka_protocol::messages::{ElectLeadersRequest, ElectLeadersResponse, TopicName};
+use kafka_protocol::protocol::StrBytes;
+
+use crate::api::context::{Caller, Context, Deadline, do_all};
+use crate::api::errors::{Code, Told};
+use crate::base::ids::PartitionIndex;
+use crate::controller::leaders::{self, Election, Transfer};
+use crate::controller::refusal::{Reason, Refusal};
+use crate::metadata::image::{Image, Topic};
+
+const PREFERRED: i8 = 0;
+const UNCLEAN: i8 = 1;
+
+pub(super) async fn handle(
+    caller: &Caller,
+    request: ElectLeadersRequest,
+    version: i16,
+) -> ElectLeadersResponse {
+    let election = match request.election_type {
+        _ if version == 0 => Election::Preferred,
+        PREFERRED => Election::Preferred,
+        UNCLEAN => Election::Unclean,
+        _ => return refused(&request, Code::InvalidRequest),
+    };
+    let context = &caller.context;
+    let image = context.image();
+    let deadline = Deadline::after_ms(request.timeout_ms);
+    let is_all = request.topic_partitions.is_none();
+    let asked = asked(&image, &request);
+    let mut work = Vec::new();
+    for (topic, partitions) in &asked {
+        for partition in partitions {
+            work.push(elect(context, election, topic, *partition, deadline));
+        }
+    }
+    let mut told = do_all(work.into_iter()).await.into_iter();
+    let results = asked.into_iter().map(|(topic, partitions)| {
+        let results = partitions.into_iter().zip(&mut told);
+        let results = results.filter(|(_, told)| !is_all || told.code != not_needed());
+        let results: Vec<_> = results.map(|(partition, told)| result(partition, told)).collect();
+        ReplicaElectionResult::default().with_topic(topic).with_partition_result(results)
+    });
+    ElectLeadersResponse::default().with_replica_election_results(results.collect())
+}
+
+/// The codes in a response.
+pub(super) fn errors(response: &ElectLeadersResponse) -> impl Iterator<Item = i16> {
+    let partitions = response.replica_election_results.iter().flat_map(|t| &t.partition_result);
+    std::iter::once(response.error_code).chain(partitions.map(|partition| partition.error_code))
+}
+
+fn not_needed() -> i16 {
+    Code::ElectionNotNeeded.code()
+}
+
+fn asked(image: &Image, request: &ElectLeadersRequest) -> Vec<(TopicName, Vec<PartitionIndex>)> {
+    match &request.topic_partitions {
+        Some(topics) => {
+            let mut asked: BTreeMap<TopicName, Vec<PartitionIndex>> = BTreeMap::new();
+            for topic in topics {
+                asked.entry(topic.topic.clone()).or_default().extend(&topic.partitions);
+            }
+            asked.into_iter().collect()
+        }
+        None => {
+            let all = image.topics().map(|topic| {
+                let name = TopicName(StrBytes::from_string(topic.name.clone()));
+                (name, topic.partitions.keys().copied().collect())
+            });
+            all.collect()
+        }
+    }
+}
+
+async fn elect(
+    context: &Context,
+    election: Election,
+    topic: &str,
+    partition: PartitionIndex,
+    deadline: Deadline,
+) -> Told {
+    let image = context.image();
+    let transfer = match image.topic(topic) {
+        Some(topic) => {
+            let topic = as_seen(context, &image, topic, partition);
+            leaders::elect(&image, election, &topic, partition)
+        }
+        None => {
+            let message = format!("No such topic as {topic}");
+            Err(Refusal::new(Reason::UnknownTopic, message))
+        }
+    };
+    let transfer = match transfer {
+        Ok(transfer) => transfer,
+        Err(refusal) => return refusal.into(),
+    };
+    let changed = deadline.bound(async {
+        context.elections.elect(election, transfer).await.ok()?;
+        led(context, transfer).await;
+        Some(())
+    });
+    match (changed.await, election) {
+        (Ok(Some(())), _) => Told::none(),
+        (Ok(None), Election::Preferred) => with_text(Code::PreferredLeaderNotAvailable),
+        (Ok(None), Election::Unclean) => with_text(Code::EligibleLeadersNotAvailable),
+        (Err(code), _) => with_text(code),
+    }
+}
+
+/// The topic with what this broker knows of the partition before the metadata has it.
+fn as_seen(context: &Context, image: &Image, topic: &Topic, partition: PartitionIndex) -> Topic {
+    let view = context.view(image, topic, partition);
+    let mut topic = topic.clone();
+    if let Some(place) = topic.partitions.get_mut(&partition) {
+        (place.leader, place.leader_epoch) = (view.leader, view.leader_epoch);
+        place.in_sync = view.in_sync;
+    }
+    topic
+}
+
+fn with_text(code: Code) -> Told {
+    let message = match code {
+        Code::PreferredLeaderNotAvailable => "The preferred leader was not available.",
+        Code::EligibleLeadersNotAvailable => "Eligible topic partition leaders are not available.",
+        _ => "The request timed out.",
+    };
+    Told { code: code.code(), message: Some(StrBytes::from_static_str(message)) }
+}
+
+/// Waits until the metadata names the new leader, or the partition is gone.
+async fn led(context: &Context, transfer: Transfer) {
+    let mut images = context.images.clone();
+    loop {
+        let image = context.image();
+        let topic = image.topic_by_id(transfer.id.topic_id);
+        let place = topic.and_then(|topic| topic.partitions.get(&transfer.id.partition));
+        if place.is_none_or(|place| place.leader == Some(transfer.to)) {
+            return;
+        }
+        if images.changed().await.is_none() {
+            return;
+        }
+    }
+}
+
+fn result(partition: PartitionIndex, told: Told) -> PartitionResult {
+    PartitionResult::default()
+        .with_partition_id(partition)
+        .with_error_code(told.code)
+        .with_error_message(told.message)
+}
+
+/// The whole request refused, and so each partition.
+fn refused(request: &ElectLeadersRequest, code: Code) -> ElectLeadersResponse {
+    let message = format!("Unknown election type {}", request.election_type);
+    let message = Some(StrBytes::from_string(message));
+    let told = Told { code: code.code(), message };
+    let topics = request.topic_partitions.iter().flatten().map(|topic| {
+        let results = topic.partitions.iter().map(|partition| result(*partition, told.clone()));
+        ReplicaElectionResult::default()
+            .with_topic(topic.topic.clone())
+            .with_partition_result(results.collect())
+    });
+    ElectLeadersResponse::default()
+        .with_error_code(code.code())
+        .with_replica_election_results(topics.collect())
+}

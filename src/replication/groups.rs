@@ -1,0 +1,298 @@
+//! All groups that this node is a member of: messages find their group here, and one task sees to
+//! it that each has a leader. Groups have no clocks of their own.
+//!
+//! A group without a leader is campaigned for by its voters in turn: the first one in the order of
+//! preference whose node is alive at once, the next ones later. Before it takes a new term the
+//! candidate asks the others whether they would vote for it, for many groups at one time, so a
+//! node that is cut off disturbs nobody.
+
+mod campaign;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::{BoxFuture, join_all};
+use futures_util::{FutureExt, StreamExt};
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+use crate::base::ids::{NodeId, TopicPartition};
+use crate::base::task::{self, Fault, Stopping};
+use crate::peer::{Body, Kind, Peers};
+use crate::replication::groups::campaign::Campaigns;
+use crate::replication::member::Group;
+use crate::replication::wire;
+
+pub use crate::replication::member::{Progress, Status};
+
+/// Changes of many groups that come together are looked at together.
+const GATHER: Duration = Duration::from_millis(2);
+/// All groups are looked at this often even if nothing seems to happen.
+const SWEEP: Duration = Duration::from_secs(5);
+
+/// How long a vote waits for a group that is being opened.
+const APPEARS: Duration = Duration::from_secs(1);
+
+const NOT_HERE: &str = "the group is not here";
+
+/// The groups of this node.
+#[derive(Clone)]
+pub struct Groups {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    node: NodeId,
+    peers: Peers,
+    groups: RwLock<BTreeMap<TopicPartition, Entry>>,
+    /// Groups whose leader or members have changed since somebody looked.
+    changed: Mutex<BTreeSet<TopicPartition>>,
+    /// Wakes who reports changes.
+    changed_report: Notify,
+    /// Wakes the elections.
+    wake: Notify,
+    /// Counts the groups that were added; who waits for one watches it.
+    added: watch::Sender<u64>,
+    /// This node stops: it campaigns for nothing any more.
+    retired: AtomicBool,
+}
+
+struct Entry {
+    group: Arc<dyn Group>,
+    watcher: task::Handle,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.watcher.abort();
+    }
+}
+
+impl std::fmt::Debug for Groups {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Groups").field("node", &self.shared.node).finish_non_exhaustive()
+    }
+}
+
+impl Groups {
+    pub fn new(node: NodeId, peers: Peers) -> Self {
+        let shared = Shared {
+            node,
+            peers,
+            groups: RwLock::default(),
+            changed: Mutex::default(),
+            changed_report: Notify::new(),
+            wake: Notify::new(),
+            added: watch::Sender::new(0),
+            retired: AtomicBool::new(false),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    pub fn node(&self) -> NodeId {
+        self.shared.node
+    }
+
+    pub fn peers(&self) -> &Peers {
+        &self.shared.peers
+    }
+
+    /// From now on messages reach the group and it is campaigned for.
+    pub(crate) fn add(&self, group: Arc<dyn Group>) {
+        let (id, mut changes) = (group.id(), group.changes());
+        let shared = Arc::downgrade(&self.shared);
+        let watcher = task::spawn("group watcher", Fault::Process, async move {
+            while changes.next().await.is_some() {
+                let Some(shared) = shared.upgrade() else { return };
+                shared.note_change(id);
+            }
+        });
+        let entry = Entry { group, watcher };
+        self.shared.groups.write().unwrap_or_else(PoisonError::into_inner).insert(id, entry);
+        self.shared.added.send_modify(|count| *count += 1);
+        self.shared.note_change(id);
+    }
+
+    pub(crate) fn remove(&self, id: TopicPartition) {
+        self.shared.groups.write().unwrap_or_else(PoisonError::into_inner).remove(&id);
+    }
+
+    /// Groups whose leader or members have changed since the last call. Cancel safe.
+    pub async fn changed(&self) -> BTreeSet<TopicPartition> {
+        loop {
+            {
+                let mut changed =
+                    self.shared.changed.lock().unwrap_or_else(PoisonError::into_inner);
+                if !changed.is_empty() {
+                    return std::mem::take(&mut *changed);
+                }
+            }
+            self.shared.changed_report.notified().await;
+        }
+    }
+
+    /// From now on this node campaigns for nothing: it is about to stop.
+    pub fn retire(&self) {
+        self.shared.retired.store(true, Ordering::Release);
+    }
+
+    /// Reports a group as changed once more.
+    pub fn touch(&self, id: TopicPartition) {
+        self.shared.note_change(id);
+    }
+
+    /// Answers a message of another member.
+    pub fn receive(
+        &self,
+        from: NodeId,
+        kind: Kind,
+        mut body: Bytes,
+    ) -> BoxFuture<'static, Result<Body, String>> {
+        let refuse = |why: &str| std::future::ready(Err(why.to_owned())).boxed();
+        match kind {
+            Kind::Campaign => {
+                return std::future::ready(campaign::answer(self, from, body)).boxed();
+            }
+            Kind::Resign => {
+                return match self.leader_resigned(from, body) {
+                    Ok(()) => std::future::ready(Ok(Vec::new())).boxed(),
+                    Err(_) => refuse("damaged message"),
+                };
+            }
+            _ => {}
+        }
+        let Ok(id) = wire::get_group(&mut body) else { return refuse("damaged message") };
+        match (self.shared.get(id), kind) {
+            (Some(group), _) => group.receive(from, kind, body),
+            // A new group is opened everywhere at about the same time.
+            (None, Kind::Vote) => {
+                let groups = self.clone();
+                async move {
+                    match groups.shared.appears(id).await {
+                        Some(group) => group.receive(from, kind, body).await,
+                        None => Err(NOT_HERE.to_owned()),
+                    }
+                }
+                .boxed()
+            }
+            (None, _) => refuse(NOT_HERE),
+        }
+    }
+
+    fn leader_resigned(&self, from: NodeId, mut body: Bytes) -> std::io::Result<()> {
+        while !body.is_empty() {
+            let id = wire::get_group(&mut body)?;
+            if let Some(group) = self.shared.get(id) {
+                group.leader_resigned(from);
+                self.shared.note_change(id);
+            }
+        }
+        Ok(())
+    }
+
+    /// Elects leaders until the broker stops.
+    pub fn start(&self, mut stopping: Stopping) -> task::Handle {
+        let groups = self.clone();
+        task::spawn("elections", Fault::Process, async move {
+            tokio::select! {
+                () = stopping.wait() => {}
+                () = groups.run() => {}
+            }
+        })
+    }
+
+    async fn run(&self) {
+        let mut nodes = self.peers().liveness().subscribe();
+        let mut known: BTreeMap<NodeId, Option<u64>> = BTreeMap::new();
+        let mut campaigns = Campaigns::new(self.node());
+        loop {
+            let next = campaigns.round(self).await.min(Instant::now() + SWEEP);
+            tokio::select! {
+                _ = nodes.changed() => {}
+                () = self.shared.wake.notified() => {}
+                () = tokio::time::sleep_until(next) => {}
+            }
+            tokio::time::sleep(GATHER).await;
+            self.greet_who_came(&mut known).await;
+            self.resign_failed().await;
+        }
+    }
+
+    /// Tells nodes that have come up which groups this node leads.
+    async fn greet_who_came(&self, known: &mut BTreeMap<NodeId, Option<u64>>) {
+        let liveness = self.peers().liveness();
+        let all = self.shared.all();
+        let led: Vec<_> = all
+            .into_iter()
+            .map(|group| (group.status(), group))
+            .filter(|(status, _)| status.leads)
+            .collect();
+        let members: BTreeSet<NodeId> = led
+            .iter()
+            .flat_map(|(status, _)| status.voters.union(&status.learners))
+            .copied()
+            .filter(|node| *node != self.node())
+            .collect();
+        for node in members {
+            let start = liveness.is_alive(node).then(|| liveness.incarnation(node)).flatten();
+            let before = known.insert(node, start).flatten();
+            if start.is_some() && start != before {
+                let has = |status: &Status| {
+                    status.voters.contains(&node) || status.learners.contains(&node)
+                };
+                let to_greet = led.iter().filter(|(status, _)| has(status));
+                join_all(to_greet.map(|(_, group)| group.greet(node))).await;
+            }
+        }
+    }
+
+    /// A group that has stopped here leaves its leadership to others.
+    async fn resign_failed(&self) {
+        let failed = self.shared.all().into_iter().filter(|group| !group.is_running());
+        for group in failed {
+            let id = group.id();
+            let others = group.status().voters;
+            self.remove(id);
+            let mut body = bytes::BytesMut::new();
+            wire::put_group(&mut body, id);
+            let body = body.freeze();
+            tracing::warn!(group = %id, "a group has stopped here");
+            for node in others.into_iter().filter(|node| *node != self.node()) {
+                campaign::tell(self.peers(), node, Kind::Resign, body.clone());
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn get(&self, id: TopicPartition) -> Option<Arc<dyn Group>> {
+        let groups = self.groups.read().unwrap_or_else(PoisonError::into_inner);
+        groups.get(&id).map(|entry| Arc::clone(&entry.group))
+    }
+
+    /// The group, if it is added soon.
+    async fn appears(&self, id: TopicPartition) -> Option<Arc<dyn Group>> {
+        let deadline = Instant::now() + APPEARS;
+        let mut added = self.added.subscribe();
+        loop {
+            if let Some(group) = self.get(id) {
+                return Some(group);
+            }
+            tokio::time::timeout_at(deadline, added.changed()).await.ok()?.ok()?;
+        }
+    }
+
+    fn all(&self) -> Vec<Arc<dyn Group>> {
+        let groups = self.groups.read().unwrap_or_else(PoisonError::into_inner);
+        groups.values().map(|entry| Arc::clone(&entry.group)).collect()
+    }
+
+    fn note_change(&self, id: TopicPartition) {
+        self.changed.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
+        self.changed_report.notify_one();
+        self.wake.notify_one();
+    }
+}

@@ -1,0 +1,416 @@
+//! One node's part in one Raft group, whatever the group holds: who leads, whether this node may
+//! serve as leader, and what comes from the other members.
+//!
+//! Whether a leader is there is told by the liveness of its node, not by messages of the group: a
+//! leader counts for as long as its node is alive *and* is the same start of it that was heard as
+//! leader. A leader serves while a majority of the voters has answered its node's pings lately.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use futures_util::stream::{self, BoxStream};
+use futures_util::{FutureExt, StreamExt};
+use openraft::alias::WatchReceiverOf;
+use openraft::async_runtime::watch::WatchReceiver;
+use openraft::errors::Fatal;
+use openraft::metrics::RaftServerMetrics;
+use openraft::raft::VoteResponse;
+use openraft::storage::RaftStateMachine;
+use openraft::{ChangeMembers, Raft, ServerState};
+
+use crate::base::ids::{LeaderEpoch, NodeId, TopicPartition};
+use crate::log::entry::EntryId;
+use crate::peer::{Body, Kind, Peers};
+use crate::replication::codec;
+use crate::replication::types::Membership;
+use crate::replication::wire::{self, GroupTypes};
+
+/// The term of the last entry that the state machine has applied.
+pub(crate) type AppliedTerm = Arc<AtomicU64>;
+
+/// How a group looks from here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// This node leads, as far as Raft knows; it need not serve.
+    pub leads: bool,
+    /// The leader, if it is this node or is alive.
+    pub leader: Option<NodeId>,
+    pub term: u64,
+    /// Empty as long as the group has no members.
+    pub voters: BTreeSet<NodeId>,
+    pub learners: BTreeSet<NodeId>,
+}
+
+/// How far a follower is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    pub node: NodeId,
+    /// The last entry that it has.
+    pub matched: Option<EntryId>,
+}
+
+/// A member of a group without its types.
+pub(crate) trait Group: Send + Sync {
+    fn id(&self) -> TopicPartition;
+    fn status(&self) -> Status;
+    /// Voters in the order in which they should lead.
+    fn preference(&self) -> Arc<[NodeId]>;
+    /// The members that a group without members is to have, if it is new.
+    fn founders(&self) -> Option<Vec<NodeId>>;
+    fn is_running(&self) -> bool;
+    fn last_entry(&self) -> Option<EntryId>;
+    fn has_quorum(&self, has: &dyn Fn(NodeId) -> bool) -> bool;
+    /// Whether there is a leader that a vote for `candidate` would disturb.
+    fn is_led_without(&self, candidate: NodeId) -> bool;
+    fn campaign(&self) -> BoxFuture<'static, ()>;
+    fn initialize(&self, members: Vec<NodeId>) -> BoxFuture<'static, ()>;
+    /// Tells a member that has come back who leads.
+    fn greet(&self, node: NodeId) -> BoxFuture<'static, ()>;
+    /// The leader says that it does not lead any more.
+    fn leader_resigned(&self, node: NodeId);
+    fn receive(
+        &self,
+        from: NodeId,
+        kind: Kind,
+        body: Bytes,
+    ) -> BoxFuture<'static, Result<Body, String>>;
+    /// One item for every change of leader or members, from the present ones on.
+    fn changes(&self) -> BoxStream<'static, ()>;
+}
+
+/// The start of which node was heard as leader of which term.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Heard {
+    term: u64,
+    node: Option<NodeId>,
+    incarnation: Option<u64>,
+}
+
+/// A running member.
+pub(crate) struct Member<C: GroupTypes, SM: RaftStateMachine<C>> {
+    pub(crate) id: TopicPartition,
+    pub(crate) node: NodeId,
+    pub(crate) raft: Raft<C, SM>,
+    peers: Peers,
+    server: WatchReceiverOf<C, RaftServerMetrics<C>>,
+    applied_term: AppliedTerm,
+    heard: Arc<Mutex<Heard>>,
+    preference: Mutex<Arc<[NodeId]>>,
+    founders: Mutex<Option<Vec<NodeId>>>,
+}
+
+impl<C: GroupTypes, SM: RaftStateMachine<C>> std::fmt::Debug for Member<C, SM> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Member").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+pub(crate) fn node_id(raft: u64) -> NodeId {
+    NodeId(i32::try_from(raft).unwrap_or(i32::MAX))
+}
+
+/// Whether in each of the (one or, during a change, two) sets of voters a majority has it.
+fn quorum(membership: &Membership, has: &dyn Fn(NodeId) -> bool) -> bool {
+    let mut sets = membership.get_joint_config().iter().filter(|set| !set.is_empty()).peekable();
+    sets.peek().is_some()
+        && sets.all(|set| {
+            let with = set.iter().filter(|node| has(node_id(**node))).count();
+            with * 2 > set.len()
+        })
+}
+
+impl<C, SM> Member<C, SM>
+where
+    C: GroupTypes,
+    SM: RaftStateMachine<C, SnapshotData = Bytes> + 'static,
+{
+    pub(crate) fn new(
+        id: TopicPartition,
+        node: NodeId,
+        raft: Raft<C, SM>,
+        peers: Peers,
+        applied_term: AppliedTerm,
+    ) -> Self {
+        let server = raft.server_metrics();
+        Self {
+            id,
+            node,
+            raft,
+            peers,
+            server,
+            applied_term,
+            heard: Arc::default(),
+            preference: Mutex::new(Arc::from([])),
+            founders: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn set_preference(&self, nodes: &[NodeId]) {
+        *self.preference.lock().unwrap_or_else(PoisonError::into_inner) = nodes.into();
+    }
+
+    pub(crate) fn set_founders(&self, founders: Option<Vec<NodeId>>) {
+        *self.founders.lock().unwrap_or_else(PoisonError::into_inner) = founders;
+    }
+
+    /// The term, if this node leads and may serve: it has applied an entry of its term, so it knows
+    /// all that was acknowledged before, and a majority has answered its pings lately, so nobody
+    /// else leads.
+    pub(crate) fn serving_term(&self) -> Option<u64> {
+        let now = self.server.borrow_watched();
+        let term = now.vote.leader_id.term;
+        if now.state != ServerState::Leader || self.applied_term.load(Ordering::Acquire) != term {
+            return None;
+        }
+        let liveness = self.peers.liveness();
+        let is_near = |node| node == self.node || liveness.has_lease(node);
+        quorum(now.membership_config.membership(), &is_near).then_some(term)
+    }
+
+    pub(crate) fn voter_count(&self) -> usize {
+        self.server.borrow_watched().membership_config.voter_ids().count()
+    }
+
+    pub(crate) fn serving_epoch(&self) -> Option<LeaderEpoch> {
+        let term = self.serving_term()?;
+        Some(LeaderEpoch::try_from(term).unwrap_or(LeaderEpoch::MAX))
+    }
+
+    /// The leader, if it is there.
+    pub(crate) fn live_leader(&self) -> Option<NodeId> {
+        let now = self.server.borrow_watched();
+        let leader = now.current_leader.map(node_id)?;
+        if leader == self.node {
+            return (now.state == ServerState::Leader).then_some(leader);
+        }
+        let heard = *self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let liveness = self.peers.liveness();
+        let is_there = heard.term == now.vote.leader_id.term
+            && heard.node == Some(leader)
+            && liveness.is_alive(leader)
+            && liveness.incarnation(leader) == heard.incarnation;
+        is_there.then_some(leader)
+    }
+
+    /// How far every other member is; empty if this node does not lead.
+    pub(crate) fn progress(&self) -> Vec<Progress> {
+        let metrics = self.raft.data_metrics();
+        let now = metrics.borrow_watched();
+        let replication = now.replication.iter().flatten();
+        let others = replication.filter(|(node, _)| **node != self.node.raft());
+        others
+            .map(|(node, matched)| Progress {
+                node: node_id(*node),
+                matched: matched.as_ref().map(codec::entry_id),
+            })
+            .collect()
+    }
+
+    pub(crate) async fn transfer_to(&self, node: NodeId) -> Result<(), Fatal<C>> {
+        self.raft.trigger().transfer_leader(node.raft()).await
+    }
+
+    /// Lets a node follow without a vote.
+    pub(crate) async fn add_learner(&self, node: NodeId) -> io::Result<()> {
+        let added = self.raft.add_learner(node.raft(), openraft::EmptyNode {}, false).await;
+        added.map(drop).map_err(io::Error::other)
+    }
+
+    /// Makes these nodes the voters; those that leave follow no more.
+    pub(crate) async fn change_voters(&self, voters: BTreeSet<NodeId>) -> io::Result<()> {
+        let voters: BTreeSet<u64> = voters.into_iter().map(NodeId::raft).collect();
+        let changed = self.raft.change_membership(voters, false).await;
+        changed.map(drop).map_err(io::Error::other)
+    }
+
+    /// Lets learners go.
+    pub(crate) async fn remove_learners(&self, nodes: BTreeSet<NodeId>) -> io::Result<()> {
+        let nodes = nodes.into_iter().map(NodeId::raft).collect();
+        let changed = self.raft.change_membership(ChangeMembers::RemoveNodes(nodes), false).await;
+        changed.map(drop).map_err(io::Error::other)
+    }
+
+    fn receiver(&self) -> Receiver<C, SM> {
+        Receiver {
+            raft: self.raft.clone(),
+            peers: self.peers.clone(),
+            heard: Arc::clone(&self.heard),
+        }
+    }
+}
+
+/// What is needed to answer the other members.
+struct Receiver<C: GroupTypes, SM: RaftStateMachine<C>> {
+    raft: Raft<C, SM>,
+    peers: Peers,
+    heard: Arc<Mutex<Heard>>,
+}
+
+impl<C, SM> Receiver<C, SM>
+where
+    C: GroupTypes,
+    SM: RaftStateMachine<C, SnapshotData = Bytes> + 'static,
+{
+    async fn append(self, from: NodeId, body: Bytes) -> Result<Body, String> {
+        let request = wire::get_append::<C>(body).map_err(text)?;
+        let vote = request.vote;
+        let answer = self.raft.append_entries(request).await.map_err(text)?;
+        if !matches!(answer, openraft::raft::AppendEntriesResponse::HigherVote(_)) {
+            let incarnation = self.peers.liveness().incarnation(from);
+            let heard = Heard { term: vote.leader_id.term, node: Some(from), incarnation };
+            *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = heard;
+        }
+        Ok(wire::put_append_response::<C>(&answer))
+    }
+
+    async fn vote(self, body: Bytes, is_led: bool) -> Result<Body, String> {
+        let mut request = wire::get_vote_request::<C>(body).map_err(text)?;
+        if is_led && !request.leadership_transfer {
+            let metrics = self.raft.server_metrics();
+            let vote = metrics.borrow_watched().vote;
+            return Ok(wire::put_vote_response::<C>(&VoteResponse::new(vote, None, false)));
+        }
+        // Whether the leader is there has been judged by its node's liveness: openraft's own lease,
+        // which counts from the group's last message, says nothing more.
+        request.leadership_transfer = true;
+        let answer = self.raft.vote(request).await.map_err(text)?;
+        Ok(wire::put_vote_response::<C>(&answer))
+    }
+
+    async fn snapshot(self, body: Bytes) -> Result<Body, String> {
+        let (vote, snapshot) = wire::get_snapshot(body).map_err(text)?;
+        let answer = self.raft.install_full_snapshot(vote, snapshot).await.map_err(text)?;
+        Ok(wire::put_vote_alone(&answer.vote))
+    }
+
+    async fn transfer(self, body: Bytes) -> Result<Body, String> {
+        let request = wire::get_transfer::<C>(body).map_err(text)?;
+        // All members are told, so that those that are not meant let the new leader have its way.
+        let answer = self.raft.handle_transfer_leader(request).await.map_err(text)?;
+        answer.map_err(text)?;
+        Ok(Vec::new())
+    }
+}
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+impl<C, SM> Group for Member<C, SM>
+where
+    C: GroupTypes,
+    SM: RaftStateMachine<C, SnapshotData = Bytes> + 'static,
+{
+    fn id(&self) -> TopicPartition {
+        self.id
+    }
+
+    fn status(&self) -> Status {
+        let leader = self.live_leader();
+        let now = self.server.borrow_watched();
+        let membership = now.membership_config.membership();
+        Status {
+            leads: now.state == ServerState::Leader,
+            leader,
+            term: now.vote.leader_id.term,
+            voters: membership.voter_ids().map(node_id).collect(),
+            learners: membership.learner_ids().map(node_id).collect(),
+        }
+    }
+
+    fn preference(&self) -> Arc<[NodeId]> {
+        Arc::clone(&self.preference.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn founders(&self) -> Option<Vec<NodeId>> {
+        self.founders.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn is_running(&self) -> bool {
+        self.raft.metrics().borrow_watched().running_state.is_ok()
+    }
+
+    fn last_entry(&self) -> Option<EntryId> {
+        let metrics = self.raft.data_metrics();
+        let last = metrics.borrow_watched().last_log;
+        last.as_ref().map(codec::entry_id)
+    }
+
+    fn has_quorum(&self, has: &dyn Fn(NodeId) -> bool) -> bool {
+        quorum(self.server.borrow_watched().membership_config.membership(), has)
+    }
+
+    fn is_led_without(&self, candidate: NodeId) -> bool {
+        match self.live_leader() {
+            None => false,
+            Some(leader) if leader == self.node => self.serving_term().is_some(),
+            Some(leader) => leader != candidate,
+        }
+    }
+
+    fn campaign(&self) -> BoxFuture<'static, ()> {
+        let raft = self.raft.clone();
+        async move {
+            // A group that has stopped is seen by whoever uses it.
+            let _ = raft.trigger().elect(false).await;
+        }
+        .boxed()
+    }
+
+    fn initialize(&self, members: Vec<NodeId>) -> BoxFuture<'static, ()> {
+        let raft = self.raft.clone();
+        async move {
+            let members: BTreeSet<u64> = members.into_iter().map(NodeId::raft).collect();
+            // Somebody else may have been first.
+            if let Err(error) = raft.initialize(members).await {
+                tracing::debug!(%error, "a group was not made");
+            }
+        }
+        .boxed()
+    }
+
+    fn greet(&self, node: NodeId) -> BoxFuture<'static, ()> {
+        let raft = self.raft.clone();
+        async move {
+            let _ = raft.trigger().reset_backoff([node.raft()]).await;
+            let _ = raft.trigger().heartbeat().await;
+        }
+        .boxed()
+    }
+
+    fn leader_resigned(&self, node: NodeId) {
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        if heard.node == Some(node) {
+            *heard = Heard::default();
+        }
+    }
+
+    fn receive(
+        &self,
+        from: NodeId,
+        kind: Kind,
+        body: Bytes,
+    ) -> BoxFuture<'static, Result<Body, String>> {
+        let receiver = self.receiver();
+        match kind {
+            Kind::AppendEntries => receiver.append(from, body).boxed(),
+            Kind::Vote => receiver.vote(body, self.is_led_without(from)).boxed(),
+            Kind::Snapshot => receiver.snapshot(body).boxed(),
+            Kind::TransferLeader => receiver.transfer(body).boxed(),
+            _ => std::future::ready(Err("not a group's message".to_owned())).boxed(),
+        }
+    }
+
+    fn changes(&self) -> BoxStream<'static, ()> {
+        let server = self.raft.server_metrics();
+        stream::unfold(server, |mut server| async move {
+            server.changed().await.ok()?;
+            Some(((), server))
+        })
+        .boxed()
+    }
+}

@@ -1,0 +1,141 @@
+//! Several brokers of this process that form a cluster.
+
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use kafka_protocol::messages::{DescribeClusterRequest, DescribeClusterResponse};
+use ottla::base::env::Env;
+use ottla::server::Server;
+use tempfile::TempDir;
+
+use super::{Broker, Client, eventually, settings_in};
+
+/// What a node is started with.
+#[derive(Clone)]
+pub struct Seat {
+    pub dir: Arc<TempDir>,
+    /// Where other nodes reach it.
+    pub peer_port: u16,
+    settings: Vec<(String, String)>,
+}
+
+impl Seat {
+    /// A node without data that is to find others by these settings.
+    pub fn new(peer_port: u16, settings: &[(&str, &str)]) -> Self {
+        let listeners = format!("PLAINTEXT://127.0.0.1:0,CONTROLLER://127.0.0.1:{peer_port}");
+        let mut all = vec![
+            ("KAFKA_LISTENERS".to_owned(), listeners),
+            ("KAFKA_CONTROLLER_LISTENER_NAMES".to_owned(), "CONTROLLER".to_owned()),
+        ];
+        all.extend(settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+        Self { dir: Arc::new(tempfile::tempdir().unwrap()), peer_port, settings: all }
+    }
+
+    /// The same place without its data.
+    pub fn wiped(&self) -> Self {
+        Self { dir: Arc::new(tempfile::tempdir().unwrap()), ..self.clone() }
+    }
+
+    pub async fn start(&self) -> Broker {
+        let started = self.try_start().await;
+        started.unwrap_or_else(|error| panic!("the broker does not start: {error}"))
+    }
+
+    pub async fn try_start(&self) -> std::io::Result<Broker> {
+        let settings: Vec<(&str, &str)> =
+            self.settings.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        let loaded = settings_in(self.dir.path(), &settings);
+        let server = Server::start(Env::real().unwrap(), loaded).await?;
+        let address = server.listeners[0].1;
+        Ok(Broker { address, dir: Arc::clone(&self.dir), server: Some(server) })
+    }
+}
+
+/// Ports that nobody listens on.
+pub fn free_ports(count: usize) -> Vec<u16> {
+    let bound: Vec<_> =
+        (0..count).map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    bound.iter().map(|listener| listener.local_addr().unwrap().port()).collect()
+}
+
+/// Nodes 1 to n, which are listed as the metadata's voters.
+pub struct Cluster {
+    pub seats: Vec<Seat>,
+    /// Those that run.
+    pub brokers: Vec<Option<Broker>>,
+}
+
+impl Cluster {
+    pub async fn start(count: usize) -> Self {
+        Self::start_with(count, &[]).await
+    }
+
+    /// With these settings on each node, named as in the environment. All nodes know each other
+    /// when this returns.
+    pub async fn start_with(count: usize, settings: &[(&str, &str)]) -> Self {
+        let seats = Self::seats(count, settings);
+        let brokers = join_all(seats.iter().map(Seat::start)).await;
+        let cluster = Self { seats, brokers: brokers.into_iter().map(Some).collect() };
+        cluster.all_see(count).await;
+        cluster
+    }
+
+    /// Nodes that have not been started.
+    pub fn seats(count: usize, settings: &[(&str, &str)]) -> Vec<Seat> {
+        let ports = free_ports(count);
+        let voters: Vec<String> =
+            ports.iter().zip(1..).map(|(port, id)| format!("{id}@127.0.0.1:{port}")).collect();
+        let voters = voters.join(",");
+        let seat = |(port, id): (&u16, usize)| {
+            let id = id.to_string();
+            let mut all = vec![
+                ("KAFKA_NODE_ID", id.as_str()),
+                ("KAFKA_CONTROLLER_QUORUM_VOTERS", voters.as_str()),
+            ];
+            all.extend(settings);
+            Seat::new(*port, &all)
+        };
+        ports.iter().zip(1..).map(seat).collect()
+    }
+
+    /// Node `id`, which must run.
+    pub fn broker(&self, id: usize) -> &Broker {
+        self.brokers[id - 1].as_ref().unwrap()
+    }
+
+    pub async fn client(&self, id: usize) -> Client {
+        self.broker(id).client().await
+    }
+
+    /// Stops a node in order.
+    pub async fn stop_node(&mut self, id: usize) {
+        self.brokers[id - 1].take().unwrap().stop().await;
+    }
+
+    /// Starts a node that was stopped.
+    pub async fn start_node(&mut self, id: usize) {
+        self.brokers[id - 1] = Some(self.seats[id - 1].start().await);
+    }
+
+    pub async fn stop(&mut self) {
+        let running = self.brokers.iter_mut().filter_map(Option::take);
+        join_all(running.map(Broker::stop)).await;
+    }
+
+    /// Waits until every running node sees so many brokers.
+    pub async fn all_see(&self, count: usize) {
+        for broker in self.brokers.iter().flatten() {
+            sees(broker, count).await;
+        }
+    }
+}
+
+/// What a node says of the cluster.
+pub async fn describe(broker: &Broker) -> DescribeClusterResponse {
+    broker.client().await.call(1, &DescribeClusterRequest::default()).await
+}
+
+/// Waits until a node sees so many brokers.
+pub async fn sees(broker: &Broker, count: usize) {
+    eventually(async || describe(broker).await.brokers.len() == count).await;
+}
