@@ -70,7 +70,7 @@ impl History {
         let since = Instant::now();
         inner.open.insert((key.to_owned(), value), Open { process, since });
         *inner.open_of.entry(process).or_default() += 1;
-        let op = Op::Send { key: key.to_owned(), value, offset: None };
+        let op = Op::Send { key: key.to_owned(), value, offset: None, txn: None };
         inner.record(self.start, process, Stage::Invoke, op);
     }
 
@@ -96,7 +96,7 @@ impl History {
                 (stage, None)
             }
         };
-        let op = Op::Send { key: key.to_owned(), value, offset };
+        let op = Op::Send { key: key.to_owned(), value, offset, txn: None };
         inner.record(self.start, open.process, stage, op);
         drop(inner);
         self.changed.notify_all();

@@ -1,12 +1,13 @@
 //! Takes a history event by event and hands each to the partition or group that it is about.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::commits::Commits;
 use crate::event::{Event, Key, Op, Stage};
-use crate::partition::Partition;
+use crate::partition::{Partition, Sent};
 use crate::replicas::Replicas;
 use crate::report::{Counts, Findings, Report};
+use crate::txns::Txns;
 
 /// What the cluster under test promises beyond the rules that hold for all.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +46,7 @@ pub struct Checker {
     partitions: BTreeMap<Key, Partition>,
     groups: BTreeMap<(String, Key), Commits>,
     replicas: BTreeMap<Key, Replicas>,
+    txns: Txns,
     readers: BTreeMap<u32, Reader>,
     phase: Phase,
     counts: Counts,
@@ -64,6 +66,7 @@ impl Checker {
             partitions: BTreeMap::new(),
             groups: BTreeMap::new(),
             replicas: BTreeMap::new(),
+            txns: Txns::default(),
             readers: BTreeMap::new(),
             phase: Phase::Faults,
             counts: Counts::default(),
@@ -75,10 +78,15 @@ impl Checker {
         self.count(event);
         let Event { time_ns, process, stage, .. } = *event;
         match &event.op {
-            Op::Send { key, value, offset } => {
+            Op::Send { key, value, offset, txn } => {
+                if let Some(txn) = txn.filter(|_| stage == Stage::Invoke) {
+                    self.txns.send(txn, key, *value);
+                }
                 let offset = offset.filter(|offset| *offset >= 0);
-                self.partition(key).send(process, stage, *value, offset);
+                let sent = Sent { offset, is_in_txn: txn.is_some() };
+                self.partition(key).send(process, stage, *value, sent);
             }
+            Op::EndTxn { txn, outcome } => self.txns.end(*txn, stage, *outcome),
             Op::Poll { key, records } if stage == Stage::Ok => {
                 let reader = self.readers.get(&process).copied().unwrap_or(Reader::Subscribed);
                 for record in records {
@@ -108,11 +116,12 @@ impl Checker {
 
     /// The end of the history.
     pub fn finish(mut self) -> Report {
-        let none = BTreeSet::new();
+        self.end_txns();
         for (key, partition) in &mut self.partitions {
-            let markers = self.replicas.get(key).map(Replicas::markers);
-            let (ends, markers) = (self.options.ends, markers.as_ref().unwrap_or(&none));
-            partition.check(key, ends, markers, &mut self.findings);
+            let replicas = self.replicas.get(key);
+            let unread = replicas.map(|replicas| replicas.unread(!self.txns.is_empty()));
+            let (ends, unread) = (self.options.ends, unread.unwrap_or_default());
+            partition.check(key, ends, &unread, &mut self.findings);
             self.counts.sends_unsure += partition.unsure();
         }
         for ((group, key), commits) in &self.groups {
@@ -122,6 +131,22 @@ impl Checker {
             replicas.check(key, &mut self.findings);
         }
         Report { findings: self.findings.into_vec(), counts: self.counts }
+    }
+
+    /// Tells the partitions what became of their records in transactions.
+    fn end_txns(&mut self) {
+        let partitions = &self.partitions;
+        let is_read = |key: &str, value| {
+            partitions.get(key).is_some_and(|partition| partition.is_read(value))
+        };
+        let ended: Vec<_> = self.txns.outcomes(is_read).collect();
+        for (outcome, sends) in ended {
+            for (key, value) in sends {
+                if let Some(partition) = self.partitions.get_mut(key) {
+                    partition.end_txn(*value, outcome);
+                }
+            }
+        }
     }
 
     fn assign(&mut self, process: u32, positions: &[(Key, i64)]) {

@@ -26,9 +26,11 @@ pub enum Stage {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Op {
     /// A record. No value is sent twice to one key. The offset is known when it is acknowledged,
-    /// though not always.
-    Send { key: Key, value: u64, offset: Option<i64> },
-    /// Records as they were returned.
+    /// though not always. As part of a transaction it is there when that is committed.
+    Send { key: Key, value: u64, offset: Option<i64>, txn: Option<u64> },
+    /// The end of a transaction. No two have the same number.
+    EndTxn { txn: u64, outcome: Outcome },
+    /// Records as they were returned, to a reader of what is committed.
     Poll { key: Key, records: Vec<Record> },
     /// The process reads these partitions from these offsets on, and no others.
     Assign { positions: Vec<(Key, i64)> },
@@ -48,6 +50,12 @@ pub enum Op {
     Replica { node: i32, key: Key, batches: Vec<Batch> },
     /// A fault, or its end: it does not change what is correct.
     Nemesis { what: String },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Commit,
+    Abort,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,7 +2,8 @@
 //!
 //! | `f` | its fields |
 //! |---|---|
-//! | `send` | `key`, `value`, `offset` when acknowledged |
+//! | `send` | `key`, `value`, `offset` when acknowledged, `txn` if it is part of one |
+//! | `end-txn` | `txn`, `outcome`: `commit` or `abort` |
 //! | `poll` | `key`, `records`: `[offset, value]` or `[offset, value, epoch]` |
 //! | `assign` | `positions`: `[key, offset]` |
 //! | `subscribe`, `final` | |
@@ -14,7 +15,7 @@
 //! Each has `t` (nanoseconds), `p` (the process), `type` (`invoke`, `ok`, `fail`, `info`) and `f`.
 //! Fields beyond these may say more to a human reader.
 
-use crate::event::{Batch, Content, Event, Op, Record, Stage};
+use crate::event::{Batch, Content, Event, Op, Outcome, Record, Stage};
 use crate::json::{Value, quoted};
 
 /// One line of a history.
@@ -45,11 +46,17 @@ pub fn format(event: &Event) -> String {
 
 fn op_fields(op: &Op) -> String {
     match op {
-        Op::Send { key, value, offset: None } => {
-            format!(r#""f":"send","key":{},"value":{value}"#, quoted(key))
+        Op::Send { key, value, offset, txn } => {
+            let offset = offset.map_or_else(String::new, |offset| format!(r#","offset":{offset}"#));
+            let txn = txn.map_or_else(String::new, |txn| format!(r#","txn":{txn}"#));
+            format!(r#""f":"send","key":{},"value":{value}{offset}{txn}"#, quoted(key))
         }
-        Op::Send { key, value, offset: Some(offset) } => {
-            format!(r#""f":"send","key":{},"value":{value},"offset":{offset}"#, quoted(key))
+        Op::EndTxn { txn, outcome } => {
+            let outcome = match outcome {
+                Outcome::Commit => "commit",
+                Outcome::Abort => "abort",
+            };
+            format!(r#""f":"end-txn","txn":{txn},"outcome":"{outcome}""#)
         }
         Op::Poll { key, records } => {
             let records = list(records, |Record { offset, value, epoch }| match epoch {
@@ -105,7 +112,16 @@ impl Line {
                 key: self.key()?,
                 value: self.number("value")?,
                 offset: self.0.get("offset").and_then(Value::as_number),
+                txn: self.0.get("txn").and_then(Value::as_number),
             },
+            "end-txn" => {
+                let outcome = match self.text("outcome")? {
+                    "commit" => Outcome::Commit,
+                    "abort" => Outcome::Abort,
+                    other => return Err(format!("outcome is {other}")),
+                };
+                Op::EndTxn { txn: self.number("txn")?, outcome }
+            }
             "poll" => Op::Poll { key: self.key()?, records: self.list("records", record)? },
             "assign" => Op::Assign { positions: self.list("positions", position)? },
             "subscribe" => Op::Subscribe,

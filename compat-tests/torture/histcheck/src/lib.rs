@@ -24,7 +24,8 @@ mod replicas;
 mod report;
 #[cfg(test)]
 mod tests;
+mod txns;
 
 pub use checker::{Checker, Ends, Options};
-pub use event::{Batch, Content, Event, Key, Op, Record, Stage};
+pub use event::{Batch, Content, Event, Key, Op, Outcome, Record, Stage};
 pub use report::{Anomaly, Counts, Finding, Report};

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::checker::{Ends, Reader};
-use crate::event::{Record, Stage};
+use crate::event::{Outcome, Record, Stage};
 use crate::report::{Anomaly, Findings};
 
 #[derive(Debug, Default)]
@@ -36,6 +36,14 @@ pub(crate) struct Partition {
 struct Send {
     fate: Fate,
     acked: Option<i64>,
+    is_in_txn: bool,
+}
+
+/// What is known of a send besides its value.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sent {
+    pub(crate) offset: Option<i64>,
+    pub(crate) is_in_txn: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,16 +62,20 @@ struct Jump {
 }
 
 impl Partition {
-    pub(crate) fn send(&mut self, process: u32, stage: Stage, value: u64, offset: Option<i64>) {
+    pub(crate) fn send(&mut self, process: u32, stage: Stage, value: u64, sent: Sent) {
+        let Sent { offset, is_in_txn } = sent;
         if stage == Stage::Invoke {
-            self.sends.insert(value, Send { fate: Fate::Unknown, acked: None });
+            self.sends.insert(value, Send { fate: Fate::Unknown, acked: None, is_in_txn });
             self.sent.entry(process).or_default().push(value);
             return;
         }
         let Some(send) = self.sends.get_mut(&value) else { return };
         match stage {
             Stage::Ok => {
-                send.fate = Fate::Acked;
+                // A record of a transaction counts when that ends.
+                if !send.is_in_txn {
+                    send.fate = Fate::Acked;
+                }
                 send.acked = offset;
             }
             Stage::Fail => send.fate = Fate::Failed,
@@ -94,6 +106,22 @@ impl Partition {
         } else if offset > from {
             self.jumps.push(Jump { process, from, to: offset });
         }
+    }
+
+    /// What became of a transaction in which this value was sent.
+    pub(crate) fn end_txn(&mut self, value: u64, outcome: Outcome) {
+        let Some(send) = self.sends.get_mut(&value) else { return };
+        send.fate = match outcome {
+            // What had failed was left out of it.
+            Outcome::Commit if send.fate == Fate::Failed => Fate::Failed,
+            Outcome::Commit => Fate::Acked,
+            Outcome::Abort => Fate::Failed,
+        };
+    }
+
+    pub(crate) fn is_read(&self, value: u64) -> bool {
+        let offsets = self.offsets.get(&value);
+        offsets.is_some_and(|offsets| offsets.iter().any(|offset| self.read.contains(offset)))
     }
 
     pub(crate) fn assign(&mut self, process: u32, reader: Reader, offset: i64) {
@@ -143,7 +171,7 @@ impl Partition {
         &mut self,
         key: &str,
         ends: Ends,
-        markers: &BTreeSet<i64>,
+        unread: &BTreeSet<i64>,
         findings: &mut Findings,
     ) {
         for (anomaly, example) in std::mem::take(&mut self.seen) {
@@ -158,7 +186,7 @@ impl Partition {
         self.check_epochs(&mut add);
         let lost = self.check_lost(&mut add);
         self.check_jumps(&lost, &mut add);
-        self.check_gaps(markers, &mut add);
+        self.check_gaps(unread, &mut add);
     }
 
     fn place(&mut self, value: u64, offset: i64) {
@@ -177,8 +205,10 @@ impl Partition {
             }
             match self.sends.get(value).map(|send| send.fate) {
                 None => add(Anomaly::Phantom, format!("{value} at {offsets:?}")),
-                Some(Fate::Failed) => add(Anomaly::AbortedRead, format!("{value} at {offsets:?}")),
-                Some(Fate::Acked | Fate::Unknown) => {}
+                Some(Fate::Failed) if self.is_read(*value) => {
+                    add(Anomaly::AbortedRead, format!("{value} at {offsets:?}"));
+                }
+                Some(Fate::Acked | Fate::Failed | Fate::Unknown) => {}
             }
         }
     }
@@ -288,13 +318,13 @@ impl Partition {
     }
 
     /// Offsets below the end that nothing accounts for.
-    fn check_gaps(&self, markers: &BTreeSet<i64>, add: &mut impl FnMut(Anomaly, String)) {
+    fn check_gaps(&self, unread: &BTreeSet<i64>, add: &mut impl FnMut(Anomaly, String)) {
         let judging = self.judging();
         let (Some(first), Some(last)) = (judging.first(), judging.last()) else { return };
         // Those who read after the faults began at the beginning.
         let first = if self.final_readers.is_empty() { *first } else { 0 };
         let accounted = |offset: &i64| {
-            self.values.contains_key(offset) || markers.contains(offset) || *offset < self.trimmed
+            self.values.contains_key(offset) || unread.contains(offset) || *offset < self.trimmed
         };
         let mut offset = first;
         while offset <= *last {

@@ -14,11 +14,12 @@ impl Replicas {
         self.0.insert(node, batches);
     }
 
-    /// The offsets of records that consumers do not see.
-    pub(crate) fn markers(&self) -> BTreeSet<i64> {
+    /// The offsets of records that consumers do not see: markers, and if there are transactions
+    /// perhaps any.
+    pub(crate) fn unread(&self, with_txns: bool) -> BTreeSet<i64> {
         let batches = self.0.values().flatten();
-        let markers = batches.filter(|batch| batch.content == Content::Control);
-        markers.flat_map(|batch| batch.base..=batch.last).collect()
+        let unread = batches.filter(|batch| with_txns || batch.content == Content::Control);
+        unread.flat_map(|batch| batch.base..=batch.last).collect()
     }
 
     pub(crate) fn check(&self, key: &str, findings: &mut Findings) {

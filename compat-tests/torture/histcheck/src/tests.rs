@@ -218,6 +218,54 @@ fn offset_gap() {
     assert_eq!(check(&format!("{trim}\n{lines}")).findings, []);
 }
 
+/// Two records of transaction 4, in two partitions.
+const TXN: &str = r#"
+    {"p":1,"type":"invoke","f":"send","key":"a-0","value":10,"txn":4}
+    {"p":1,"type":"ok","f":"send","key":"a-0","value":10,"txn":4,"offset":0}
+    {"p":1,"type":"invoke","f":"send","key":"b-0","value":11,"txn":4}
+    {"p":1,"type":"ok","f":"send","key":"b-0","value":11,"txn":4,"offset":0}
+    {"p":1,"type":"invoke","f":"end-txn","txn":4,"outcome":"OUTCOME"}
+    {"p":1,"type":"STAGE","f":"end-txn","txn":4,"outcome":"OUTCOME"}
+    {"p":2,"type":"invoke","f":"send","key":"b-0","value":12}
+    {"p":2,"type":"ok","f":"send","key":"b-0","value":12,"offset":2}
+    {"p":3,"type":"ok","f":"poll","key":"b-0","records":[[2,12]]}
+    {"p":9,"type":"ok","f":"replica","node":1,"key":"b-0","batches":[[0,0,4,7,"data"],[1,1,4,8,"control"],[2,2,4,9,"data"]]}
+"#;
+
+fn txn(stage: &str, outcome: &str, more: &str) -> String {
+    format!("{}{more}", TXN.replace("STAGE", stage).replace("OUTCOME", outcome))
+}
+
+const READ_OF_TXN: &str = r#"{"p":3,"type":"ok","f":"poll","key":"a-0","records":[[0,10]]}"#;
+
+#[test]
+fn a_transaction_is_there_or_not() {
+    for unread in [txn("ok", "abort", ""), txn("info", "abort", ""), txn("info", "commit", "")] {
+        assert_eq!(check(&unread).findings, []);
+    }
+    let both = READ_OF_TXN.to_owned()
+        + r#"
+        {"p":3,"type":"ok","f":"poll","key":"b-0","records":[[0,11]]}"#;
+    for outcome in ["ok", "info"] {
+        assert_eq!(check(&txn(outcome, "commit", &both)).findings, []);
+    }
+}
+
+#[test]
+fn a_torn_transaction_is_a_lost_write() {
+    for stage in ["ok", "info"] {
+        let torn = txn(stage, "commit", READ_OF_TXN);
+        finds(Anomaly::LostWrite, "11 was acknowledged (offset 0)", &torn);
+    }
+}
+
+#[test]
+fn records_of_an_aborted_transaction_are_not_read() {
+    for (stage, outcome) in [("ok", "abort"), ("info", "abort"), ("fail", "commit")] {
+        finds(Anomaly::AbortedRead, "10 at {0}", &txn(stage, outcome, READ_OF_TXN));
+    }
+}
+
 fn commits(lines: &str) -> String {
     let fields = r#""group":"g","key":"a-0""#;
     lines

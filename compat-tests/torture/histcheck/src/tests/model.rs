@@ -105,7 +105,7 @@ impl World {
     fn send(&mut self, process: u32, answer: Stage) {
         let value = self.values;
         self.values += 1;
-        let op = |offset| Op::Send { key: KEY.into(), value, offset };
+        let op = |offset| Op::Send { key: KEY.into(), value, offset, txn: None };
         self.push(process, Stage::Invoke, op(None));
         let offset = self.log.len() as i64;
         if answer != Stage::Fail {
