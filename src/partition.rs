@@ -38,6 +38,9 @@ pub struct Partition {
 /// How often an append that waits for more than a majority looks who is in sync.
 const PROGRESS_CHECK: Duration = Duration::from_millis(100);
 
+/// How often an append that is not committed looks whether this broker still leads.
+const LEADER_CHECK: Duration = Duration::from_millis(500);
+
 /// When an append is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Acks {
@@ -78,7 +81,7 @@ impl From<ProposeError> for AppendError {
 pub enum PendingAppend {
     Silent,
     Written(oneshot::Receiver<AppendOutcome>),
-    Committed(Proposal),
+    Committed(Proposal, Arc<Partition>),
     /// Committed, and on at least so many replicas.
     Replicated(Proposal, Arc<Partition>, usize),
 }
@@ -90,9 +93,9 @@ impl PendingAppend {
         let outcome = match self {
             Self::Silent => return Ok(-1),
             Self::Written(written) => written.await.map_err(|_| AppendError::NotLeader)?,
-            Self::Committed(proposal) => proposal.outcome().await?,
+            Self::Committed(proposal, partition) => partition.committed(proposal).await?.0,
             Self::Replicated(proposal, partition, count) => {
-                let (outcome, index) = proposal.committed().await?;
+                let (outcome, index) = partition.committed(proposal).await?;
                 if matches!(outcome, AppendOutcome::Appended { .. }) {
                     partition.replicated(index, count).await?;
                 }
@@ -177,7 +180,7 @@ impl Partition {
         };
         let Some(epoch) = self.leader_epoch() else {
             // Too few replicas answer to be sure that nobody else leads.
-            let is_cut_off = needed > 1 && self.group.status().leads;
+            let is_cut_off = needed > 0 && self.group.status().leads;
             return Err(if is_cut_off {
                 AppendError::NotEnoughReplicas
             } else {
@@ -195,7 +198,8 @@ impl Partition {
                 PendingAppend::Replicated(proposal, Arc::clone(self), needed)
             }
             Acks::All | Acks::Majority => {
-                PendingAppend::Committed(self.group.propose(batch, epoch).await?)
+                let proposal = self.group.propose(batch, epoch).await?;
+                PendingAppend::Committed(proposal, Arc::clone(self))
             }
             Acks::Leader => {
                 let (tell, written) = oneshot::channel();
@@ -207,6 +211,19 @@ impl Partition {
                 PendingAppend::Silent
             }
         })
+    }
+
+    /// What became of a proposal, and its index. It may be committed after all when this says that
+    /// there are not enough replicas: a leader that is cut off does not know.
+    async fn committed(&self, proposal: Proposal) -> Result<(AppendOutcome, u64), AppendError> {
+        let mut committed = std::pin::pin!(proposal.committed());
+        loop {
+            match tokio::time::timeout(LEADER_CHECK, &mut committed).await {
+                Ok(committed) => return Ok(committed?),
+                Err(_) if self.leader_epoch().is_some() => {}
+                Err(_) => return Err(AppendError::NotEnoughReplicasAfterAppend),
+            }
+        }
     }
 
     /// Resolves when so many replicas have the entry at `index`.

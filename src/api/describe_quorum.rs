@@ -22,7 +22,7 @@ use crate::base::ids::NodeId;
 use crate::controller::quorum::{QuorumView, ReplicaView};
 use crate::metadata::image::Image;
 
-/// The first version that tells where the voters are.
+/// The first version that tells directories, and where the voters are.
 const FIRST_ADDRESSES: i16 = 2;
 const METADATA_TOPIC: &str = "__cluster_metadata";
 

@@ -13,8 +13,7 @@
 //!
 //! Versions: 4 isolation level, 5 log start offset, 7 sessions (KIP-227), 9 current leader epoch,
 //! 11 rack and preferred replica, 12 flexible and last fetched epoch, 13 topic ids, 15 replica
-//! state as a tagged field, 16 current leaders,
-//! 17 directory ids, 18 high watermark of followers.
+//! state as a tagged field, 16 current leaders, 17 directory ids, 18 high watermark of followers.
 
 mod frame;
 pub mod sessions;

@@ -79,6 +79,7 @@ impl Leadership {
     async fn run(self: &Arc<Self>) {
         let mut followers: BTreeMap<TopicPartition, InSync> = BTreeMap::new();
         let mut images = self.images.clone();
+        let mut nodes = self.registry.groups().peers().liveness().subscribe();
         let mut check = tokio::time::interval(CHECK_INTERVAL);
         check.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -89,6 +90,8 @@ impl Leadership {
                     self.registry.partitions()
                 }
                 Some(_) = images.changed() => self.moving_partitions(),
+                // Who has gone is not in sync any more.
+                Ok(()) = nodes.changed() => self.registry.partitions(),
             };
             let image = self.images.current();
             let mut reports = Vec::new();

@@ -52,6 +52,8 @@ struct Shared {
     changed: Mutex<BTreeSet<TopicPartition>>,
     /// Wakes who reports changes.
     changed_report: Notify,
+    /// Counts changes, for all others who wait for one.
+    change_count: watch::Sender<u64>,
     /// Wakes the elections.
     wake: Notify,
     /// Counts the groups that were added; who waits for one watches it.
@@ -85,6 +87,7 @@ impl Groups {
             groups: RwLock::default(),
             changed: Mutex::default(),
             changed_report: Notify::new(),
+            change_count: watch::Sender::new(0),
             wake: Notify::new(),
             added: watch::Sender::new(0),
             retired: AtomicBool::new(false),
@@ -132,6 +135,11 @@ impl Groups {
             }
             self.shared.changed_report.notified().await;
         }
+    }
+
+    /// Changes whenever the leader or the members of any group do.
+    pub fn watch_changes(&self) -> watch::Receiver<u64> {
+        self.shared.change_count.subscribe()
     }
 
     /// From now on this node campaigns for nothing: it is about to stop.
@@ -294,5 +302,6 @@ impl Shared {
         self.changed.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
         self.changed_report.notify_one();
         self.wake.notify_one();
+        self.change_count.send_modify(|count| *count += 1);
     }
 }

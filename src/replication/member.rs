@@ -7,7 +7,6 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -21,6 +20,7 @@ use openraft::metrics::RaftServerMetrics;
 use openraft::raft::VoteResponse;
 use openraft::storage::RaftStateMachine;
 use openraft::{ChangeMembers, Raft, ServerState};
+use tokio::sync::watch;
 
 use crate::base::ids::{LeaderEpoch, NodeId, TopicPartition};
 use crate::log::entry::EntryId;
@@ -30,7 +30,24 @@ use crate::replication::types::Membership;
 use crate::replication::wire::{self, GroupTypes};
 
 /// The term of the last entry that the state machine has applied.
-pub(crate) type AppliedTerm = Arc<AtomicU64>;
+#[derive(Debug, Clone)]
+pub(crate) struct AppliedTerm(Arc<watch::Sender<u64>>);
+
+impl Default for AppliedTerm {
+    fn default() -> Self {
+        Self(Arc::new(watch::Sender::new(0)))
+    }
+}
+
+impl AppliedTerm {
+    pub(crate) fn set(&self, term: u64) {
+        self.0.send_if_modified(|known| std::mem::replace(known, term) != term);
+    }
+
+    fn get(&self) -> u64 {
+        *self.0.borrow()
+    }
+}
 
 /// How a group looks from here.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -163,7 +180,7 @@ where
     pub(crate) fn serving_term(&self) -> Option<u64> {
         let now = self.server.borrow_watched();
         let term = now.vote.leader_id.term;
-        if now.state != ServerState::Leader || self.applied_term.load(Ordering::Acquire) != term {
+        if now.state != ServerState::Leader || self.applied_term.get() != term {
             return None;
         }
         let liveness = self.peers.liveness();
@@ -406,10 +423,14 @@ where
     }
 
     fn changes(&self) -> BoxStream<'static, ()> {
-        let server = self.raft.server_metrics();
-        stream::unfold(server, |mut server| async move {
-            server.changed().await.ok()?;
-            Some(((), server))
+        let (server, applied) = (self.raft.server_metrics(), self.applied_term.0.subscribe());
+        // A leader serves only when it has applied an entry of its term, so that is a change too.
+        stream::unfold((server, applied), |(mut server, mut applied)| async move {
+            tokio::select! {
+                changed = server.changed() => changed.ok()?,
+                changed = applied.changed() => changed.ok()?,
+            }
+            Some(((), (server, applied)))
         })
         .boxed()
     }

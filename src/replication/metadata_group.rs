@@ -68,7 +68,7 @@ impl MetadataGroup {
         let node = groups.node();
         let store = MetadataLogStore { kv, writer };
         let applied_term = AppliedTerm::default();
-        let applied = Arc::clone(&applied_term);
+        let applied = applied_term.clone();
         let state_machine = MetadataStateMachine::new(store.clone(), publisher, applied);
         let config = Config {
             snapshot_policy: SnapshotPolicy::LogsSinceLast(SNAPSHOT_ENTRIES_COUNT),

@@ -174,7 +174,7 @@ impl PartitionGroup {
     ) -> io::Result<Self> {
         let node = groups.node();
         let applied_term = AppliedTerm::default();
-        let applied = Arc::clone(&applied_term);
+        let applied = applied_term.clone();
         let state_machine = PartitionStateMachine::open(Arc::clone(&log), kv.clone(), applied)?;
         let store = PartitionLogStore::new(Arc::clone(&log), kv);
         let config = raft_config(log.name())?;
