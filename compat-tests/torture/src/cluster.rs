@@ -9,6 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::broker::Broker;
 use crate::rig::{Node, Rig};
+use crate::run::Settings;
 
 /// A node that was told to stop may hand over its leaders first.
 const STOP: Duration = Duration::from_secs(30);
@@ -21,12 +22,23 @@ pub(crate) struct Cluster {
     /// A node whose disk was lost comes back under another id.
     ids: BTreeMap<Node, usize>,
     planted: Option<String>,
+    patience: u32,
 }
 
 impl Cluster {
-    pub(crate) fn new(rig: Rig, broker: Broker, planted: Option<String>) -> Self {
+    pub(crate) fn new(rig: Rig, settings: &Settings) -> Self {
+        let Settings { broker, patience, .. } = *settings;
+        let planted = settings.planted.as_ref().map(|(fault, _)| fault.clone());
         let ids = rig.nodes().into_iter().map(|node| (node, node)).collect();
-        Self { rig, broker, running: BTreeMap::new(), frozen: BTreeSet::new(), ids, planted }
+        Self {
+            rig,
+            broker,
+            running: BTreeMap::new(),
+            frozen: BTreeSet::new(),
+            ids,
+            planted,
+            patience,
+        }
     }
 
     pub(crate) fn start(&mut self, node: Node) -> Result<(), String> {
@@ -72,14 +84,17 @@ impl Cluster {
     pub(crate) fn stop(&mut self, node: Node) -> Result<(), String> {
         let Some(child) = self.running.remove(&node) else { return Ok(()) };
         signal(&child, Signal::TERM)?;
-        ended(node, child)
+        ended(node, child, STOP * self.patience)
     }
 
     /// All at the same moment.
     pub(crate) fn stop_all(&mut self) -> Result<(), String> {
         let running = std::mem::take(&mut self.running);
         running.values().try_for_each(|child| signal(child, Signal::TERM))?;
-        let ends: Vec<_> = running.into_iter().map(|(node, child)| ended(node, child)).collect();
+        let ends: Vec<_> = running
+            .into_iter()
+            .map(|(node, child)| ended(node, child, STOP * self.patience))
+            .collect();
         // Apache Kafka does not end well without a majority of its controllers.
         if self.broker == Broker::Kafka { Ok(()) } else { ends.into_iter().collect() }
     }
@@ -143,8 +158,8 @@ impl Drop for Cluster {
 }
 
 /// Waits for the end of a node that was told to end.
-fn ended(node: Node, mut child: Child) -> Result<(), String> {
-    let deadline = Instant::now() + STOP;
+fn ended(node: Node, mut child: Child, limit: Duration) -> Result<(), String> {
+    let deadline = Instant::now() + limit;
     loop {
         match child.try_wait() {
             // Java says so when it ends on SIGTERM.

@@ -91,8 +91,7 @@ impl Run {
         std::fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
         let nodes = settings.nodes.unwrap_or(needs.nodes);
         let rig = Rig::build(needs.net, needs.disk, &folder, nodes, &mut rng)?;
-        let planted = settings.planted.as_ref().map(|(fault, _)| fault.clone());
-        let mut cluster = Cluster::new(rig, settings.broker, planted);
+        let mut cluster = Cluster::new(rig, settings);
         cluster.start_all()?;
         let options = options(settings.broker);
         let history = Arc::new(History::create(&folder.join("history.jsonl"), options)?);

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! send TOPIC PARTITION VALUE        sent TOPIC PARTITION VALUE OFFSET
-//!                                   failed TOPIC PARTITION VALUE WHY      it was certainly not sent
+//!                                   failed TOPIC PARTITION VALUE WHY      certainly not sent
 //!                                   unsure TOPIC PARTITION VALUE WHY
 //! ask ID VERB WORD...               answer ID ok [WORD...]
 //!                                   answer ID fail WHY

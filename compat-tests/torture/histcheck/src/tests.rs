@@ -229,11 +229,14 @@ const TXN: &str = r#"
     {"p":2,"type":"invoke","f":"send","key":"b-0","value":12}
     {"p":2,"type":"ok","f":"send","key":"b-0","value":12,"offset":2}
     {"p":3,"type":"ok","f":"poll","key":"b-0","records":[[2,12]]}
-    {"p":9,"type":"ok","f":"replica","node":1,"key":"b-0","batches":[[0,0,4,7,"data"],[1,1,4,8,"control"],[2,2,4,9,"data"]]}
+    {"p":9,"type":"ok","f":"replica","node":1,"key":"b-0","batches":BATCHES}
 "#;
 
+const BATCHES: &str = r#"[[0,0,4,7,"data"],[1,1,4,8,"control"],[2,2,4,9,"data"]]"#;
+
 fn txn(stage: &str, outcome: &str, more: &str) -> String {
-    format!("{}{more}", TXN.replace("STAGE", stage).replace("OUTCOME", outcome))
+    let txn = TXN.replace("STAGE", stage).replace("OUTCOME", outcome);
+    format!("{}{more}", txn.replace("BATCHES", BATCHES))
 }
 
 const READ_OF_TXN: &str = r#"{"p":3,"type":"ok","f":"poll","key":"a-0","records":[[0,10]]}"#;

@@ -1,5 +1,5 @@
-//! Transactions: all records of one are there, or none. What became of a transaction whose end nobody
-//! was told is known as soon as one of its records is read.
+//! Transactions: all records of one are there, or none. What became of a transaction whose end
+//! nobody was told is known as soon as one of its records is read.
 
 use std::collections::BTreeMap;
 
