@@ -5,13 +5,14 @@
 //! leader counts for as long as its node is alive *and* is the same start of it that was heard as
 //! leader. A leader serves while a majority of the voters has answered its node's pings lately.
 
+mod transfer;
+
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{FutureExt, StreamExt};
@@ -22,22 +23,14 @@ use openraft::raft::VoteResponse;
 use openraft::storage::RaftStateMachine;
 use openraft::{ChangeMembers, Raft, ServerState};
 use tokio::sync::watch;
-use tokio::time::Instant;
 
 use crate::base::ids::{LeaderEpoch, NodeId, TopicPartition};
-use crate::base::task::{self, Fault};
 use crate::log::entry::EntryId;
 use crate::metrics::elections;
-use crate::peer::{Body, Kind, Lane, Peers};
+use crate::peer::{Body, Kind, Peers};
 use crate::replication::codec;
 use crate::replication::types::Membership;
 use crate::replication::wire::{self, GroupTypes};
-
-/// How long a leadership may take to get to another node.
-const TRANSFER: Duration = Duration::from_secs(2);
-/// A node that has not taken a leadership over is asked again after this time.
-const TRANSFER_REPEAT: Duration = Duration::from_millis(30);
-const RESIGN_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The term of the last entry that the state machine has applied.
 #[derive(Debug, Clone)]
@@ -239,55 +232,6 @@ where
                 matched: matched.as_ref().map(codec::entry_id),
             })
             .collect()
-    }
-
-    /// Hands the leadership to another voter; resolves when this node does not lead any more. While
-    /// that is under way openraft takes no proposals, and it never gives up by itself: after
-    /// `TRANSFER` whoever can may lead.
-    pub(crate) async fn transfer_to(&self, node: NodeId) -> io::Result<()> {
-        let status = self.status();
-        let is_fit = status.leads && node != self.node && status.voters.contains(&node);
-        if !is_fit || !self.peers.liveness().is_alive(node) {
-            return Err(io::Error::other(format!("node {node} can not take the leadership over")));
-        }
-        let mut server = self.raft.server_metrics();
-        let deadline = Instant::now() + TRANSFER;
-        while Instant::now() < deadline {
-            // The other side refuses until it has the last entry, so it is asked again.
-            let asked = self.raft.trigger().transfer_leader(node.raft()).await;
-            asked.map_err(io::Error::other)?;
-            let again = Instant::now() + TRANSFER_REPEAT;
-            loop {
-                let is_over = {
-                    let now = server.borrow_and_update();
-                    now.state != ServerState::Leader || now.vote.leader_id.term != status.term
-                };
-                if is_over {
-                    return Ok(());
-                }
-                if tokio::time::timeout_at(again, server.changed()).await.is_err() {
-                    break;
-                }
-            }
-        }
-        self.resign(&status);
-        Err(io::Error::other(format!("node {node} did not take the leadership over")))
-    }
-
-    /// This node leads no more in this term, though Raft does not know: any other may.
-    fn resign(&self, status: &Status) {
-        self.resigned_term.store(status.term, Ordering::Release);
-        let mut body = BytesMut::new();
-        wire::put_group(&mut body, self.id);
-        let body = body.freeze();
-        for node in status.voters.iter().filter(|node| **node != self.node) {
-            let body = vec![body.clone()];
-            let told = self.peers.call(*node, Lane::Control, Kind::Resign, body, RESIGN_TIMEOUT);
-            task::spawn("resigning", Fault::Task, async move {
-                // Whoever is not reached finds out by itself.
-                let _ = told.await;
-            });
-        }
     }
 
     /// Lets a node follow without a vote.

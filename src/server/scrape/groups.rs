@@ -3,7 +3,8 @@
 //!
 //! The lag in seconds is the age of the first record that is not consumed yet. Its timestamp is
 //! read from the log, or asked of the leader elsewhere, once for each committed offset, so a scrape
-//! after which nothing has happened reads nothing. What is read and remembered is bounded: beyond that an age is missing, not wrong.
+//! after which nothing has happened reads nothing. What is read and remembered is bounded: beyond
+//! that an age is missing, not wrong.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
