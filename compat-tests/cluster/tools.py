@@ -344,7 +344,7 @@ def reassign_throttle_completes():
     tool("kafka-reassign-partitions", "--execute", "--reassignment-json-file", path, "--throttle", 20_000)
     # A higher limit, given while it runs.
     tool("kafka-reassign-partitions", "--execute", "--reassignment-json-file", path, "--throttle", 100_000_000, "--additional")
-    assert set(throttles()[0]) == {"100000000"}, throttles()
+    eventually(lambda: set(throttles()[0]) == {"100000000"})
     said = bed.await_reassigned(path)
     assert "Clearing broker-level throttles on brokers 1,2,3" in said and "Clearing topic-level throttles on topic slow" in said, said
     whole("slow")
