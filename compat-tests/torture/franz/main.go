@@ -37,7 +37,8 @@ func main() {
 	if len(os.Args) > 2 && os.Args[2] == "impatient" {
 		options = append(options, kgo.MetadataMinAge(20*time.Millisecond),
 			kgo.RetryBackoffFn(func(int) time.Duration { return 20 * time.Millisecond }),
-			kgo.DialTimeout(time.Second), kgo.RequestTimeoutOverhead(time.Second), kgo.ProduceRequestTimeout(2*time.Second))
+			kgo.DialTimeout(500*time.Millisecond), kgo.RequestTimeoutOverhead(500*time.Millisecond),
+			kgo.ProduceRequestTimeout(500*time.Millisecond))
 	}
 	w.producer = get(kgo.NewClient(append(options, seeds, kgo.RecordPartitioner(kgo.ManualPartitioner()),
 		kgo.ProducerLinger(2*time.Millisecond), kgo.ProducerBatchCompression(kgo.NoCompression()))...))

@@ -59,7 +59,8 @@ fn measure(settings: &Settings, rounds: u64) -> Result<(), String> {
             outages.push(one(&mut run, *case)?);
         }
         outages.sort();
-        let (median, worst) = (outages.get(outages.len() / 2), outages.last());
+        // The lower one of two in the middle.
+        let (median, worst) = (outages.get((outages.len() - 1) / 2), outages.last());
         if let (Some(median), Some(worst)) = (median, worst) {
             let broker = settings.broker.name();
             println!("{broker}: {what}: median {median:.3?}, worst {worst:.3?} of {rounds}");
@@ -71,13 +72,19 @@ fn measure(settings: &Settings, rounds: u64) -> Result<(), String> {
 fn one(run: &mut Run, case: Case) -> Result<Duration, String> {
     let node = target(run, case)?;
     std::thread::sleep(QUIET);
-    let since = Instant::now();
+    let mut start = Instant::now();
     match case {
-        Case::Vanished => run.cluster.rig.unplug(node)?,
+        Case::Vanished => {
+            run.cluster.rig.unplug(node)?;
+            // What was sent while the command ran may have come through.
+            start = Instant::now();
+        }
         Case::Leader | Case::Controller | Case::Both => run.cluster.kill(node),
     }
+    let since = Instant::now();
     let limit = run.limit();
     let outage = run.history.await_served(&run.topic.keys(), since, limit);
+    let outage = outage.map(|outage| outage + (since - start));
     run.cluster.heal()?;
     run.await_in_sync(SYNCED)?;
     outage.ok_or_else(|| format!("no record was acknowledged for {limit:?}"))

@@ -35,9 +35,8 @@ fn kill_rounds(
         run.breathe();
         let node = target(run)?;
         run.fault(&format!("kill -9 of node {node}, {role}"));
-        let since = Instant::now();
         run.cluster.kill(node);
-        run.await_service(&format!("kill {role}"), since)?;
+        run.await_service(&format!("kill {role}"), Instant::now())?;
         run.breathe();
         run.fault(&format!("start of node {node}"));
         run.cluster.start(node)?;
@@ -112,9 +111,8 @@ pub(crate) fn rolling_restart(run: &mut Run) -> Result<(), String> {
         for node in nodes {
             run.breathe();
             run.fault(&format!("SIGTERM of node {node}"));
-            let since = Instant::now();
             run.cluster.stop(node)?;
-            run.await_service("SIGTERM", since)?;
+            run.await_service("SIGTERM", Instant::now())?;
             run.fault(&format!("start of node {node}"));
             run.cluster.start(node)?;
             run.await_in_sync(SYNCED)?;

@@ -46,15 +46,13 @@ fn rounds(
     for _ in 0..run.rounds(2, 8) {
         run.breathe();
         let node = target(run)?;
-        let since = Instant::now();
         let what = cut(run, node, how)?;
-        run.await_service(what, since)?;
+        run.await_service(what, Instant::now())?;
         // The one that was cut off must not come to other conclusions meanwhile.
         run.breathe();
         run.fault("the network is whole");
-        let since = Instant::now();
         run.cluster.rig.heal()?;
-        run.await_service("heal", since)?;
+        run.await_service("heal", Instant::now())?;
         run.await_in_sync(SYNCED)?;
     }
     Ok(())
@@ -102,9 +100,8 @@ pub(crate) fn ring(run: &mut Run) -> Result<(), String> {
         // Three replicas of five nodes need not see a majority of theirs: service is not demanded.
         std::thread::sleep(run.rng.millis(5_000..15_000));
         run.fault("the network is whole");
-        let since = Instant::now();
         run.cluster.rig.heal()?;
-        run.await_service("heal", since)?;
+        run.await_service("heal", Instant::now())?;
         run.await_in_sync(SYNCED)?;
     }
     Ok(())
@@ -123,9 +120,8 @@ pub(crate) fn loss(run: &mut Run) -> Result<(), String> {
         }
         std::thread::sleep(run.rng.millis(5_000..15_000));
         run.fault("the network is whole");
-        let since = Instant::now();
         run.cluster.rig.heal()?;
-        run.await_service("heal", since)?;
+        run.await_service("heal", Instant::now())?;
         run.await_in_sync(SYNCED)?;
     }
     Ok(())

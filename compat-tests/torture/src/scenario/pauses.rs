@@ -30,8 +30,8 @@ fn rounds(run: &mut Run, targets: fn(&mut Run) -> Result<Vec<Node>, String>) -> 
         run.breathe();
         let nodes = targets(run)?;
         run.fault(&format!("SIGSTOP of {nodes:?}"));
-        let since = Instant::now();
         nodes.iter().try_for_each(|node| run.cluster.freeze(*node))?;
+        let since = Instant::now();
         if nodes.len() == 1 {
             run.await_service("SIGSTOP", since)?;
         }
