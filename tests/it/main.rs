@@ -16,6 +16,7 @@ mod cluster;
 mod harness;
 mod lag;
 mod sim;
+mod sim_cluster;
 mod tidy;
 mod wire;
 
