@@ -8,7 +8,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 ARGS ?=
 SUITES ?= all
 
-.PHONY: help run test check fix compat bench deps
+.PHONY: help run test check fix compat torture bench deps
 
 help:
 	@echo 'make run      build the broker and start it (ARGS="--config config/ottla.toml")'
@@ -16,6 +16,7 @@ help:
 	@echo 'make check    format, lints, documentation and house rules; changes nothing'
 	@echo 'make fix      format, and what clippy can mend by itself'
 	@echo 'make compat   foreign clients against the debug build (SUITES="kcat java", ARGS=--short)'
+	@echo 'make torture  clusters that are broken while clients work (ARGS="--seed 7 kill-leader"; long)'
 	@echo 'make bench    figures beside Apache Kafka (ARGS=--quick)'
 	@echo 'make deps     install what a build needs'
 
@@ -27,19 +28,25 @@ test:
 	.ci/test
 
 check: deps
-	cargo fmt --check
-	cargo clippy --locked --all-targets -- -D warnings
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --lib
 	cargo test --locked --test it -- tidy
 
 fix: deps
-	cargo clippy --locked --all-targets --fix --allow-dirty --allow-staged
-	cargo fmt
+	cargo clippy --locked --workspace --all-targets --fix --allow-dirty --allow-staged
+	cargo fmt --all
 
 compat:
 	.ci/deps build compat
 	cargo build --locked
 	compat-tests/run --broker ottla $(ARGS) $(SUITES)
+
+# Without a scenario, all of them: about an hour.
+torture:
+	.ci/deps build compat
+	cargo build --locked
+	compat-tests/torture/torture $(or $(ARGS),all)
 
 bench:
 	.ci/deps build compat

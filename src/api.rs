@@ -23,6 +23,7 @@ mod delete_topics;
 mod describe_cluster;
 mod describe_configs;
 mod describe_groups;
+mod describe_log_dirs;
 mod describe_quorum;
 mod describe_topic_partitions;
 mod elect_leaders;
@@ -223,6 +224,7 @@ pub static TABLE: &[Api] = &[
     ),
     in_turn!(32, "DescribeConfigs", describe_configs, msg::DescribeConfigsRequest, 1..=4),
     in_turn!(33, "AlterConfigs", alter_configs, msg::AlterConfigsRequest, 0..=2),
+    staged!(35, "DescribeLogDirs", describe_log_dirs, 1..=5, 1),
     in_turn!(37, "CreatePartitions", create_partitions, msg::CreatePartitionsRequest, 0..=3),
     in_turn!(42, "DeleteGroups", delete_groups, msg::DeleteGroupsRequest, 0..=2),
     in_turn!(43, "ElectLeaders", elect_leaders, msg::ElectLeadersRequest, 0..=2),

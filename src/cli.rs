@@ -1,5 +1,6 @@
 //! The command line.
 
+mod cluster;
 mod config;
 mod server;
 
@@ -14,6 +15,12 @@ usage:
   ottla server [--config FILE]             run a broker
   ottla config --explain [KEY] [--config FILE]
                                            what each setting is, where it comes from, what it means
+  ottla cluster COMMAND --bootstrap-server HOST:PORT
+                                           look after a cluster through any of its brokers:
+      status                               the nodes, what they have, and what moves
+      drain NODE | undrain NODE            move all replicas off a node, or let it have some again
+      remove NODE                          take out a node that has no replicas any more
+      voters add NODE | voters remove NODE let a node vote on metadata, or end that
   ottla --version
 ";
 
@@ -29,6 +36,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let done = match words.as_slice() {
         ["server", options @ ..] => server::run(options),
         ["config", options @ ..] => config::run(options),
+        ["cluster", options @ ..] => cluster::run(options),
         ["--version" | "-V"] => Ok(say(&format!("ottla {}\n", env!("CARGO_PKG_VERSION")))),
         ["--help" | "-h" | "help"] => Ok(say(USAGE)),
         [] => Err(Usage("a command is missing".to_owned())),

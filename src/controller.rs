@@ -5,6 +5,7 @@ pub mod alter_configs;
 pub mod create_partitions;
 pub mod create_topics;
 pub mod delete_topics;
+pub mod housekeeper;
 pub mod in_sync;
 pub mod leaders;
 pub mod leadership;

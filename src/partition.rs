@@ -6,9 +6,12 @@ pub mod validate;
 
 use std::collections::BTreeSet;
 use std::io;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use futures_util::StreamExt;
 use tokio::sync::{Notify, oneshot};
 
 use crate::base::ids::{LeaderEpoch, NodeId, Offset, TopicPartition};
@@ -25,10 +28,18 @@ pub struct Partition {
     pub id: TopicPartition,
     /// The topic's name.
     pub topic: String,
+    /// How often a replica had to go on without a majority.
+    pub(crate) lineage: u32,
     group: PartitionGroup,
     config: Mutex<Arc<TopicConfig>>,
     in_sync: AtomicUsize,
 }
+
+/// How often an append that waits for more than a majority looks who is in sync.
+const PROGRESS_CHECK: Duration = Duration::from_millis(100);
+
+/// How often an append that is not committed looks whether this broker still leads.
+const LEADER_CHECK: Duration = Duration::from_millis(500);
 
 /// When an append is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,14 +48,20 @@ pub enum Acks {
     Never,
     /// When it is written here (`acks=1`).
     Leader,
-    /// When it is committed (`acks=all`).
+    /// When it is committed, and `min.insync.replicas` have it (`acks=all`).
     All,
+    /// When it is committed: what the broker itself appends does not wait for more.
+    Majority,
 }
 
 /// Why an append came to nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AppendError {
     NotLeader,
+    /// Fewer than `min.insync.replicas` are in sync: nothing was appended.
+    NotEnoughReplicas,
+    /// It was appended and is committed, but fewer than `min.insync.replicas` have it.
+    NotEnoughReplicasAfterAppend,
     /// The log failed or the broker stops.
     Unavailable,
     Sequence(SequenceError),
@@ -64,7 +81,9 @@ impl From<ProposeError> for AppendError {
 pub enum PendingAppend {
     Silent,
     Written(oneshot::Receiver<AppendOutcome>),
-    Committed(Proposal),
+    Committed(Proposal, Arc<Partition>),
+    /// Committed, and on at least so many replicas.
+    Replicated(Proposal, Arc<Partition>, usize),
 }
 
 impl PendingAppend {
@@ -74,7 +93,14 @@ impl PendingAppend {
         let outcome = match self {
             Self::Silent => return Ok(-1),
             Self::Written(written) => written.await.map_err(|_| AppendError::NotLeader)?,
-            Self::Committed(proposal) => proposal.outcome().await?,
+            Self::Committed(proposal, partition) => partition.committed(proposal).await?.0,
+            Self::Replicated(proposal, partition, count) => {
+                let (outcome, index) = partition.committed(proposal).await?;
+                if matches!(outcome, AppendOutcome::Appended { .. }) {
+                    partition.replicated(index, count).await?;
+                }
+                outcome
+            }
         };
         match outcome {
             AppendOutcome::Appended { base_offset } | AppendOutcome::Duplicate { base_offset } => {
@@ -90,10 +116,11 @@ impl Partition {
     pub(crate) fn new(
         id: TopicPartition,
         topic: String,
+        lineage: u32,
         group: PartitionGroup,
         config: Arc<TopicConfig>,
     ) -> Self {
-        Self { id, topic, group, config: Mutex::new(config), in_sync: AtomicUsize::new(0) }
+        Self { id, topic, lineage, group, config: Mutex::new(config), in_sync: AtomicUsize::new(0) }
     }
 
     pub fn config(&self) -> Arc<TopicConfig> {
@@ -142,10 +169,38 @@ impl Partition {
 
     /// Puts a batch, validated by [`validate::batch`], into the group's queue. Appends are made in
     /// the order of these calls.
-    pub async fn append(&self, batch: Batch, acks: Acks) -> Result<PendingAppend, AppendError> {
-        let epoch = self.leader_epoch().ok_or(AppendError::NotLeader)?;
+    pub async fn append(
+        self: &Arc<Self>,
+        batch: Batch,
+        acks: Acks,
+    ) -> Result<PendingAppend, AppendError> {
+        let needed = match acks {
+            Acks::All => usize::try_from(self.config().min_insync_replicas).unwrap_or(usize::MAX),
+            Acks::Never | Acks::Leader | Acks::Majority => 0,
+        };
+        let Some(epoch) = self.leader_epoch() else {
+            // Too few replicas answer to be sure that nobody else leads.
+            let is_cut_off = needed > 0 && self.group.status().leads;
+            return Err(if is_cut_off {
+                AppendError::NotEnoughReplicas
+            } else {
+                AppendError::NotLeader
+            });
+        };
+        // Nobody has looked yet at a leader that is new.
+        let in_sync = self.in_sync_count();
+        if in_sync != 0 && in_sync < needed {
+            return Err(AppendError::NotEnoughReplicas);
+        }
         Ok(match acks {
-            Acks::All => PendingAppend::Committed(self.group.propose(batch, epoch).await?),
+            Acks::All if needed > self.group.majority() => {
+                let proposal = self.group.propose(batch, epoch).await?;
+                PendingAppend::Replicated(proposal, Arc::clone(self), needed)
+            }
+            Acks::All | Acks::Majority => {
+                let proposal = self.group.propose(batch, epoch).await?;
+                PendingAppend::Committed(proposal, Arc::clone(self))
+            }
             Acks::Leader => {
                 let (tell, written) = oneshot::channel();
                 self.group.propose_unconfirmed(batch, epoch, Some(tell)).await?;
@@ -156,6 +211,35 @@ impl Partition {
                 PendingAppend::Silent
             }
         })
+    }
+
+    /// What became of a proposal, and its index. It may be committed after all when this says that
+    /// there are not enough replicas: a leader that is cut off does not know.
+    async fn committed(&self, proposal: Proposal) -> Result<(AppendOutcome, u64), AppendError> {
+        let mut committed = std::pin::pin!(proposal.committed());
+        loop {
+            match tokio::time::timeout(LEADER_CHECK, &mut committed).await {
+                Ok(committed) => return Ok(committed?),
+                Err(_) if self.leader_epoch().is_some() => {}
+                Err(_) => return Err(AppendError::NotEnoughReplicasAfterAppend),
+            }
+        }
+    }
+
+    /// Resolves when so many replicas have the entry at `index`.
+    async fn replicated(&self, index: u64, count: usize) -> Result<(), AppendError> {
+        let mut changes = self.group.progress_changes();
+        loop {
+            let has = |follower: &Progress| follower.matched.is_some_and(|id| id.index >= index);
+            if 1 + self.progress().iter().filter(|follower| has(follower)).count() >= count {
+                return Ok(());
+            }
+            if self.leader_epoch().is_none() || self.in_sync_count() < count {
+                return Err(AppendError::NotEnoughReplicasAfterAppend);
+            }
+            // Replicas that are gone do not show in the progress.
+            let _ = tokio::time::timeout(PROGRESS_CHECK, changes.next()).await;
+        }
     }
 
     pub fn offsets(&self) -> Offsets {
@@ -221,6 +305,11 @@ impl Partition {
             self.group.drop_deleted_segments().await?;
         }
         Ok(Some(self.offsets().log_start))
+    }
+
+    /// The folder of the log.
+    pub fn dir(&self) -> &Path {
+        self.group.log().dir()
     }
 
     /// Bytes of records on disk.

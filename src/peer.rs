@@ -83,7 +83,7 @@ kinds! {
     Join = 3,
     /// Records for the metadata log.
     ProposeMetadata = 4,
-    /// What followers have and may show.
+    /// Where do partitions begin and end that you lead, and how old is what is in them?
     Watermarks = 5,
     /// May I stand for election?
     Campaign = 6,

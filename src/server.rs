@@ -18,14 +18,18 @@ use crate::base::env::Env;
 use crate::base::kv::{KeyValue, KvWriter};
 use crate::base::net::{Listener, SocketOptions};
 use crate::base::task::{self, Stopper};
+use crate::cluster::service::Handlers;
 use crate::config::{Config, Listener as ListenerConfig, Loaded};
+use crate::controller::housekeeper::Housekeeper;
 use crate::controller::leadership::Leadership;
+use crate::controller::service::Controller;
 use crate::controller::topic_name::CONSUMER_OFFSETS;
 use crate::coordinator::group::Groups as GroupMachine;
 use crate::coordinator::group::settings::GroupSettings;
 use crate::coordinator::runtime::{Coordinator, Parts};
 use crate::log::dir::{Identity, LogDir};
 use crate::log::flusher;
+use crate::metadata::publisher::Images;
 use crate::metadata::records::Endpoint;
 use crate::metrics::flush::FlushMetrics;
 use crate::metrics::recorder;
@@ -64,14 +68,13 @@ pub struct Server {
 impl Server {
     /// Starts a broker; it serves when this returns.
     pub async fn start(env: Env, settings: Loaded) -> io::Result<Self> {
+        // Parts that measure take their handles from it when they are made.
+        let handle = recorder::install().map_err(io::Error::other)?;
         let config = &settings.config;
         let mut bound = bind(&env, config).await?;
         let dirs = open_dirs(&env, config)?;
         let node = node::enter(&env, config, &dirs, &mut bound).await?;
-        let store = dirs.first().map(|dir| dir.path.join(STORE_DIR)).unwrap_or_default();
-        let opening = env.clone();
-        let kv = task::blocking(env.threads, move || opening.open_store(&store)).await?;
-        let kv_writer = KvWriter::start(env.threads, Arc::clone(&kv))?;
+        let (kv, kv_writer) = open_store(&env, &dirs).await?;
         let store = Arc::clone(&kv);
 
         let stopper = Stopper::default();
@@ -79,10 +82,10 @@ impl Server {
         let metadata = metadata::open(&env, config, &node, stores, stopper.stopping()).await?;
         let Metadata { controller, images, groups, mut tasks } = metadata;
 
-        let handle = recorder::install().map_err(io::Error::other)?;
         let stores = (Arc::clone(&kv), kv_writer.clone());
         let storage = storage(&env, config, groups.clone(), dirs, stores)?;
         let registry = Registry::new(storage, config.topic_defaults.clone());
+        scrape::answer_others(&node.handlers, &env, &registry);
         let parts = Parts {
             env: env.clone(),
             images: images.clone(),
@@ -97,20 +100,16 @@ impl Server {
             Arc::clone(&controller),
             config.replica_lag_time_max_ms,
         );
-        let handing_over = Arc::clone(&leadership);
-        node.handlers.set_for_members(&[Kind::HandOver], move |_, _, body| {
-            let leadership = Arc::clone(&handing_over);
-            async move { leadership.receive(body).await }.boxed()
-        });
+        answer_hand_overs(&node.handlers, Arc::clone(&leadership));
+        let housekeeper = housekeeper(config, &images, &controller, &leadership);
         tasks.extend([
             registry.start(images.clone(), stopper.stopping()),
             coordinator.start(stopper.stopping()),
             leadership.start(stopper.stopping()),
+            housekeeper.start(stopper.stopping()),
         ]);
-        let slots = usize::try_from(config.max_incremental_fetch_session_cache_slots);
-        let slots = slots.unwrap_or(usize::MAX);
         let context = Arc::new(Context {
-            sessions: FetchSessions::new(slots, Arc::clone(&env.rng)),
+            sessions: fetch_sessions(&env, config),
             env,
             node: node.identity.node_id,
             images,
@@ -178,12 +177,14 @@ impl Server {
         Arc::clone(&self.store)
     }
 
-    /// Stops in order: what is led here is led elsewhere, no new requests, then the partitions, then
-    /// the metadata; the other nodes are told last.
+    /// Stops in order: what is led here is led elsewhere, no new requests, then the partitions,
+    /// then the metadata; the other nodes are told last.
     pub async fn stop(self) -> io::Result<()> {
-        // Others lead before this node is gone, so that clients find a leader at all times.
-        self.context.registry.hand_over().await;
-        self.context.controller.hand_over().await;
+        if self.context.settings.config.controlled_shutdown_enable {
+            // Others lead before this node is gone, so that clients find a leader at all times.
+            self.context.registry.hand_over().await;
+            self.context.controller.hand_over().await;
+        }
         self.stopper.stop();
         for task in self.tasks {
             task.await.map_err(io::Error::other)?;
@@ -242,6 +243,41 @@ fn open_dirs(env: &Env, config: &Config) -> io::Result<Vec<Arc<LogDir>>> {
         })
     };
     config.log_dirs.iter().map(open).collect()
+}
+
+/// The key-value store lies in the first log dir.
+async fn open_store(env: &Env, dirs: &[Arc<LogDir>]) -> io::Result<(Arc<dyn KeyValue>, KvWriter)> {
+    let path = dirs.first().map(|dir| dir.path.join(STORE_DIR)).unwrap_or_default();
+    let opening = env.clone();
+    let kv = task::blocking(env.threads, move || opening.open_store(&path)).await?;
+    let writer = KvWriter::start(env.threads, Arc::clone(&kv))?;
+    Ok((kv, writer))
+}
+
+fn answer_hand_overs(handlers: &Handlers, leadership: Arc<Leadership>) {
+    handlers.set_for_members(&[Kind::HandOver], move |_, _, body| {
+        let leadership = Arc::clone(&leadership);
+        async move { leadership.receive(body).await }.boxed()
+    });
+}
+
+fn housekeeper(
+    config: &Config,
+    images: &Images,
+    controller: &Arc<Controller>,
+    leadership: &Arc<Leadership>,
+) -> Housekeeper {
+    Housekeeper {
+        config: config.clone(),
+        images: images.clone(),
+        controller: Arc::clone(controller),
+        leadership: Arc::clone(leadership),
+    }
+}
+
+fn fetch_sessions(env: &Env, config: &Config) -> FetchSessions {
+    let slots = usize::try_from(config.max_incremental_fetch_session_cache_slots);
+    FetchSessions::new(slots.unwrap_or(usize::MAX), Arc::clone(&env.rng))
 }
 
 fn storage(

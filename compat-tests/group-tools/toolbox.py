@@ -10,6 +10,9 @@ import threading
 HERE = pathlib.Path(__file__).resolve().parent
 NAMES = dict(line.split("\t") for line in (HERE.parent / "kafka/tools.tsv").read_text().splitlines())
 
+# What has subcommands of its own takes the option before them.
+WHERE_FIRST = {"kafka-features", "kafka-metadata-quorum"}
+
 
 class Tool:
     """A tool that was started: its output so far, and its code when it has ended."""
@@ -69,19 +72,20 @@ class Toolbox:
         self.process.stdin.write(json.dumps(command) + "\n")
         self.process.stdin.flush()
 
-    def start(self, name, *args, stdin=None):
+    def start(self, name, *args, stdin=None, bootstrap=None):
         tool = Tool(self, next(self.numbers))
         self.tools[tool.number] = tool
         more = {}
         if stdin is not None:
             more["in"] = str(self.work / f"{tool.number}.in")
             pathlib.Path(more["in"]).write_text(stdin)
-        args = [*map(str, args), "--bootstrap-server", self.bootstrap]
+        where, args = ["--bootstrap-server", bootstrap or self.bootstrap], list(map(str, args))
+        args = where + args if name in WHERE_FIRST else args + where
         self.command(id=tool.number, **{"class": NAMES[name]}, args=args, out=str(tool.out_path), err=str(tool.err_path), **more)
         return tool
 
-    def run(self, name, *args, stdin=None):
-        return self.start(name, *args, stdin=stdin).wait()
+    def run(self, name, *args, stdin=None, bootstrap=None):
+        return self.start(name, *args, stdin=stdin, bootstrap=bootstrap).wait()
 
     def close(self):
         self.process.stdin.close()

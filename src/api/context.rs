@@ -107,7 +107,7 @@ impl Context {
 
     /// The node that is the controller.
     pub fn controller_node(&self) -> Option<NodeId> {
-        Some(self.node)
+        self.controller.leader()
     }
 }
 

@@ -22,12 +22,14 @@ use crate::base::ids::NodeId;
 use crate::controller::quorum::{QuorumView, ReplicaView};
 use crate::metadata::image::Image;
 
+/// The first version that tells directories, and where the voters are.
+const FIRST_ADDRESSES: i16 = 2;
 const METADATA_TOPIC: &str = "__cluster_metadata";
 
 pub(super) async fn handle(
     caller: &Caller,
     request: DescribeQuorumRequest,
-    _version: i16,
+    version: i16,
 ) -> DescribeQuorumResponse {
     let is_metadata = match request.topics.as_slice() {
         [topic] => {
@@ -42,7 +44,7 @@ pub(super) async fn handle(
     let context = &caller.context;
     let image = context.image();
     match context.controller.quorum(context.now_ms()).await {
-        Ok(quorum) => told(&image, &quorum),
+        Ok(quorum) => told(&image, &quorum, version),
         Err(_) => DescribeQuorumResponse::default()
             .with_error_code(Code::NotLeaderOrFollower.code())
             .with_error_message(None),
@@ -68,9 +70,9 @@ fn unknown(request: DescribeQuorumRequest) -> DescribeQuorumResponse {
     DescribeQuorumResponse::default().with_topics(topics.collect()).with_error_message(None)
 }
 
-fn told(image: &Image, quorum: &QuorumView) -> DescribeQuorumResponse {
+fn told(image: &Image, quorum: &QuorumView, version: i16) -> DescribeQuorumResponse {
     let states = |replicas: &[ReplicaView]| {
-        replicas.iter().map(|replica| state(image, replica)).collect::<Vec<_>>()
+        replicas.iter().map(|replica| state(image, replica, version)).collect::<Vec<_>>()
     };
     let partition = PartitionData::default()
         .with_error_code(NONE)
@@ -82,15 +84,17 @@ fn told(image: &Image, quorum: &QuorumView) -> DescribeQuorumResponse {
         .with_observers(states(&quorum.observers));
     let name = TopicName(StrBytes::from_static_str(METADATA_TOPIC));
     let topic = TopicData::default().with_topic_name(name).with_partitions(vec![partition]);
-    let nodes = quorum.voters.iter().map(|voter| address(image, voter.node));
+    let voters = quorum.voters.iter().filter(|_| version >= FIRST_ADDRESSES);
+    let nodes = voters.map(|voter| address(image, voter.node));
     DescribeQuorumResponse::default()
         .with_error_message(None)
         .with_topics(vec![topic])
         .with_nodes(nodes.collect())
 }
 
-fn state(image: &Image, replica: &ReplicaView) -> ReplicaState {
-    let directory = image.brokers.get(&replica.node).map(|broker| broker.directory.0);
+fn state(image: &Image, replica: &ReplicaView, version: i16) -> ReplicaState {
+    let broker = image.brokers.get(&replica.node).filter(|_| version >= FIRST_ADDRESSES);
+    let directory = broker.map(|broker| broker.directory.0);
     ReplicaState::default()
         .with_replica_id(BrokerId(replica.node.0))
         .with_replica_directory_id(Uuid::from_bytes(directory.unwrap_or_default()))

@@ -20,6 +20,8 @@ pub const NONE: i16 = 0;
 pub fn of_append(error: AppendError) -> Code {
     match error {
         AppendError::NotLeader => Code::NotLeaderOrFollower,
+        AppendError::NotEnoughReplicas => Code::NotEnoughReplicas,
+        AppendError::NotEnoughReplicasAfterAppend => Code::NotEnoughReplicasAfterAppend,
         AppendError::Unavailable => Code::KafkaStorageError,
         AppendError::Sequence(SequenceError::OutOfOrder) => Code::OutOfOrderSequenceNumber,
         AppendError::Sequence(SequenceError::StaleEpoch) => Code::InvalidProducerEpoch,

@@ -7,12 +7,13 @@
 //!   beyond the limits (KIP-74).
 //! * `replica_id` of a broker is refused: brokers replicate over their own port.
 //! * From version 11 on followers answer too, with what they know to be committed. With
-//!   `replica.selector.class` a leader sends clients to an in-sync follower in their rack (KIP-392).
+//!   `replica.selector.class` a leader sends clients to an in-sync follower in their rack
+//!   (KIP-392).
 //! * A client that asks the wrong broker is told who leads (KIP-951).
 //!
 //! Versions: 4 isolation level, 5 log start offset, 7 sessions (KIP-227), 9 current leader epoch,
-//! 11 rack and preferred replica, 12 flexible and last fetched epoch, 13 topic ids, 15 replica state as a tagged field,
-//! 17 directory ids, 18 high watermark of followers.
+//! 11 rack and preferred replica, 12 flexible and last fetched epoch, 13 topic ids, 15 replica
+//! state as a tagged field, 16 current leaders, 17 directory ids, 18 high watermark of followers.
 
 mod frame;
 pub mod sessions;

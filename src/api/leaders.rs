@@ -1,5 +1,5 @@
-//! Who leads a partition, as brokers and clients are told: the metadata's word, which is the same on
-//! every broker, and over it what the leader knows of itself before the metadata has it.
+//! Who leads a partition, as brokers and clients are told: the metadata's word, which is the same
+//! on every broker, and over it what the leader knows of itself before the metadata has it.
 
 use crate::api::errors::Code;
 use crate::base::ids::{LeaderEpoch, NodeId};

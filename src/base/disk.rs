@@ -25,6 +25,14 @@ pub enum OpenMode {
     Truncate,
 }
 
+/// The size of a file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    pub total_bytes: u64,
+    /// What this process may still use.
+    pub usable_bytes: u64,
+}
+
 /// A file system.
 pub trait Disk: Send + Sync + Debug {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>>;
@@ -36,6 +44,8 @@ pub trait Disk: Send + Sync + Debug {
     fn remove_file(&self, path: &Path) -> io::Result<()>;
     fn remove_dir_all(&self, dir: &Path) -> io::Result<()>;
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    /// How large the file system is that a folder is on, and how much of it is free.
+    fn space(&self, dir: &Path) -> io::Result<Space>;
     /// Takes the exclusive lock of a folder by a file in it; held until the guard is dropped.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Debug + Send + Sync>>;
 
@@ -112,6 +122,14 @@ impl Disk for RealDisk {
         options.create(matches!(mode, OpenMode::Create | OpenMode::Truncate));
         options.truncate(mode == OpenMode::Truncate);
         Ok(Arc::new(RealFile(options.open(path)?)))
+    }
+
+    fn space(&self, dir: &Path) -> io::Result<Space> {
+        let now = rustix::fs::statvfs(dir)?;
+        Ok(Space {
+            total_bytes: now.f_blocks.saturating_mul(now.f_frsize),
+            usable_bytes: now.f_bavail.saturating_mul(now.f_frsize),
+        })
     }
 
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {

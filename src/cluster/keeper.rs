@@ -61,7 +61,8 @@ impl Keeper {
         let mut lead: Option<(Fencing, Instant)> = None;
         loop {
             let wait = if self.controller.is_active() {
-                let (fencing, since) = lead.get_or_insert((Fencing::default(), Instant::now()));
+                let (fencing, since) =
+                    lead.get_or_insert_with(|| (Fencing::default(), Instant::now()));
                 self.fence(fencing, *since).await
             } else {
                 lead = None;

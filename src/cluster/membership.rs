@@ -89,7 +89,14 @@ fn voters(image: &Image, group: &Group, own: NodeId) -> BTreeSet<NodeId> {
     let count = here.len().min(VOTERS_COUNT_MAX);
     let odd = if count.is_multiple_of(2) { count.saturating_sub(1) } else { count };
     here.truncate(odd);
-    if here.is_empty() { group.voters.clone() } else { here.into_iter().collect() }
+    if !here.is_empty() {
+        here.into_iter().collect()
+    } else if may_vote(image, own) {
+        // None of those that are named is here; the leader is.
+        BTreeSet::from([own])
+    } else {
+        group.voters.clone()
+    }
 }
 
 #[cfg(test)]

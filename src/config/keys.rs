@@ -116,6 +116,10 @@ config_table! {
     leader_imbalance_check_interval_seconds: i64 =
         key("leader.imbalance.check.interval.seconds", Long, "300", AtLeast(1));
 
+    /// Move replicas to a node that has less than half of what the others have, such as a new one.
+    auto_replica_rebalance_enable: bool =
+        key("auto.replica.rebalance.enable", Boolean, "true", Any).ours();
+
     /// How the replica is chosen that a consumer reads from: the leader, or with Kafka's
     /// RackAwareReplicaSelector one in the consumer's own rack.
     replica_selector_class: Option<ReplicaSelector> =

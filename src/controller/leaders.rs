@@ -57,8 +57,8 @@ pub fn report(image: &Image, reporter: NodeId, reports: &[Report]) -> Vec<Record
     records.collect()
 }
 
-/// Partitions that another than their preferred replica leads, which could lead: all of those brokers
-/// of whose partitions more than so many percent are led by others
+/// Partitions that another than their preferred replica leads, which could lead: all of those
+/// brokers of whose partitions more than so many percent are led by others
 /// (`leader.imbalance.per.broker.percentage`).
 pub fn balance(image: &Image, percentage: u32) -> Vec<Transfer> {
     let mut preferred: BTreeMap<NodeId, (usize, Vec<Transfer>)> = BTreeMap::new();
@@ -149,6 +149,16 @@ pub fn elect(
             })
         }
     }
+}
+
+/// The record by which a replica goes on without a majority, unless there is a leader after all.
+pub fn recover(image: &Image, transfer: Transfer) -> Option<Record> {
+    let Transfer { id: TopicPartition { topic_id, partition }, to: replica } = transfer;
+    let place = image.topic_by_id(topic_id)?.partitions.get(&partition)?;
+    let is_led = place.leader.is_some_and(|leader| image.is_alive(leader));
+    let is_fit = place.replicas.contains(&replica) && image.is_alive(replica);
+    let lineage = place.lineage.saturating_add(1);
+    (is_fit && !is_led).then_some(Record::Recovery { topic_id, partition, replica, lineage })
 }
 
 /// Whether anything is to be waited for before a node may leave: replicas of it, in how many

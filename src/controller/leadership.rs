@@ -79,6 +79,7 @@ impl Leadership {
     async fn run(self: &Arc<Self>) {
         let mut followers: BTreeMap<TopicPartition, InSync> = BTreeMap::new();
         let mut images = self.images.clone();
+        let mut nodes = self.registry.groups().peers().liveness().subscribe();
         let mut check = tokio::time::interval(CHECK_INTERVAL);
         check.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -89,6 +90,8 @@ impl Leadership {
                     self.registry.partitions()
                 }
                 Some(_) = images.changed() => self.moving_partitions(),
+                // Who has gone is not in sync any more.
+                Ok(()) = nodes.changed() => self.registry.partitions(),
             };
             let image = self.images.current();
             let mut reports = Vec::new();
@@ -98,7 +101,9 @@ impl Leadership {
                 let place = place_of(&image, partition.id);
                 if let Some(place) = place {
                     self.move_on(&partition, place, &report);
-                    if !leaders::report(&image, self.node(), &[report.clone()]).is_empty() {
+                    if !leaders::report(&image, self.node(), std::slice::from_ref(&report))
+                        .is_empty()
+                    {
                         reports.push(report);
                     }
                 }
@@ -189,6 +194,7 @@ impl Leadership {
             tracing::info!(topic, partition = index, ?step, "moving");
             if let Err(error) = leadership.take_step(&partition, step).await {
                 tracing::warn!(%error, topic, partition = index, "a move did not get on");
+                tokio::time::sleep(CHECK_INTERVAL).await;
             }
             let mut moving = leadership.moving.lock().unwrap_or_else(PoisonError::into_inner);
             moving.remove(&partition.id);
@@ -205,10 +211,7 @@ impl Leadership {
             Step::RemoveLearners(nodes) => partition.remove_learners(nodes).await,
             Step::TransferTo(node) => {
                 let handed = partition.transfer_to(node).await;
-                handed.map_err(|error| io::Error::other(format!("{error:?}")))?;
-                // The new leader goes on; until then there is nothing to do here.
-                tokio::time::sleep(CHECK_INTERVAL).await;
-                Ok(())
+                handed.map_err(|error| io::Error::other(format!("{error:?}")))
             }
             Step::Finish => {
                 let id = partition.id;
@@ -234,7 +237,14 @@ impl Leadership {
         async move {
             match election {
                 Election::Preferred => leadership.transfer(transfer.id, transfer.to).await,
-                Election::Unclean => Err(io::Error::other("not without the data")),
+                Election::Unclean => {
+                    let recover = |image: &Image| Decision {
+                        records: leaders::recover(image, transfer).into_iter().collect(),
+                        answer: (),
+                    };
+                    let done = leadership.controller.run(recover).await;
+                    done.map_err(|error| io::Error::other(format!("{error:?}")))
+                }
             }
         }
         .boxed()

@@ -1,5 +1,5 @@
-//! Moving replicas: a move is begun in the metadata, made by the partition's group, and is over when
-//! the group's members are those that were wanted.
+//! Moving replicas: a move is begun in the metadata, made by the partition's group, and is over
+//! when the group's members are those that were wanted.
 
 use std::collections::BTreeSet;
 

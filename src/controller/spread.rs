@@ -97,6 +97,18 @@ pub fn raise(image: &Image, config: &Config, moves_count_max: usize) -> Vec<Reco
     records
 }
 
+/// Whether a broker has less than half of what the others have on average, as a new one has.
+pub fn has_empty_node(image: &Image) -> bool {
+    let loads = Loads::of(image);
+    let all: usize = loads.by_node.values().map(|load| load.replicas).sum();
+    loads.by_node.values().any(|load| load.replicas * loads.by_node.len() * 2 < all)
+}
+
+/// Whether any replica moves.
+pub fn is_any_moving(image: &Image) -> bool {
+    places(image).any(|(_, _, place)| is_moving(place))
+}
+
 fn places(image: &Image) -> impl Iterator<Item = (&Topic, PartitionIndex, &Partition)> {
     image.topics().flat_map(|topic| {
         let partitions = topic.partitions.iter();
@@ -151,7 +163,7 @@ fn next_move<'a>(
     None
 }
 
-fn racks<'a>(image: &'a Image, nodes: impl Iterator<Item = NodeId>) -> BTreeSet<&'a str> {
+fn racks(image: &Image, nodes: impl Iterator<Item = NodeId>) -> BTreeSet<&str> {
     let racks = nodes.filter_map(|node| image.brokers.get(&node)?.rack.as_deref());
     racks.collect()
 }

@@ -41,8 +41,10 @@ use crate::partition::registry::{Registry, Status};
 const JOBS_WAITING_COUNT_MAX: usize = 1024;
 /// What is read of a partition at once when it is loaded.
 const LOAD_READ_BYTES: u32 = 4 * 1024 * 1024;
+/// A partition that is not led here is looked at again after this time even if nothing is heard.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(10);
 /// How long it takes before a shard is loaded again that could not be loaded or failed.
-const RELOAD_AFTER: Duration = Duration::from_millis(500);
+const RELOAD_AFTER: Duration = Duration::from_millis(100);
 
 /// A state machine over one partition of an internal topic.
 pub trait Machine: Send + 'static {
@@ -264,23 +266,33 @@ impl<M: Machine> Coordinator<M> {
 
     /// Loads a partition and serves it, again and again, until the broker stops or the topic goes.
     async fn keep(self: &Arc<Self>, id: TopicPartition, mut stopping: Stopping) {
+        let mut changes = self.parts.registry.groups().watch_changes();
         while !stopping.is_stopping() && self.is_current(id) {
             tokio::select! {
                 () = stopping.wait() => return,
                 () = self.parts.registry.settled(std::slice::from_ref(&id)) => {}
             }
-            if let Status::Open(partition) = self.parts.registry.status(id)
-                && let Some(epoch) = partition.leader_epoch()
-            {
-                match self.load(&partition).await {
-                    Ok(loaded) => {
-                        let shard = Shard::new(self, partition, epoch, loaded);
-                        self.serve(id, shard, &mut stopping).await;
-                    }
-                    Err(error) => {
-                        let partition = id.partition;
-                        tracing::error!(topic = self.topic, partition, %error, "not loaded");
-                    }
+            changes.mark_unchanged();
+            let led = match self.parts.registry.status(id) {
+                Status::Open(partition) => partition.leader_epoch().map(|epoch| (partition, epoch)),
+                Status::Failed | Status::Absent => None,
+            };
+            let Some((partition, epoch)) = led else {
+                tokio::select! {
+                    () = stopping.wait() => {}
+                    _ = changes.changed() => {}
+                    () = tokio::time::sleep(LOOK_AGAIN_AFTER) => {}
+                }
+                continue;
+            };
+            match self.load(&partition).await {
+                Ok(loaded) => {
+                    let shard = Shard::new(self, partition, epoch, loaded);
+                    self.serve(id, shard, &mut stopping).await;
+                }
+                Err(error) => {
+                    let partition = id.partition;
+                    tracing::error!(topic = self.topic, partition, %error, "not loaded");
                 }
             }
             self.set(id, Some(Slot { jobs: None }));

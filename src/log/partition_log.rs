@@ -13,7 +13,7 @@ mod read;
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -217,6 +217,11 @@ impl PartitionLog {
 
     pub fn name(&self) -> &str {
         &self.setup.name
+    }
+
+    /// The folder of the log.
+    pub fn dir(&self) -> &Path {
+        &self.setup.dir
     }
 
     /// The prefix of this partition's keys in the store.

@@ -57,6 +57,10 @@ pub struct Partition {
     /// -1 until the first leader is known.
     pub leader_epoch: LeaderEpoch,
     pub in_sync: Vec<NodeId>,
+    /// How often a replica had to go on without a majority.
+    pub lineage: u32,
+    /// The replica that went on the last time.
+    pub recovered_on: Option<NodeId>,
 }
 
 impl Partition {
@@ -69,6 +73,8 @@ impl Partition {
             removing: Vec::new(),
             leader: None,
             leader_epoch: -1,
+            lineage: 0,
+            recovered_on: None,
         }
     }
 
@@ -140,6 +146,29 @@ impl Image {
             }
             Record::Topic { topic_id, name } => self.add_topic(*topic_id, name),
             Record::RemoveTopic { topic_id } => self.remove_topic(*topic_id),
+            Record::Partition { .. }
+            | Record::Reassignment { .. }
+            | Record::Recovery { .. }
+            | Record::Leader { .. } => self.replay_place(record),
+            Record::Config { resource, key, value } => {
+                let configs = Arc::make_mut(self.configs.entry(resource.clone()).or_default());
+                match value {
+                    Some(value) => configs.insert(key.clone(), value.clone()),
+                    None => configs.remove(key),
+                };
+                if configs.is_empty() {
+                    self.configs.remove(resource);
+                }
+            }
+            Record::ProducerIds { next } => {
+                self.next_producer_id = self.next_producer_id.max(*next);
+            }
+        }
+    }
+
+    /// The records of one partition.
+    fn replay_place(&mut self, record: &Record) {
+        match record {
             Record::Partition { topic_id, partition, replicas } => {
                 self.place(*topic_id, *partition, |place| {
                     place.in_sync.retain(|node| replicas.contains(node));
@@ -161,19 +190,13 @@ impl Image {
                     place.in_sync.clone_from(in_sync);
                 });
             }
-            Record::Config { resource, key, value } => {
-                let configs = Arc::make_mut(self.configs.entry(resource.clone()).or_default());
-                match value {
-                    Some(value) => configs.insert(key.clone(), value.clone()),
-                    None => configs.remove(key),
-                };
-                if configs.is_empty() {
-                    self.configs.remove(resource);
-                }
+            Record::Recovery { topic_id, partition, replica, lineage } => {
+                self.place(*topic_id, *partition, |place| {
+                    (place.lineage, place.recovered_on) = (*lineage, Some(*replica));
+                    (place.leader, place.in_sync) = (None, vec![*replica]);
+                });
             }
-            Record::ProducerIds { next } => {
-                self.next_producer_id = self.next_producer_id.max(*next);
-            }
+            _ => {}
         }
     }
 
@@ -301,7 +324,10 @@ fn place_records(
         epoch: place.leader_epoch,
         in_sync: place.in_sync.clone(),
     };
-    [placed, led].into_iter()
+    let (replica, lineage) = (place.recovered_on, place.lineage);
+    let recovered =
+        replica.map(|replica| Record::Recovery { topic_id, partition, replica, lineage });
+    std::iter::once(placed).chain(recovered).chain([led])
 }
 
 #[cfg(test)]

@@ -70,6 +70,14 @@ pub enum Record {
         epoch: LeaderEpoch,
         in_sync: Vec<NodeId>,
     },
+    /// A majority of the replicas is lost: one that may lack records goes on alone, and the others
+    /// begin again from it. The lineage counts how often that has happened.
+    Recovery {
+        topic_id: TopicId,
+        partition: PartitionIndex,
+        replica: NodeId,
+        lineage: u32,
+    },
     /// A config override, or its end (`None`).
     Config {
         resource: Resource,
@@ -161,6 +169,7 @@ impl Record {
             Self::Feature { .. } => 12,
             Self::Reassignment { .. } => 13,
             Self::Leader { .. } => 14,
+            Self::Recovery { .. } => 15,
         }
     }
 
@@ -204,6 +213,12 @@ impl Record {
                 put_nodes(out, replicas);
                 put_nodes(out, adding);
                 put_nodes(out, removing);
+            }
+            Self::Recovery { topic_id, partition, replica, lineage } => {
+                out.put_slice(&topic_id.0);
+                out.put_i32(*partition);
+                out.put_i32(replica.0);
+                out.put_u32(*lineage);
             }
             Self::Leader { topic_id, partition, leader, epoch, in_sync } => {
                 out.put_slice(&topic_id.0);
@@ -270,6 +285,12 @@ impl Record {
                 leader: get_nodes(fields)?.pop(),
                 epoch: fields.try_get_i32()?,
                 in_sync: get_nodes(fields)?,
+            },
+            15 => Self::Recovery {
+                topic_id: get_topic_id(fields)?,
+                partition: fields.try_get_i32()?,
+                replica: NodeId(fields.try_get_i32()?),
+                lineage: fields.try_get_u32()?,
             },
             _ => return Err(DecodeError),
         })
@@ -429,6 +450,12 @@ pub(crate) mod tests {
             (place.clone(), lists).prop_map(
                 |((topic_id, partition, replicas), (adding, removing))| {
                     Record::Reassignment { topic_id, partition, replicas, adding, removing }
+                }
+            ),
+            (topic_id.clone(), any::<(i32, i32, u32)>()).prop_map(
+                |(topic_id, (partition, replica, lineage))| {
+                    let replica = NodeId(replica);
+                    Record::Recovery { topic_id, partition, replica, lineage }
                 }
             ),
             (place, leader, any::<i32>()).prop_map(

@@ -77,6 +77,47 @@ metrics! {
     PEER_QUEUED_BYTES = "ottla_peer_queued_bytes", Gauge;
     /// Connections made to another node.
     PEER_CONNECTIONS = "ottla_peer_connections_total", Counter;
+    /// Elections in which this broker took a new term, of all its Raft groups.
+    ELECTIONS_STARTED = "ottla_elections_started_total", Counter;
+    /// Elections that this broker won, of all its Raft groups.
+    ELECTIONS_WON = "ottla_elections_won_total", Counter;
+    /// Changes of leader that this broker has seen in its Raft groups.
+    LEADER_CHANGES = "ottla_leader_changes_total", Counter;
+    /// Partitions that this broker leads.
+    PARTITIONS_LED = "ottla_partitions_led", Gauge;
+    /// Partitions led by this broker with fewer replicas in sync than they have.
+    PARTITIONS_UNDER_REPLICATED = "ottla_partitions_under_replicated", Gauge;
+    /// Partitions led by this broker with fewer replicas in sync than min.insync.replicas asks for:
+    /// they refuse acks=all.
+    PARTITIONS_UNDER_MIN_ISR = "ottla_partitions_under_min_isr", Gauge;
+    /// Partitions led by this broker with exactly as many replicas in sync as min.insync.replicas
+    /// asks for.
+    PARTITIONS_AT_MIN_ISR = "ottla_partitions_at_min_isr", Gauge;
+    /// Partitions led by this broker whose replicas are being moved.
+    PARTITIONS_REASSIGNING = "ottla_partitions_reassigning", Gauge;
+    /// Partitions of the cluster without a leader, as this broker knows.
+    PARTITIONS_OFFLINE = "ottla_partitions_offline", Gauge;
+    /// Partitions of the cluster that are not led by the first of their replicas, as this broker
+    /// knows.
+    PARTITIONS_NOT_PREFERRED = "ottla_partitions_not_led_by_preferred", Gauge;
+    /// Entries that the farthest follower of a topic's partitions is behind this broker as their
+    /// leader. An entry is a batch of records.
+    REPLICATION_LAG = "ottla_replication_lag_entries_max", Gauge;
+    /// Last change of the cluster's metadata that this broker knows.
+    METADATA_OFFSET = "ottla_metadata_offset", Gauge;
+    /// Entries of the metadata that this broker is behind the controller; missing while no
+    /// controller answers.
+    METADATA_LAG = "ottla_metadata_lag_entries", Gauge;
+    /// Nodes that vote on metadata.
+    METADATA_VOTERS = "ottla_metadata_voters", Gauge;
+    /// Whether this broker is the active controller.
+    IS_CONTROLLER = "ottla_is_controller", Gauge;
+    /// Id of the active controller as this broker knows it; -1 if there is none.
+    CONTROLLER_ID = "ottla_controller_id", Gauge;
+    /// Nodes that are registered and can not be reached.
+    BROKERS_FENCED = "ottla_brokers_fenced", Gauge;
+    /// Brokers that are being emptied.
+    BROKERS_DRAINING = "ottla_brokers_draining", Gauge;
     /// Topics of the cluster.
     TOPICS = "ottla_topics", Gauge;
     /// Partitions open on this broker.
@@ -86,7 +127,7 @@ metrics! {
 
     // Those of danielqsj/kafka_exporter, so that its dashboards and alerts fit.
 
-    /// Brokers of the cluster.
+    /// Brokers of the cluster that can be reached.
     KAFKA_BROKERS = "kafka_brokers", Gauge;
     /// Partitions of a topic.
     KAFKA_TOPIC_PARTITIONS = "kafka_topic_partitions", Gauge;

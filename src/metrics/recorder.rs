@@ -4,6 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
+use crate::metrics::elections;
 use crate::metrics::names::{self, Kind};
 
 /// Buckets of durations, in seconds.
@@ -28,6 +29,7 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
         .set_buckets_for_metric(counts, COUNTS)?
         .install_recorder()?;
     describe();
+    elections::register();
     Ok(installed.insert(handle).clone())
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::base::env::{Env, Planted};
 use crate::base::ids::{NodeId, TopicPartition};
-use crate::base::kv::{KeyValue, KvWriter};
+use crate::base::kv::{Change, KeyValue, KvWriter};
 use crate::base::task;
 use crate::base::worker::Worker;
 use crate::config::TopicConfig;
@@ -16,7 +16,7 @@ use crate::log::partition_log::{LogConfig, LogSetup, PartitionLog};
 use crate::log::recovery;
 use crate::partition::Partition;
 use crate::replication::groups::Groups;
-use crate::replication::partition_group::{GroupSetup, PartitionGroup};
+use crate::replication::partition_group::{self, GroupSetup, PartitionGroup};
 
 /// A log dir with its writer.
 #[derive(Debug, Clone)]
@@ -47,12 +47,30 @@ pub(crate) struct Place {
     pub(crate) replicas: Vec<NodeId>,
     /// Nobody has led it yet.
     pub(crate) is_new: bool,
+    /// How often a replica had to go on without a majority, and which one did the last time.
+    pub(crate) lineage: u32,
+    pub(crate) recovered_on: Option<NodeId>,
     pub(crate) config: Arc<TopicConfig>,
 }
 
 /// The prefix of a partition's keys in the store.
 fn store_key(id: TopicPartition) -> Vec<u8> {
     [&b"P"[..], &id.topic_id.0, &id.partition.to_be_bytes()].concat()
+}
+
+fn lineage_key(id: TopicPartition) -> Vec<u8> {
+    [&store_key(id)[..], b"g"].concat()
+}
+
+/// The lineage of this replica's log.
+fn lineage(kv: &dyn KeyValue, id: TopicPartition) -> io::Result<u32> {
+    let value = kv.get(&lineage_key(id))?;
+    let value = value.and_then(|value| value.as_slice().try_into().ok());
+    Ok(value.map_or(0, u32::from_be_bytes))
+}
+
+fn has_voted(kv: &dyn KeyValue, id: TopicPartition) -> io::Result<bool> {
+    Ok(kv.get(&partition_group::vote_key(&store_key(id)))?.is_some())
 }
 
 impl Storage {
@@ -92,6 +110,11 @@ impl Storage {
             let text = format!("{} is the folder of another topic", dir.display());
             return Err(io::Error::other(text));
         }
+        if owner.is_none() && has_voted(self.kv.as_ref(), place.id)? {
+            // Voting again without the entries could undo what was acknowledged.
+            let text = format!("{} is gone, but this replica has voted", dir.display());
+            return Err(io::Error::other(text));
+        }
         let log = PartitionLog::open(LogSetup {
             dir: dir.clone(),
             name: format!("{}-{}", place.topic, place.id.partition),
@@ -110,15 +133,44 @@ impl Storage {
         Ok(log)
     }
 
+    /// What became of this replica when another one went on without a majority: its entries may be
+    /// others than those of the new lineage, so it begins again. Blocks.
+    fn begin_again(&self, place: &Place) -> io::Result<()> {
+        let (_, dir) = self.dir_of(place)?;
+        tracing::warn!(
+            topic = place.topic,
+            partition = place.id.partition,
+            recovered_on = ?place.recovered_on,
+            "a replica went on without a majority; this one begins again from it"
+        );
+        let (disk, kv) = (self.env.disk.as_ref(), self.kv.as_ref());
+        recovery::delete_all(disk, kv, &dir, &store_key(place.id))
+    }
+
     /// Opens a partition; resolves when it serves.
     pub(crate) async fn open(&self, place: Place) -> io::Result<Partition> {
         let (storage, wanted) = (self.clone(), place.clone());
-        let log = task::blocking(self.env.threads, move || storage.open_log(&wanted)).await?;
+        let is_recovered = place.lineage > lineage(self.kv.as_ref(), place.id)?;
+        let goes_on = is_recovered && place.recovered_on == Some(self.node);
+        let log = task::blocking(self.env.threads, move || {
+            if is_recovered && !goes_on {
+                storage.begin_again(&wanted)?;
+            }
+            storage.open_log(&wanted)
+        });
+        let log = log.await?;
         let writer = self.kv_writer.clone();
+        if goes_on {
+            partition_group::go_on_alone(&log, &writer, self.node).await?;
+        }
+        if is_recovered {
+            let (key, value) = (lineage_key(place.id), place.lineage.to_be_bytes().to_vec());
+            writer.write(vec![Change::Put { key, value }]).await?;
+        }
         let Place { id, replicas, is_new, .. } = place;
         let setup = GroupSetup { id, replicas, is_new };
         let group = PartitionGroup::open(setup, &self.groups, log, writer).await?;
-        Ok(Partition::new(place.id, place.topic, group, place.config))
+        Ok(Partition::new(place.id, place.topic, place.lineage, group, place.config))
     }
 
     /// Deletes folders of topics that are gone: their deletion was under way when the broker

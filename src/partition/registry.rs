@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -88,6 +89,11 @@ impl Registry {
         }
     }
 
+    /// The log dirs.
+    pub fn dirs(&self) -> Vec<PathBuf> {
+        self.storage.dirs.iter().map(|open| open.dir.path.clone()).collect()
+    }
+
     /// All open partitions.
     pub fn partitions(&self) -> Vec<Arc<Partition>> {
         let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
@@ -134,11 +140,12 @@ impl Registry {
             let mut seen = Arc::new(Image::default());
             let mut image = images.current();
             let known = Arc::clone(&image);
-            let storage = registry.storage.clone();
+            let (storage, node) = (registry.storage.clone(), registry.storage.node);
             let orphans = task::blocking(registry.storage.env.threads, move || {
                 storage.delete_orphans(|id| {
                     let topic = known.topic_by_id(id.topic_id);
-                    topic.is_some_and(|topic| topic.partitions.contains_key(&id.partition))
+                    let place = topic.and_then(|topic| topic.partitions.get(&id.partition));
+                    place.is_some_and(|place| place.replicas.contains(&node))
                 })
             });
             if let Err(error) = orphans.await {
@@ -166,6 +173,15 @@ impl Registry {
         // A topic may come back under its old name: first the old folders go.
         let gone = open.iter().filter(|id| !wanted.contains_key(id));
         each(gone.map(|id| self.delete(*id))).await;
+        let is_recovered = |place: &&Place| match self.status(place.id) {
+            Status::Open(partition) => partition.lineage < place.lineage,
+            Status::Failed => lineage_of(seen, place.id) < place.lineage,
+            Status::Absent => false,
+        };
+        let recovered: Vec<TopicPartition> =
+            wanted.values().filter(is_recovered).map(|place| place.id).collect();
+        each(recovered.iter().map(|id| self.close(*id))).await;
+        let open: BTreeSet<_> = open.into_iter().filter(|id| !recovered.contains(id)).collect();
         let new = wanted.values().filter(|place| !open.contains(&place.id));
         each(new.map(|place| self.open(place.clone()))).await;
         self.update_configs(seen, image);
@@ -184,6 +200,8 @@ impl Registry {
                         topic: topic.name.clone(),
                         replicas: place.replicas.clone(),
                         is_new: is_new(place),
+                        lineage: place.lineage,
+                        recovered_on: place.recovered_on,
                         config: Arc::clone(&config),
                     };
                     wanted.insert(id, place);
@@ -250,6 +268,15 @@ impl Registry {
         self.set(id, Some(slot));
     }
 
+    async fn close(&self, id: TopicPartition) {
+        if let Some(partition) = self.get(id)
+            && let Err(error) = partition.group().shutdown().await
+        {
+            tracing::warn!(%error, topic = partition.topic, "a log was not closed");
+        }
+        self.set(id, None);
+    }
+
     async fn delete(&self, id: TopicPartition) {
         if let Some(partition) = self.get(id)
             && let Err(error) = partition.group().delete().await
@@ -280,7 +307,7 @@ impl Registry {
                 let _ = partition.group().transfer_to(*heir).await;
             }))
             .await;
-            let _ = tokio::time::timeout(HAND_OVER_REPEAT, groups.changed()).await;
+            tokio::time::sleep(HAND_OVER_REPEAT).await;
         }
     }
 
@@ -302,6 +329,12 @@ impl Registry {
         }
         self.storage.dirs.iter().try_for_each(|open| open.dir.mark_clean())
     }
+}
+
+fn lineage_of(image: &Image, id: TopicPartition) -> u32 {
+    let topic = image.topic_by_id(id.topic_id);
+    let place = topic.and_then(|topic| topic.partitions.get(&id.partition));
+    place.map_or(0, |place| place.lineage)
 }
 
 /// Whether nobody has led the partition yet.

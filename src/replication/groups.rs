@@ -21,6 +21,7 @@ use tokio::time::Instant;
 
 use crate::base::ids::{NodeId, TopicPartition};
 use crate::base::task::{self, Fault, Stopping};
+use crate::metrics::elections;
 use crate::peer::{Body, Kind, Peers};
 use crate::replication::groups::campaign::Campaigns;
 use crate::replication::member::Group;
@@ -52,6 +53,8 @@ struct Shared {
     changed: Mutex<BTreeSet<TopicPartition>>,
     /// Wakes who reports changes.
     changed_report: Notify,
+    /// Counts changes, for all others who wait for one.
+    change_count: watch::Sender<u64>,
     /// Wakes the elections.
     wake: Notify,
     /// Counts the groups that were added; who waits for one watches it.
@@ -85,6 +88,7 @@ impl Groups {
             groups: RwLock::default(),
             changed: Mutex::default(),
             changed_report: Notify::new(),
+            change_count: watch::Sender::new(0),
             wake: Notify::new(),
             added: watch::Sender::new(0),
             retired: AtomicBool::new(false),
@@ -105,8 +109,17 @@ impl Groups {
         let (id, mut changes) = (group.id(), group.changes());
         let shared = Arc::downgrade(&self.shared);
         let watcher = task::spawn("group watcher", Fault::Process, async move {
+            let mut led_in = None;
             while changes.next().await.is_some() {
                 let Some(shared) = shared.upgrade() else { return };
+                if let Some(group) = shared.get(id) {
+                    let status = group.status();
+                    let leads_in = status.leads.then_some(status.term);
+                    if leads_in.is_some() && leads_in != led_in {
+                        elections::won();
+                    }
+                    led_in = leads_in;
+                }
                 shared.note_change(id);
             }
         });
@@ -132,6 +145,11 @@ impl Groups {
             }
             self.shared.changed_report.notified().await;
         }
+    }
+
+    /// Changes whenever the leader or the members of any group do.
+    pub fn watch_changes(&self) -> watch::Receiver<u64> {
+        self.shared.change_count.subscribe()
     }
 
     /// From now on this node campaigns for nothing: it is about to stop.
@@ -294,5 +312,6 @@ impl Shared {
         self.changed.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
         self.changed_report.notify_one();
         self.wake.notify_one();
+        self.change_count.send_modify(|count| *count += 1);
     }
 }

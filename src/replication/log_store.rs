@@ -36,8 +36,13 @@ impl PartitionLogStore {
     }
 
     fn vote_key(&self) -> Vec<u8> {
-        [self.log.key(), b"v"].concat()
+        vote_key(self.log.key())
     }
+}
+
+/// Where a replica keeps its vote, below the partition's key.
+pub fn vote_key(partition: &[u8]) -> Vec<u8> {
+    [partition, b"v"].concat()
 }
 
 fn bounds(range: &impl RangeBounds<u64>) -> (u64, u64) {

@@ -9,28 +9,55 @@ use std::collections::BTreeSet;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{FutureExt, StreamExt};
 use openraft::alias::WatchReceiverOf;
 use openraft::async_runtime::watch::WatchReceiver;
-use openraft::errors::Fatal;
 use openraft::metrics::RaftServerMetrics;
 use openraft::raft::VoteResponse;
 use openraft::storage::RaftStateMachine;
 use openraft::{ChangeMembers, Raft, ServerState};
+use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::base::ids::{LeaderEpoch, NodeId, TopicPartition};
+use crate::base::task::{self, Fault};
 use crate::log::entry::EntryId;
-use crate::peer::{Body, Kind, Peers};
+use crate::metrics::elections;
+use crate::peer::{Body, Kind, Lane, Peers};
 use crate::replication::codec;
 use crate::replication::types::Membership;
 use crate::replication::wire::{self, GroupTypes};
 
+/// How long a leadership may take to get to another node.
+const TRANSFER: Duration = Duration::from_secs(2);
+/// A node that has not taken a leadership over is asked again after this time.
+const TRANSFER_REPEAT: Duration = Duration::from_millis(30);
+const RESIGN_TIMEOUT: Duration = Duration::from_millis(500);
+
 /// The term of the last entry that the state machine has applied.
-pub(crate) type AppliedTerm = Arc<AtomicU64>;
+#[derive(Debug, Clone)]
+pub(crate) struct AppliedTerm(Arc<watch::Sender<u64>>);
+
+impl Default for AppliedTerm {
+    fn default() -> Self {
+        Self(Arc::new(watch::Sender::new(0)))
+    }
+}
+
+impl AppliedTerm {
+    pub(crate) fn set(&self, term: u64) {
+        self.0.send_if_modified(|known| std::mem::replace(known, term) != term);
+    }
+
+    fn get(&self) -> u64 {
+        *self.0.borrow()
+    }
+}
 
 /// How a group looks from here.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,6 +125,8 @@ pub(crate) struct Member<C: GroupTypes, SM: RaftStateMachine<C>> {
     peers: Peers,
     server: WatchReceiverOf<C, RaftServerMetrics<C>>,
     applied_term: AppliedTerm,
+    /// The term in which it stopped leading by itself; 0 is none.
+    resigned_term: AtomicU64,
     heard: Arc<Mutex<Heard>>,
     preference: Mutex<Arc<[NodeId]>>,
     founders: Mutex<Option<Vec<NodeId>>>,
@@ -143,6 +172,7 @@ where
             peers,
             server,
             applied_term,
+            resigned_term: AtomicU64::new(0),
             heard: Arc::default(),
             preference: Mutex::new(Arc::from([])),
             founders: Mutex::default(),
@@ -163,12 +193,17 @@ where
     pub(crate) fn serving_term(&self) -> Option<u64> {
         let now = self.server.borrow_watched();
         let term = now.vote.leader_id.term;
-        if now.state != ServerState::Leader || self.applied_term.load(Ordering::Acquire) != term {
+        let has_resigned = self.resigned_term.load(Ordering::Acquire) == term;
+        if now.state != ServerState::Leader || self.applied_term.get() != term || has_resigned {
             return None;
         }
         let liveness = self.peers.liveness();
         let is_near = |node| node == self.node || liveness.has_lease(node);
         quorum(now.membership_config.membership(), &is_near).then_some(term)
+    }
+
+    pub(crate) fn voter_count(&self) -> usize {
+        self.server.borrow_watched().membership_config.voter_ids().count()
     }
 
     pub(crate) fn serving_epoch(&self) -> Option<LeaderEpoch> {
@@ -206,8 +241,53 @@ where
             .collect()
     }
 
-    pub(crate) async fn transfer_to(&self, node: NodeId) -> Result<(), Fatal<C>> {
-        self.raft.trigger().transfer_leader(node.raft()).await
+    /// Hands the leadership to another voter; resolves when this node does not lead any more. While
+    /// that is under way openraft takes no proposals, and it never gives up by itself: after
+    /// `TRANSFER` whoever can may lead.
+    pub(crate) async fn transfer_to(&self, node: NodeId) -> io::Result<()> {
+        let status = self.status();
+        let is_fit = status.leads && node != self.node && status.voters.contains(&node);
+        if !is_fit || !self.peers.liveness().is_alive(node) {
+            return Err(io::Error::other(format!("node {node} can not take the leadership over")));
+        }
+        let mut server = self.raft.server_metrics();
+        let deadline = Instant::now() + TRANSFER;
+        while Instant::now() < deadline {
+            // The other side refuses until it has the last entry, so it is asked again.
+            let asked = self.raft.trigger().transfer_leader(node.raft()).await;
+            asked.map_err(io::Error::other)?;
+            let again = Instant::now() + TRANSFER_REPEAT;
+            loop {
+                let is_over = {
+                    let now = server.borrow_and_update();
+                    now.state != ServerState::Leader || now.vote.leader_id.term != status.term
+                };
+                if is_over {
+                    return Ok(());
+                }
+                if tokio::time::timeout_at(again, server.changed()).await.is_err() {
+                    break;
+                }
+            }
+        }
+        self.resign(&status);
+        Err(io::Error::other(format!("node {node} did not take the leadership over")))
+    }
+
+    /// This node leads no more in this term, though Raft does not know: any other may.
+    fn resign(&self, status: &Status) {
+        self.resigned_term.store(status.term, Ordering::Release);
+        let mut body = BytesMut::new();
+        wire::put_group(&mut body, self.id);
+        let body = body.freeze();
+        for node in status.voters.iter().filter(|node| **node != self.node) {
+            let body = vec![body.clone()];
+            let told = self.peers.call(*node, Lane::Control, Kind::Resign, body, RESIGN_TIMEOUT);
+            task::spawn("resigning", Fault::Task, async move {
+                // Whoever is not reached finds out by itself.
+                let _ = told.await;
+            });
+        }
     }
 
     /// Lets a node follow without a vote.
@@ -232,7 +312,6 @@ where
 
     fn receiver(&self) -> Receiver<C, SM> {
         Receiver {
-            node: self.node,
             raft: self.raft.clone(),
             peers: self.peers.clone(),
             heard: Arc::clone(&self.heard),
@@ -242,7 +321,6 @@ where
 
 /// What is needed to answer the other members.
 struct Receiver<C: GroupTypes, SM: RaftStateMachine<C>> {
-    node: NodeId,
     raft: Raft<C, SM>,
     peers: Peers,
     heard: Arc<Mutex<Heard>>,
@@ -260,7 +338,11 @@ where
         if !matches!(answer, openraft::raft::AppendEntriesResponse::HigherVote(_)) {
             let incarnation = self.peers.liveness().incarnation(from);
             let heard = Heard { term: vote.leader_id.term, node: Some(from), incarnation };
-            *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = heard;
+            let mut known = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+            if (known.term, known.node) != (heard.term, heard.node) {
+                elections::leader_changed();
+            }
+            *known = heard;
         }
         Ok(wire::put_append_response::<C>(&answer))
     }
@@ -287,7 +369,7 @@ where
 
     async fn transfer(self, body: Bytes) -> Result<Body, String> {
         let request = wire::get_transfer::<C>(body).map_err(text)?;
-        debug_assert_eq!(node_id(*request.to_node_id()), self.node);
+        // All members are told, so that those that are not meant let the new leader have its way.
         let answer = self.raft.handle_transfer_leader(request).await.map_err(text)?;
         answer.map_err(text)?;
         Ok(Vec::new())
@@ -354,6 +436,7 @@ where
         let raft = self.raft.clone();
         async move {
             // A group that has stopped is seen by whoever uses it.
+            elections::started();
             let _ = raft.trigger().elect(false).await;
         }
         .boxed()
@@ -363,6 +446,7 @@ where
         let raft = self.raft.clone();
         async move {
             let members: BTreeSet<u64> = members.into_iter().map(NodeId::raft).collect();
+            elections::started();
             // Somebody else may have been first.
             if let Err(error) = raft.initialize(members).await {
                 tracing::debug!(%error, "a group was not made");
@@ -404,10 +488,14 @@ where
     }
 
     fn changes(&self) -> BoxStream<'static, ()> {
-        let server = self.raft.server_metrics();
-        stream::unfold(server, |mut server| async move {
-            server.changed().await.ok()?;
-            Some(((), server))
+        let (server, applied) = (self.raft.server_metrics(), self.applied_term.0.subscribe());
+        // A leader serves only when it has applied an entry of its term, so that is a change too.
+        stream::unfold((server, applied), |(mut server, mut applied)| async move {
+            tokio::select! {
+                changed = server.changed() => changed.ok()?,
+                changed = applied.changed() => changed.ok()?,
+            }
+            Some(((), (server, applied)))
         })
         .boxed()
     }

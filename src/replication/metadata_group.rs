@@ -68,7 +68,7 @@ impl MetadataGroup {
         let node = groups.node();
         let store = MetadataLogStore { kv, writer };
         let applied_term = AppliedTerm::default();
-        let applied = Arc::clone(&applied_term);
+        let applied = applied_term.clone();
         let state_machine = MetadataStateMachine::new(store.clone(), publisher, applied);
         let config = Config {
             snapshot_policy: SnapshotPolicy::LogsSinceLast(SNAPSHOT_ENTRIES_COUNT),
@@ -147,6 +147,8 @@ impl MetadataGroup {
     /// Resolves when the leader or the members have changed.
     pub async fn changed(&self) {
         let mut server = self.member.raft.server_metrics();
+        // What has happened so far does not count: another handle has not seen it.
+        drop(server.borrow_and_update());
         if server.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
@@ -169,7 +171,7 @@ impl MetadataGroup {
 
     /// Hands the leadership to a voter that has everything.
     pub async fn transfer_to(&self, node: NodeId) -> Result<(), ProposeError> {
-        Ok(self.member.transfer_to(node).await?)
+        self.member.transfer_to(node).await.map_err(|_| ProposeError::NotLeader)
     }
 
     /// Appends records and waits until they are committed and in the image. Returns the index of

@@ -5,7 +5,6 @@ use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use bytes::{Buf, BufMut, Bytes};
 use futures_util::{Stream, StreamExt};
@@ -217,7 +216,7 @@ impl RaftStateMachine<MetadataTypes> for MetadataStateMachine {
                 }
             }
             self.applied = Some(entry.log_id);
-            self.applied_term.store(*entry.log_id.leader_id, Ordering::Release);
+            self.applied_term.set(*entry.log_id.leader_id);
             if let Some(responder) = responder {
                 responder.send(entry.log_id.index);
             }

@@ -4,25 +4,30 @@ use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{ClientWriteError, Fatal};
 use openraft::impls::ProgressResponder;
+use openraft::impls::leader_id_std::LeaderId;
 use openraft::raft::ClientWriteResult;
 use openraft::{Config, Raft, SnapshotPolicy};
 
 use crate::base::ids::{LeaderEpoch, NodeId, Offset, TopicPartition};
-use crate::base::kv::KvWriter;
+use crate::base::kv::{Change, KvWriter};
 use crate::log::batch::Batch;
-use crate::log::entry::Ticket;
+use crate::log::entry::{Entry, EntryBody, EntryId, Ticket};
 use crate::log::partition_log::PartitionLog;
 use crate::log::producer_state::AppendOutcome;
 use crate::peer::Liveness;
+use crate::replication::codec;
 use crate::replication::groups::Groups;
+pub use crate::replication::log_store::vote_key;
 use crate::replication::log_store::{PartitionLogStore, completion};
 use crate::replication::member::{AppliedTerm, Group, Member, Progress, Status};
 use crate::replication::network::Network;
 use crate::replication::state_machine::PartitionStateMachine;
-use crate::replication::types::{Command, PartitionTypes};
+use crate::replication::types::{Command, Membership, PartitionTypes, Vote};
 
 /// Proposals that wait for the group's core; bytes are limited by who proposes.
 const PROPOSALS_WAITING_COUNT_MAX: u64 = 1024;
@@ -88,13 +93,48 @@ impl Proposal {
     /// Resolves when the entry is committed and applied: durable as the topic asks for, and visible
     /// to consumers.
     pub async fn outcome(self) -> Result<AppendOutcome, ProposeError> {
+        self.committed().await.map(|(outcome, _)| outcome)
+    }
+
+    /// The same with the index of the entry.
+    pub async fn committed(self) -> Result<(AppendOutcome, u64), ProposeError> {
         match self.answer.await {
-            Ok(Ok(response)) => Ok(response.data),
+            Ok(Ok(response)) => Ok((response.data, response.log_id.index)),
             Ok(Err(ClientWriteError::ForwardToLeader(_))) => Err(ProposeError::NotLeader),
             Ok(Err(_)) => Err(ProposeError::NotLeader),
             Err(_) => Err(ProposeError::Stopped),
         }
     }
+}
+
+/// Makes this node the only member of a group whose majority is lost: the next term begins with a
+/// membership of its own. What only the lost replicas had is lost, also if it was acknowledged. The
+/// group must not be open.
+pub async fn go_on_alone(log: &Arc<PartitionLog>, kv: &KvWriter, node: NodeId) -> io::Result<()> {
+    let (_, last) = log.bounds();
+    let vote = log.kv().get(&vote_key(log.key()))?;
+    let vote = vote.map(|vote| codec::decode_vote(&vote)).transpose()?;
+    let voted = vote.map_or(0, |vote| vote.leader_id.term);
+    let term = voted.max(last.map_or(0, |last| last.term)) + 1;
+    let id = EntryId { term, index: last.map_or(0, |last| last.index + 1) };
+    let members = BTreeSet::from([node.raft()]);
+    let membership = Membership::new_with_defaults(vec![members.clone()], members);
+    let bytes = codec::encode_membership(&membership);
+    let offsets = log.offsets();
+    tracing::warn!(
+        log = log.name(),
+        term,
+        log_end = offsets.log_end,
+        "an unclean leader election: records beyond this log's end are lost"
+    );
+    let leader_id = LeaderId { term, voted_for: node.raft() };
+    let vote = codec::encode_vote(&Vote { leader_id, committed: true });
+    let put_vote = Change::Put { key: vote_key(log.key()), value: vote };
+    kv.write(vec![log.put_membership(id.index, &bytes), put_vote]).await?;
+    let (done, flushed) = completion();
+    let entry = Entry { id, body: EntryBody::Membership(bytes), ticket: None };
+    log.append([entry], done)?;
+    flushed.await
 }
 
 /// How openraft is set up for groups that do not tick.
@@ -134,7 +174,7 @@ impl PartitionGroup {
     ) -> io::Result<Self> {
         let node = groups.node();
         let applied_term = AppliedTerm::default();
-        let applied = Arc::clone(&applied_term);
+        let applied = applied_term.clone();
         let state_machine = PartitionStateMachine::open(Arc::clone(&log), kv.clone(), applied)?;
         let store = PartitionLogStore::new(Arc::clone(&log), kv);
         let config = raft_config(log.name())?;
@@ -202,9 +242,24 @@ impl PartitionGroup {
         self.member.progress()
     }
 
+    /// How many replicas make a majority.
+    pub fn majority(&self) -> usize {
+        self.member.voter_count() / 2 + 1
+    }
+
+    /// One item for every change of [`Self::progress`], from the present on.
+    pub fn progress_changes(&self) -> BoxStream<'static, ()> {
+        let data = self.member.raft.data_metrics();
+        stream::unfold(data, |mut data| async move {
+            data.changed().await.ok()?;
+            Some(((), data))
+        })
+        .boxed()
+    }
+
     /// Hands the leadership to a replica that has everything.
     pub async fn transfer_to(&self, node: NodeId) -> Result<(), ProposeError> {
-        Ok(self.member.transfer_to(node).await?)
+        self.member.transfer_to(node).await.map_err(|_| ProposeError::NotLeader)
     }
 
     /// Lets a node follow without a vote.

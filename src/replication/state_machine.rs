@@ -6,7 +6,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use bytes::{Buf, BufMut, Bytes};
 use futures_util::{Stream, StreamExt};
@@ -184,7 +183,7 @@ impl RaftStateMachine<PartitionTypes> for PartitionStateMachine {
             self.log.apply(applied.index, &stub.meta);
         }
         if let Some(applied) = self.state.applied {
-            self.applied_term.store(*applied.leader_id, Ordering::Release);
+            self.applied_term.set(*applied.leader_id);
         }
         // A deletion is durable before it is answered; else the checkpoint follows the segments.
         let segments = self.log.segment_count();

@@ -1,21 +1,28 @@
 //! The text of a scrape: what the recorder has counted, and what is read off the partitions and
 //! groups at that moment, so that deleted ones leave no series behind.
 
+mod cluster;
 mod groups;
+mod places;
 
+use std::collections::HashMap;
 use std::fmt::{Display, Write};
 use std::sync::Arc;
 
+use futures_util::future::join;
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::api::context::Context;
+use crate::base::ids::TopicPartition;
 use crate::base::task;
 use crate::coordinator::group::admin::GroupView;
-use crate::metadata::image::Image;
 use crate::metrics::names::{self, Metric};
 use crate::partition::Partition;
 use crate::server::scrape::groups::Lags;
+use crate::server::scrape::places::{Place, Places};
 use crate::wire::listener::ConnectionCount;
+
+pub(super) use crate::server::scrape::places::answer_others;
 
 /// Where a scrape looks.
 #[derive(Clone)]
@@ -24,6 +31,7 @@ pub(super) struct Scrape {
     pub(super) context: Arc<Context>,
     counts: Arc<ConnectionCount>,
     lags: Arc<Lags>,
+    places: Arc<Places>,
 }
 
 type Value = fn(&Partition) -> i128;
@@ -36,7 +44,7 @@ const OF_PARTITION: &[(&str, Value)] = &[
     (names::LOG_END, |p| i128::from(p.offsets().log_end)),
     (names::HIGH_WATERMARK, |p| i128::from(p.offsets().high_watermark)),
     (names::RAFT_IS_LEADER, |p| i128::from(p.leader_epoch().is_some())),
-    (names::RAFT_TERM, |p| i128::from(p.leader_epoch().unwrap_or(-1))),
+    (names::RAFT_TERM, |p| i128::from(p.status().term)),
     (names::KAFKA_CURRENT_OFFSET, |p| i128::from(p.offsets().high_watermark)),
     (names::KAFKA_OLDEST_OFFSET, |p| i128::from(p.offsets().log_start)),
 ];
@@ -47,7 +55,7 @@ impl Scrape {
         context: Arc<Context>,
         counts: Arc<ConnectionCount>,
     ) -> Self {
-        Self { handle, context, counts, lags: Arc::default() }
+        Self { handle, context, counts, lags: Arc::default(), places: Arc::default() }
     }
 
     pub(super) async fn render(&self) -> String {
@@ -55,23 +63,44 @@ impl Scrape {
         let views = self.context.groups.run_everywhere(|groups, _| groups.view()).await;
         let mut views: Vec<GroupView> = views.into_iter().flatten().flatten().collect();
         views.sort_by(|a, b| a.name.cmp(&b.name));
+        let lag = cluster::metadata_lag(&self.context);
+        let (places, metadata_lag) = join(self.find_places(&views), lag).await;
         // Lag is read from files, and there may be much to tell.
         let scrape = self.clone();
-        task::blocking(self.context.env.threads, move || scrape.text(&views)).await
+        task::blocking(self.context.env.threads, move || scrape.text(&views, &places, metadata_lag))
+            .await
     }
 
-    fn text(&self, groups: &[GroupView]) -> String {
+    /// Where the partitions begin and end that are led here or that these groups consume.
+    async fn find_places(&self, groups: &[GroupView]) -> HashMap<TopicPartition, Place> {
+        let (image, node) = (self.context.image(), self.context.node);
+        let leader = |id: TopicPartition| {
+            let topic = image.topic_by_id(id.topic_id)?;
+            topic.partitions.get(&id.partition)?.leader.filter(|leader| *leader != node)
+        };
+        let questions = self.lags.questions(groups, leader);
+        let registry = &self.context.registry;
+        let answers = places::ask(registry.groups().peers(), &questions).await;
+        let asked: Vec<_> = questions.values().flatten().map(|question| question.id).collect();
+        self.places.gather(&registry.partitions(), &asked, answers)
+    }
+
+    fn text(
+        &self,
+        groups: &[GroupView],
+        places: &HashMap<TopicPartition, Place>,
+        metadata_lag: Option<u64>,
+    ) -> String {
         let mut text = self.handle.render();
         let mut partitions = self.context.registry.partitions();
         partitions.sort_by(|a, b| (&a.topic, a.id).cmp(&(&b.topic, b.id)));
-        let image = self.context.image();
         single(&mut text, names::CONNECTIONS, self.counts.count());
         single(&mut text, names::FETCH_SESSIONS, self.context.sessions.count());
         single(&mut text, names::PARTITIONS, partitions.len());
         head(&mut text, names::BUILD_INFO);
         let version = env!("CARGO_PKG_VERSION");
         line(&mut text, names::BUILD_INFO, &[("version", version)], 1);
-        of_cluster(&mut text, &image);
+        cluster::write(&mut text, &self.context, &partitions, metadata_lag);
         for (name, value) in OF_PARTITION {
             head(&mut text, name);
             for partition in &partitions {
@@ -84,23 +113,13 @@ impl Scrape {
             self.context.settings.config.metrics_consumergroup_partition_series_max;
         let partitions_max = usize::try_from(partitions_max).unwrap_or(usize::MAX);
         let now_ms = self.context.now_ms();
-        self.lags.table(groups, &partitions, now_ms, partitions_max).write(&mut text);
+        self.lags.table(groups, places, now_ms, partitions_max).write(&mut text);
         text
     }
 
     /// Drains what histograms have gathered; without it they would grow until the next scrape.
     pub(super) fn upkeep(&self) {
         self.handle.run_upkeep();
-    }
-}
-
-fn of_cluster(text: &mut String, image: &Image) {
-    single(text, names::TOPICS, image.topic_count());
-    single(text, names::KAFKA_BROKERS, image.brokers.len());
-    head(text, names::KAFKA_TOPIC_PARTITIONS);
-    for topic in image.topics() {
-        let labels = [("topic", topic.name.as_str())];
-        line(text, names::KAFKA_TOPIC_PARTITIONS, &labels, topic.partitions.len());
     }
 }
 

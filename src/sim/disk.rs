@@ -16,7 +16,7 @@ use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use crate::base::disk::{Disk, DiskFile, OpenMode};
+use crate::base::disk::{Disk, DiskFile, OpenMode, Space};
 use crate::base::rng::Rng;
 use tree::{NodeId, Tree};
 
@@ -233,6 +233,10 @@ impl Power {
 }
 
 impl Disk for SimDisk {
+    fn space(&self, _: &Path) -> io::Result<Space> {
+        Ok(Space { total_bytes: u64::MAX, usable_bytes: u64::MAX })
+    }
+
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
         let mut state = self.state();
         let found = state.tree.file(path);

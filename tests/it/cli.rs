@@ -191,3 +191,34 @@ fn a_wrong_command_line_is_told_and_exits_with_2() {
     }
     assert!(text(&output(&["--version"]).stdout).starts_with("ottla "));
 }
+
+#[test]
+fn an_operator_looks_after_a_cluster() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_process, ready) = Process::start(dir.path());
+    let address = ready.split("PLAINTEXT://").nth(1).unwrap();
+    let address = address.split_whitespace().next().unwrap();
+    let cluster = |words: &[&str]| {
+        let all = [&["cluster"], words, &["--bootstrap-server", address]].concat();
+        let done = output(&all);
+        (done.status.code(), text(&done.stdout), text(&done.stderr))
+    };
+    let state = || {
+        let (code, status, _) = cluster(&["status"]);
+        assert_eq!(code, Some(0), "{status}");
+        let row = status.lines().last().unwrap();
+        let words: Vec<String> = row.split_whitespace().map(str::to_owned).collect();
+        assert_eq!((words[0].as_str(), words[1].as_str()), ("1", address));
+        words[3].clone()
+    };
+    assert_eq!(state(), "ready");
+    assert_eq!(cluster(&["drain", "1"]).0, Some(0));
+    assert_eq!(state(), "draining");
+    assert_eq!(cluster(&["undrain", "1"]).0, Some(0));
+    assert_eq!(state(), "ready");
+    let (code, _, why) = cluster(&["remove", "7"]);
+    assert_eq!((code, why.contains("Broker ID 7 is not currently registered")), (Some(1), true));
+    assert_eq!(cluster(&["voters", "add", "7"]).0, Some(1));
+    assert_eq!(cluster(&["drain", "x"]).0, Some(2));
+    assert_eq!(output(&["cluster", "status"]).status.code(), Some(2));
+}

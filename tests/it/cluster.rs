@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use crate::harness::cluster::{Cluster, Seat, describe, free_ports, sees};
-use crate::harness::{Broker, run};
+use crate::harness::{Broker, eventually, run};
 
 async fn cluster_of(broker: &Broker) -> String {
     describe(broker).await.cluster_id.to_string()
@@ -134,5 +134,68 @@ fn the_same_id_twice_is_refused() {
         assert_eq!((up.len(), down.len()), (1, 1));
         let refused = refusal(down.into_iter().next().unwrap());
         assert!(refused.contains("node.id 5 belongs to a node with other data"), "{refused}");
+    });
+}
+
+#[test]
+fn a_start_that_was_given_up_can_be_repeated() {
+    run(async {
+        let seats = Cluster::seats(3, &[]);
+        for _ in 0..3 {
+            let given_up = seats.iter().take(2).map(async |seat| {
+                // Alone they wait for the third one.
+                let start = tokio::time::timeout(Duration::from_millis(100), seat.try_start());
+                assert!(start.await.is_err(), "a node has started without the others");
+                // Its tasks end a little later.
+                let address = ("127.0.0.1", seat.peer_port);
+                eventually(async || tokio::net::TcpListener::bind(address).await.is_ok()).await;
+            });
+            join_all(given_up).await;
+        }
+        let brokers = join_all(seats.iter().map(Seat::start)).await;
+        for broker in &brokers {
+            sees(broker, 3).await;
+        }
+    });
+}
+
+#[test]
+fn nodes_that_moved_find_each_other() {
+    run(async {
+        let mut cluster = Cluster::start(3).await;
+        let before = cluster_of(cluster.broker(1)).await;
+        cluster.stop().await;
+        // Other ports, which only the settings know.
+        let mut moved = Cluster::seats(3, &[]);
+        for (seat, old) in moved.iter_mut().zip(&cluster.seats) {
+            seat.dir = old.dir.clone();
+        }
+        let brokers = join_all(moved.iter().map(Seat::start)).await;
+        for broker in &brokers {
+            sees(broker, 3).await;
+            assert_eq!(cluster_of(broker).await, before);
+        }
+    });
+}
+
+#[test]
+fn a_topic_is_on_all_nodes_and_told_by_each() {
+    run(async {
+        let settings = [("KAFKA_DEFAULT_REPLICATION_FACTOR", "3")];
+        let cluster = Cluster::start_with(3, &settings).await;
+        cluster.client(2).await.create_topic("t", 3, &[]).await;
+        for id in 1..=3 {
+            let mut client = cluster.client(id).await;
+            eventually(async || {
+                let topic = client.topic("t").await;
+                topic.partitions.len() == 3
+                    && topic.partitions.iter().all(|one| {
+                        one.error_code == 0
+                            && one.replica_nodes.len() == 3
+                            && one.isr_nodes.len() == 3
+                    })
+            })
+            .await;
+        }
     });
 }

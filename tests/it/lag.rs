@@ -5,11 +5,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use kafka_protocol::messages::delete_records_request::{
     DeleteRecordsPartition, DeleteRecordsTopic,
 };
-use kafka_protocol::messages::{DeleteGroupsRequest, DeleteRecordsRequest};
+use kafka_protocol::messages::{DeleteGroupsRequest, DeleteRecordsRequest, FindCoordinatorRequest};
 
+use crate::harness::cluster::Cluster;
 use crate::harness::groups::group_id;
-use crate::harness::records::Topic;
-use crate::harness::{Broker, Client, batch, run, topic_name};
+use crate::harness::offsets::SETTINGS;
+use crate::harness::records::{PRODUCE, Topic, produce as produce_request};
+use crate::harness::{Broker, Client, batch, eventually, run, text, topic_name};
 
 const METRICS: (&str, &str) = ("OTTLA_METRICS_LISTENER", "127.0.0.1:0");
 
@@ -147,4 +149,68 @@ fn series_of_partitions_have_a_limit() {
             check(&page, &total, Some(0.0));
         }
     });
+}
+
+#[test]
+fn lag_is_told_of_partitions_that_other_nodes_lead() {
+    run(async {
+        let settings = [SETTINGS, &[METRICS, ("KAFKA_DEFAULT_REPLICATION_FACTOR", "1")]].concat();
+        let mut cluster = Cluster::start_with(3, &settings).await;
+        let topic = Topic::create(cluster.broker(1), "t", 3, &[]).await;
+        let told = cluster.client(1).await.topic("t").await.partitions;
+        let mut leaders: Vec<i32> = told.iter().map(|partition| partition.leader_id.0).collect();
+        for (partition, leader) in (0..).zip(&leaders) {
+            let records = batch::with(&[b"a", b"b", b"c"], batch::NO_PRODUCER, 1_000);
+            let request = produce_request(vec![topic.produce(&[(partition, records)])]);
+            let id = usize::try_from(*leader).unwrap();
+            let answer = cluster.client(id).await.call(PRODUCE, &request).await;
+            assert_eq!(answer.responses[0].partition_responses[0].error_code, 0);
+        }
+        leaders.sort_unstable();
+        assert_eq!(leaders, [1, 2, 3]);
+        // One of the nodes is the coordinator.
+        let offsets = [(0, 0), (1, 1), (2, 2)];
+        let mut coordinator = 1;
+        eventually(async || {
+            coordinator = coordinator % 3 + 1;
+            let mut client = cluster.client(coordinator).await;
+            client.call(0, &FindCoordinatorRequest::default().with_key(text("g"))).await;
+            client.commit(9, "g", &topic, &offsets).await == [0, 0, 0]
+        })
+        .await;
+        let page = cluster.broker(coordinator).scrape().await;
+        for (partition, committed) in offsets {
+            let of = format!("{{consumergroup=\"g\",topic=\"t\",partition=\"{partition}\"}}");
+            let lag = 3.0 - f64::from(u8::try_from(committed).unwrap());
+            check(&page, &format!("kafka_consumergroup_lag{of}"), Some(lag));
+            // The records are as old as 1970.
+            check_old(&page, &format!("ottla_consumergroup_lag_seconds{of}"));
+        }
+        check(&page, "ottla_consumergroup_lag_records{consumergroup=\"g\"}", Some(6.0));
+        let mut led = 0.0;
+        let mut active = 0.0;
+        for id in 1..=3 {
+            let page = cluster.broker(id).scrape().await;
+            let of = |name: &str| value(&page, name).expect(name);
+            led += of("ottla_partitions_led");
+            active += of("ottla_is_controller");
+            check(&page, "ottla_partitions_under_replicated", Some(0.0));
+            check(&page, "ottla_partitions_offline", Some(0.0));
+            check(&page, "ottla_brokers_fenced", Some(0.0));
+            check(&page, "ottla_metadata_voters", Some(3.0));
+            assert!((1.0..=3.0).contains(&of("ottla_controller_id")));
+            // All brokers of this process count together.
+            assert!(of("ottla_elections_won_total") >= 3.0);
+            assert!(value(&page, "ottla_metadata_lag_entries").is_some());
+        }
+        // Three of the topic and three of the committed offsets.
+        assert_eq!((led, active), (6.0, 1.0));
+        cluster.stop().await;
+    });
+}
+
+/// An age of many years.
+#[track_caller]
+fn check_old(page: &str, series: &str) {
+    assert!(value(page, series).expect(series) > 1e9, "{series}");
 }

@@ -15,6 +15,7 @@ mod cli;
 mod cluster;
 mod harness;
 mod lag;
+mod moves;
 mod sim;
 mod sim_cluster;
 mod tidy;

@@ -16,10 +16,14 @@ type cursor struct {
 // consume reads all partitions over one connection, all of them in each Fetch,
 // one Fetch at a time: what an ordinary consumer does with one broker.
 func consume() (result, error) {
-	c, ids, err := openTopic()
+	c, shares, err := openTopic()
 	if err != nil {
 		return nil, err
 	}
+	if len(shares) > 1 {
+		return nil, errors.New("consume reads from one broker, and this topic has several leaders")
+	}
+	ids := shares[0].ids
 	runtime.LockOSThread()
 	var got, wire, fetches int64
 	start := time.Now()

@@ -7,7 +7,7 @@
 //	loadgen consume   everything in a topic, from offset 0 to the high watermark
 //	loadgen commit    OffsetCommit requests of many groups at a fixed rate
 //	loadgen committed wait until the offsets of all these groups are answered
-//	loadgen topic     create or delete topics and wait until that is visible
+//	loadgen topic     create or delete topics and wait until that is visible, or wait until they are served
 //	loadgen probe     wait for the first correct ApiVersions and Metadata answers
 //
 // Each prints one JSON object on one line. Exit status 1 means failure, with
@@ -35,7 +35,7 @@ var (
 	batchSize = flags.Int("batch", 131072, "produce: largest batch in bytes; 1 means one record")
 	codec     = flags.String("codec", "none", "compression of the batches (only none)")
 	acksFlag  = flags.String("acks", "all", "0, 1 or all")
-	conns     = flags.Int("conns", 1, "produce, rate: connections")
+	conns     = flags.Int("conns", 1, "produce, rate: connections to each leader")
 	inflight  = flags.Int("inflight", 5, "produce: requests in flight on each connection")
 	parts     = flags.Int("partitions", 0, "topic: partitions to create; commit, committed: partitions of each group; produce, rate, consume: use the first so many (0: all)")
 	perSecond = flags.Float64("rate", 5000, "rate: requests per second")
@@ -46,6 +46,7 @@ var (
 	maxBytes  = flags.Int("max-bytes", 50<<20, "consume: limit for one Fetch")
 	create    = flags.Bool("create", false, "topic: create")
 	remove    = flags.Bool("delete", false, "topic: delete")
+	await     = flags.Bool("await", false, "topic: wait until the leaders of all partitions answer")
 	count     = flags.Int("count", 1, "topic: this many topics, NAME-0, NAME-1, ... (1: just NAME)")
 	rf        = flags.Int("rf", 1, "topic: replication factor")
 	groups    = flags.Int("groups", 1000, "commit, committed: groups, each of all partitions")

@@ -138,7 +138,7 @@ func (s *sender) receive() (int, error) {
 	return done, nil
 }
 
-// senders opens the connections and deals the partitions out to them.
+// senders opens the connections, so many to each leader, and deals its partitions out to them.
 func senders(batch []byte, window int) ([]*sender, error) {
 	a, err := acks()
 	if err != nil {
@@ -150,25 +150,26 @@ func senders(batch []byte, window int) ([]*sender, error) {
 	if *conns < 1 || window < 1 {
 		return nil, errors.New("-conns and -inflight must be 1 or more")
 	}
-	first, ids, err := openTopic()
+	first, shares, err := openTopic()
 	if err != nil {
 		return nil, err
 	}
+	first.close()
 	var all []*sender
-	for i := range *conns {
-		c := first
-		if i > 0 {
-			if c, err = dial(*bootstrap, *timeout); err != nil {
+	for _, s := range shares {
+		for i := range *conns {
+			c, err := dial(s.address, *timeout)
+			if err != nil {
 				return nil, err
 			}
-		}
-		var mine []int32
-		for k, id := range ids {
-			if len(ids) < *conns || k%*conns == i {
-				mine = append(mine, id)
+			var mine []int32
+			for k, id := range s.ids {
+				if len(s.ids) < *conns || k%*conns == i {
+					mine = append(mine, id)
+				}
 			}
+			all = append(all, newSender(c, mine, a, batch, window))
 		}
-		all = append(all, newSender(c, mine, a, batch, window))
 	}
 	return all, nil
 }

@@ -3,13 +3,14 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
 
 func topic() (result, error) {
-	if *create == *remove {
-		return nil, errors.New("topic needs either -create or -delete")
+	if *create && *remove || *await && (*create || *remove) || !*create && !*remove && !*await {
+		return nil, errors.New("topic needs one of -create, -delete and -await")
 	}
 	names := []string{*topicName}
 	if *count > 1 {
@@ -17,6 +18,9 @@ func topic() (result, error) {
 		for i := range *count {
 			names = append(names, fmt.Sprintf("%s-%d", *topicName, i))
 		}
+	}
+	if *await {
+		return awaitTopics(names)
 	}
 	c, err := dial(*bootstrap, *timeout)
 	if err != nil {
@@ -32,7 +36,8 @@ func topic() (result, error) {
 	if *create {
 		err = c.createTopics(names)
 		r["partitions"] = len(names) * max(1, *parts)
-		ready = func() (bool, error) { return c.served(names) }
+		leaders := map[string]*conn{*bootstrap: c}
+		ready = func() (bool, error) { return c.served(names, leaders) }
 	} else {
 		err = c.deleteTopics(names)
 		ready = func() (bool, error) { return c.gone(names) }
@@ -130,9 +135,9 @@ func (c *conn) deleteTopics(names []string) error {
 }
 
 // served tells whether every partition has a leader and that leader answers for
-// it; the metadata can be ahead of the log.
-func (c *conn) served(names []string) (bool, error) {
-	_, topics, err := c.metadata(names)
+// it; the metadata can be ahead of the log. It keeps the connections to leaders.
+func (c *conn) served(names []string, leaders map[string]*conn) (bool, error) {
+	brokers, topics, err := c.metadata(names)
 	if err != nil {
 		return false, err
 	}
@@ -146,26 +151,60 @@ func (c *conn) served(names []string) (bool, error) {
 				return false, nil
 			}
 		}
-	}
-	ids := make([]int32, max(1, *parts))
-	for i := range ids {
-		ids[i] = int32(i)
-	}
-	for _, name := range names {
-		codes, err := c.endOffsets(name, ids)
+		shares, err := byLeader(brokers, t.parts)
 		if err != nil {
-			return false, err
+			return false, nil // its leader has just gone
 		}
-		for _, code := range codes {
-			if code != 0 {
-				return false, nil
+		for _, s := range shares {
+			if ok, err := s.answered(name, leaders); !ok {
+				return false, err
 			}
-		}
-		if len(codes) != len(ids) {
-			return false, nil
 		}
 	}
 	return true, nil
+}
+
+// answered tells whether the leader serves all of its share.
+func (s *share) answered(name string, leaders map[string]*conn) (bool, error) {
+	if leaders[s.address] == nil {
+		c, err := dial(s.address, *timeout)
+		if err != nil {
+			return false, err
+		}
+		leaders[s.address] = c
+	}
+	codes, err := leaders[s.address].endOffsets(name, s.ids)
+	if err != nil {
+		return false, err
+	}
+	return len(codes) == len(s.ids) && !slices.ContainsFunc(codes, func(code int16) bool { return code != 0 }), nil
+}
+
+// awaitTopics waits until all is served, from brokers that may not even be started yet.
+func awaitTopics(names []string) (result, error) {
+	start := time.Now()
+	for {
+		ok, err := func() (bool, error) {
+			c, err := dial(*bootstrap, *timeout)
+			if err != nil {
+				return false, err
+			}
+			leaders := map[string]*conn{*bootstrap: c}
+			defer func() {
+				for _, c := range leaders {
+					c.close()
+				}
+			}()
+			return c.served(names, leaders)
+		}()
+		if ok {
+			return result{"ready_ms": float64(time.Since(start).Microseconds()) / 1000}, nil
+		}
+		if time.Since(start) > *timeout {
+			return nil, fmt.Errorf("timed out: not all is served: %v", err)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
 }
 
 func (c *conn) gone(names []string) (bool, error) {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
+	"strconv"
 	"syscall"
 	"time"
 	"unsafe"
@@ -419,8 +421,44 @@ func (c *conn) endOffsets(topic string, ids []int32) (codes []int16, err error) 
 	return codes, nil
 }
 
-// openTopic connects, checks the versions and returns the partitions to use.
-func openTopic() (*conn, []int32, error) {
+// address of the broker that leads a partition, by what Metadata says.
+func addressOf(brokers []brokerMeta, leader int32) (string, error) {
+	for _, b := range brokers {
+		if b.id == leader {
+			return net.JoinHostPort(b.host, strconv.Itoa(int(b.port))), nil
+		}
+	}
+	return "", fmt.Errorf("no address of broker %d", leader)
+}
+
+// share is what one broker leads of a topic.
+type share struct {
+	address string
+	ids     []int32
+}
+
+// byLeader deals the partitions out to the brokers that lead them, in the order of the partitions.
+func byLeader(brokers []brokerMeta, parts []partMeta) ([]share, error) {
+	var shares []share
+	at := map[int32]int{}
+	for _, p := range parts {
+		k, ok := at[p.leader]
+		if !ok {
+			address, err := addressOf(brokers, p.leader)
+			if err != nil {
+				return nil, fmt.Errorf("partition %d: %w", p.id, err)
+			}
+			k = len(shares)
+			at[p.leader] = k
+			shares = append(shares, share{address: address})
+		}
+		shares[k].ids = append(shares[k].ids, p.id)
+	}
+	return shares, nil
+}
+
+// openTopic connects, checks the versions and returns the partitions to use, by leader.
+func openTopic() (*conn, []share, error) {
 	c, err := dial(*bootstrap, *timeout)
 	if err != nil {
 		return nil, nil, err
@@ -428,7 +466,7 @@ func openTopic() (*conn, []int32, error) {
 	if err := c.checkVersions(); err != nil {
 		return nil, nil, err
 	}
-	_, topics, err := c.metadata([]string{*topicName})
+	brokers, topics, err := c.metadata([]string{*topicName})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -436,15 +474,12 @@ func openTopic() (*conn, []int32, error) {
 	if !ok || t.err != 0 || len(t.parts) == 0 {
 		return nil, nil, fmt.Errorf("topic %s: error code %d, %d partitions", *topicName, t.err, len(t.parts))
 	}
-	n := len(t.parts)
+	slices.SortFunc(t.parts, func(a, b partMeta) int { return int(a.id - b.id) })
 	if *parts > 0 {
-		n = min(n, *parts)
+		t.parts = t.parts[:min(len(t.parts), *parts)]
 	}
-	ids := make([]int32, n)
-	for i := range ids {
-		ids[i] = int32(i)
-	}
-	return c, ids, nil
+	shares, err := byLeader(brokers, t.parts)
+	return c, shares, err
 }
 
 // nowMono reads the clock that other processes can compare with.

@@ -1,3 +1,5 @@
+//! Who is let in, under which id.
+
 use super::*;
 
 fn directory(byte: u8) -> DirectoryId {

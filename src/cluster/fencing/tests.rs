@@ -1,3 +1,5 @@
+//! Who is fenced, and when.
+
 use std::collections::BTreeMap;
 
 use super::*;

@@ -1,3 +1,6 @@
+//! Rounds one by one, and a model of several nodes that lose messages,
+//! their processes and their data.
+
 use proptest::prelude::*;
 
 use super::*;

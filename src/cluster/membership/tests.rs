@@ -1,3 +1,5 @@
+//! Steps of the metadata group, one by one and to the end.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -71,7 +71,7 @@ pub(super) fn alter(
 fn target(image: &Image, node: NodeId, name: &str) -> Result<Option<NodeId>, Refusal> {
     match name.parse::<i32>() {
         _ if name.is_empty() => Ok(None),
-        Ok(id) if image.brokers.contains_key(&NodeId(id)) => Ok(Some(NodeId(id))),
+        Ok(id) if id == node.0 || image.brokers.contains_key(&NodeId(id)) => Ok(Some(NodeId(id))),
         Ok(_) => invalid(format!("Unexpected broker id, expected {node}, but received {name}")),
         Err(_) => invalid(format!("Node id must be an integer, but it is: {name}")),
     }

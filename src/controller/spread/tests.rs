@@ -51,6 +51,15 @@ fn a_node_is_emptied_into_other_racks() {
 }
 
 #[test]
+fn a_node_with_few_replicas_is_seen() {
+    let full: &[&[i32]] = &[&[1, 2], &[2, 1], &[1, 2]];
+    assert!(!has_empty_node(&image_of(2, full)));
+    assert!(has_empty_node(&image_of(3, full)));
+    assert!(!has_empty_node(&image_of(3, &[&[1, 2], &[2, 3], &[1, 2]])));
+    assert!(!has_empty_node(&image_of(3, &[])));
+}
+
+#[test]
 fn what_has_nowhere_to_go_is_told() {
     let mut image = image_of(2, &[&[1, 2]]);
     set_state(&mut image, 1, (false, true));

@@ -137,7 +137,7 @@ impl<M: Machine> Shard<M> {
         for records in batches.into_iter().filter(|records| !records.is_empty()) {
             let batch = build::batch(&records, step.now.wall_ms);
             let batch = batch.ok_or(AppendError::Unavailable)?;
-            pending.push((self.partition.append(batch, Acks::All).await?, records));
+            pending.push((self.partition.append(batch, Acks::Majority).await?, records));
         }
         for (append, records) in pending {
             let base = append.base_offset().await?;

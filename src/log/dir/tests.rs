@@ -1,8 +1,14 @@
+//! The identity of a log dir.
+
 use super::*;
 use crate::base::disk::RealDisk;
 
 fn open(path: &Path) -> LogDir {
     LogDir::open(Arc::new(RealDisk), path).unwrap()
+}
+
+fn write(dir: &Path, text: &str) {
+    RealDisk.replace(&dir.join(IDENTITY_FILE), text.as_bytes()).unwrap();
 }
 
 const DIRECTORY: DirectoryId = DirectoryId([7; 16]);
@@ -29,13 +35,12 @@ fn a_directory_keeps_its_first_identity() {
 #[test]
 fn a_directory_of_an_earlier_version_gets_an_identity() {
     let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join(IDENTITY_FILE);
-    std::fs::write(&file, "version=1\ncluster.id=c\nnode.id=3\n").unwrap();
+    write(dir.path(), "version=1\ncluster.id=c\nnode.id=3\n");
     let opened = open(dir.path());
     assert_eq!(opened.identity().unwrap(), Some(identity(Beginning::Founded)));
     assert_eq!(opened.directory(DIRECTORY).unwrap(), DIRECTORY);
     assert_eq!(opened.identity().unwrap(), Some(identity(Beginning::Founded)));
-    let text = std::fs::read_to_string(&file).unwrap();
+    let text = String::from_utf8(RealDisk.read(&dir.path().join(IDENTITY_FILE)).unwrap()).unwrap();
     assert_eq!(text, format!("version=1\ncluster.id=c\nnode.id=3\ndirectory.id={DIRECTORY}\n"));
     assert_eq!(DIRECTORY.to_string().len(), 22);
 }
@@ -45,9 +50,9 @@ fn damage_is_told() {
     let dir = tempfile::tempdir().unwrap();
     let opened = open(dir.path());
     for text in ["", "version=1\n", "cluster.id=c\n", "cluster.id=c\nnode.id=x\n"] {
-        std::fs::write(dir.path().join(IDENTITY_FILE), text).unwrap();
+        write(dir.path(), text);
         assert!(opened.identity().is_err(), "{text:?}");
     }
-    std::fs::write(dir.path().join(IDENTITY_FILE), "directory.id=short\n").unwrap();
+    write(dir.path(), "directory.id=short\n");
     assert!(opened.directory(DIRECTORY).is_err());
 }

@@ -2,16 +2,16 @@
 //! consumer runs, and right after a start.
 //!
 //! The lag in seconds is the age of the first record that is not consumed yet. Its timestamp is
-//! read from the log once for each committed offset, so a scrape after which nothing has happened
-//! reads nothing. What is read and remembered is bounded: beyond that an age is missing, not wrong.
+//! read from the log, or asked of the leader elsewhere, once for each committed offset, so a scrape
+//! after which nothing has happened reads nothing. What is read and remembered is bounded: beyond that an age is missing, not wrong.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Mutex, PoisonError};
 
-use crate::base::ids::{Offset, PartitionIndex, TopicPartition};
+use crate::base::ids::{NodeId, Offset, PartitionIndex, TopicPartition};
 use crate::coordinator::group::admin::{GroupView, OffsetView};
 use crate::metrics::names;
-use crate::partition::Partition;
+use crate::server::scrape::places::{Place, Question};
 use crate::server::scrape::{head, line, single};
 
 /// Timestamps that one scrape reads from the log.
@@ -67,31 +67,46 @@ struct PartitionRow {
     age_ms: Option<i64>,
 }
 
-/// A partition, and where it begins and ends.
-struct Place<'a> {
-    log_start: Offset,
-    end: Offset,
-    partition: &'a Partition,
-}
-
 impl Lags {
+    /// What leaders elsewhere have to be asked for these groups. `leader` is where a partition is
+    /// led, if that is not here.
+    pub(super) fn questions(
+        &self,
+        groups: &[GroupView],
+        leader: impl Fn(TopicPartition) -> Option<NodeId>,
+    ) -> BTreeMap<NodeId, Vec<Question>> {
+        let timestamps = self.timestamps.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut asked: BTreeMap<TopicPartition, BTreeSet<Offset>> = BTreeMap::new();
+        let mut reads_left = READS_COUNT_MAX;
+        let topics = groups.iter().flat_map(|group| &group.topics);
+        for committed in topics.flat_map(|topic| &topic.offsets) {
+            let (topic_id, partition) = (committed.topic_id, committed.partition);
+            let id = TopicPartition { topic_id, partition };
+            let offsets = asked.entry(id).or_default();
+            let is_known = timestamps.used.contains_key(&(id, committed.offset));
+            if !is_known && reads_left > 0 && offsets.insert(committed.offset) {
+                reads_left -= 1;
+            }
+        }
+        let mut questions: BTreeMap<NodeId, Vec<Question>> = BTreeMap::new();
+        for (id, offsets) in asked {
+            if let Some(node) = leader(id) {
+                let question = Question { id, offsets: offsets.into_iter().collect() };
+                questions.entry(node).or_default().push(question);
+            }
+        }
+        questions
+    }
+
     /// Reckons the lag of all groups. They get rows for their partitions as long as there are no
     /// more than `partitions_max`. Blocks.
     pub(super) fn table<'a>(
         &self,
         groups: &'a [GroupView],
-        partitions: &[Arc<Partition>],
+        places: &HashMap<TopicPartition, Place>,
         now_ms: i64,
         partitions_max: usize,
     ) -> Table<'a> {
-        let led = partitions.iter().filter(|partition| partition.leader_epoch().is_some());
-        let places: HashMap<TopicPartition, Place<'_>> = led
-            .map(|partition| {
-                let offsets = partition.offsets();
-                let (log_start, end) = (offsets.log_start, offsets.high_watermark);
-                (partition.id, Place { log_start, end, partition })
-            })
-            .collect();
         let mut timestamps = self.timestamps.lock().unwrap_or_else(PoisonError::into_inner);
         timestamps.begin();
         let mut table = Table::default();
@@ -104,7 +119,7 @@ impl Lags {
                     let id = TopicPartition { topic_id, partition };
                     let place = places.get(&id)?;
                     Some(row(committed, place, now_ms, |from| {
-                        timestamps.get((id, from), || read(place, from))
+                        timestamps.get((id, from), || place.timestamp_at(from))
                     }))
                 });
                 TopicRow { name: &topic.name, partitions: partitions.collect() }
@@ -118,7 +133,7 @@ impl Lags {
 
 fn row(
     committed: &OffsetView,
-    place: &Place<'_>,
+    place: &Place,
     now_ms: i64,
     timestamp: impl FnOnce(Offset) -> Option<i64>,
 ) -> PartitionRow {
@@ -131,15 +146,6 @@ fn row(
         false => Some(0),
     };
     PartitionRow { partition, offset, lag, age_ms }
-}
-
-fn read(place: &Place<'_>, from: Offset) -> Option<i64> {
-    let read = place.partition.timestamp_at(from).unwrap_or_else(|error| {
-        tracing::warn!(topic = place.partition.topic, %error, "lag not read");
-        None
-    });
-    // -1 is a record without a time.
-    read.filter(|time_ms| *time_ms >= 0)
 }
 
 impl Timestamps {

@@ -132,3 +132,39 @@ fn refusals_are_kafkas() {
         assert_eq!(configs_of(&mut client, "t").await, ["retention.ms=1"]);
     });
 }
+
+#[test]
+fn a_broker_is_drained_and_throttled_while_it_runs() {
+    run(async {
+        let broker = Broker::start().await;
+        let mut client = broker.client().await;
+        let keys = ["ottla.broker.draining", "leader.replication.throttled.rate"];
+        for version in 0..=1 {
+            for (op, values) in [(0, Some(["true", "1000"])), (1, None)] {
+                let configs = keys.iter().enumerate().map(|(at, key)| {
+                    AlterableConfig::default()
+                        .with_name(text(key))
+                        .with_config_operation(op)
+                        .with_value(values.map(|values| text(values[at])))
+                });
+                let resource = AlterConfigsResource::default()
+                    .with_resource_type(4)
+                    .with_resource_name(text("1"))
+                    .with_configs(configs.collect());
+                let request =
+                    IncrementalAlterConfigsRequest::default().with_resources(vec![resource]);
+                let answer = client.call(version, &request).await;
+                assert_eq!(answer.responses[0].error_code, 0, "{answer:?}");
+
+                let resource = DescribeConfigsResource::default()
+                    .with_resource_type(4)
+                    .with_resource_name(text("1"))
+                    .with_configuration_keys(Some(keys.map(text).to_vec()));
+                let request = DescribeConfigsRequest::default().with_resources(vec![resource]);
+                let told = client.call(4, &request).await.results.remove(0).configs;
+                let set = told.iter().filter(|config| config.config_source == 2);
+                assert_eq!(set.count(), if op == 0 { 2 } else { 0 });
+            }
+        }
+    });
+}

@@ -1,7 +1,8 @@
 //! ListPartitionReassignments.
 
-use kafka_protocol::messages::ListPartitionReassignmentsRequest;
-use kafka_protocol::messages::list_partition_reassignments_request::ListPartitionReassignmentsTopics;
+use kafka_protocol::messages::{
+    ListPartitionReassignmentsRequest, list_partition_reassignments_request as asked,
+};
 
 use crate::harness::{Broker, run, topic_name};
 
@@ -12,7 +13,7 @@ fn what_does_not_move_is_left_out() {
         broker.create_topic("t", 2, &[]).await;
         let mut client = broker.client().await;
         let some = ["t", "x"].map(|name| {
-            ListPartitionReassignmentsTopics::default()
+            asked::ListPartitionReassignmentsTopics::default()
                 .with_name(topic_name(name))
                 .with_partition_indexes(vec![0, 1, 7])
         });

@@ -9,7 +9,7 @@ fn only_voters_are_removed() {
     run(async {
         let broker = Broker::start().await;
         let mut client = broker.client().await;
-        let request = RemoveRaftVoterRequest::default().with_voter_id(7);
+        let request = RemoveRaftVoterRequest::default().with_cluster_id(None).with_voter_id(7);
         let answer = client.call(0, &request).await;
         assert_eq!(answer.error_code, 127);
         assert!(answer.error_message.unwrap().contains("not in the set of voters"));

@@ -30,7 +30,7 @@ const LAYERS: &[(&str, u32)] = &[
 const NAMES: &[(&str, &[&str])] = &[
     ("openraft", &["replication", "sim"]),
     ("rocksdb", &["base/kv/rocks"]),
-    ("kafka_protocol", &["api", "wire", "coordinator", "sim"]),
+    ("kafka_protocol", &["api", "wire", "coordinator", "sim", "cli/cluster"]),
     ("tokio::spawn", &["base/task"]),
     ("tokio::task::spawn", &["base/task"]),
     ("std::fs", &["base/disk", "cli"]),
@@ -61,6 +61,7 @@ const PURE: &[&str] = &[
 /// The async drivers among them.
 const DRIVERS: &[&str] = &[
     "controller/service",
+    "controller/housekeeper",
     "controller/leadership",
     "controller/producer_ids",
     "coordinator/runtime",

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::base::ids::TopicId;
+use crate::coordinator::group::admin::TopicView;
 
 fn key(partition: i32, offset: Offset) -> (TopicPartition, Offset) {
     (TopicPartition { topic_id: TopicId([1; 16]), partition }, offset)
@@ -109,4 +110,27 @@ fn an_age_that_is_not_known_is_left_out() {
     table.write(&mut text);
     assert!(text.contains("\nkafka_consumergroup_lag{"));
     assert!(!text.contains("\nottla_consumergroup_lag_seconds{"));
+}
+
+#[test]
+fn leaders_elsewhere_are_asked_once_for_what_is_not_known() {
+    let offset = |partition, offset| OffsetView { partition, topic_id: TopicId([1; 16]), offset };
+    let group = |name: &str, offsets: &[(i32, i64)]| GroupView {
+        topics: vec![TopicView {
+            name: "t".to_owned(),
+            offsets: offsets.iter().map(|(partition, at)| offset(*partition, *at)).collect(),
+        }],
+        ..view(name)
+    };
+    let groups = [group("g", &[(0, 1), (1, 5), (2, 7)]), group("h", &[(0, 2), (1, 5)])];
+    let lags = Lags::default();
+    lags.timestamps.lock().unwrap().used.insert(key(0, 2), 1_000);
+    // Partition 2 is led here.
+    let leader = |id: TopicPartition| (id.partition < 2).then_some(NodeId(id.partition + 7));
+    let found = lags.questions(&groups, leader);
+    let question = |partition, offsets: &[i64]| {
+        vec![Question { id: key(partition, 0).0, offsets: offsets.to_vec() }]
+    };
+    let expected = BTreeMap::from([(NodeId(7), question(0, &[1])), (NodeId(8), question(1, &[5]))]);
+    assert_eq!(found, expected);
 }

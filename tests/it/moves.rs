@@ -1,0 +1,145 @@
+//! Replicas and leaders move about in a cluster, by wish and by themselves.
+
+use kafka_protocol::messages::alter_partition_reassignments_request::{
+    ReassignablePartition, ReassignableTopic,
+};
+use kafka_protocol::messages::elect_leaders_request::TopicPartitions;
+use kafka_protocol::messages::incremental_alter_configs_request::{
+    AlterConfigsResource, AlterableConfig,
+};
+use kafka_protocol::messages::metadata_response::MetadataResponsePartition;
+use kafka_protocol::messages::{
+    AlterPartitionReassignmentsRequest, BrokerId, ElectLeadersRequest, FetchRequest,
+    IncrementalAlterConfigsRequest, ListPartitionReassignmentsRequest,
+};
+use uuid::Uuid;
+
+use crate::harness::cluster::{Cluster, Seat, free_ports, sees};
+use crate::harness::{Broker, eventually, run, text, topic_name};
+
+async fn partition(broker: &Broker, topic: &str) -> MetadataResponsePartition {
+    broker.client().await.topic(topic).await.partitions.remove(0)
+}
+
+fn numbers(ids: &[BrokerId]) -> Vec<i32> {
+    ids.iter().map(|id| id.0).collect()
+}
+
+async fn reassign(broker: &Broker, topic: &str, replicas: &[i32]) {
+    let replicas = replicas.iter().copied().map(BrokerId).collect();
+    let partition = ReassignablePartition::default().with_replicas(Some(replicas));
+    let topic =
+        ReassignableTopic::default().with_name(topic_name(topic)).with_partitions(vec![partition]);
+    let request = AlterPartitionReassignmentsRequest::default()
+        .with_timeout_ms(60_000)
+        .with_topics(vec![topic]);
+    let answer = broker.client().await.call(1, &request).await;
+    assert_eq!(answer.responses[0].partitions[0].error_code, 0, "{answer:?}");
+}
+
+async fn moving(broker: &Broker) -> usize {
+    let request = ListPartitionReassignmentsRequest::default().with_topics(None);
+    broker.client().await.call(0, &request).await.topics.len()
+}
+
+async fn set_draining(broker: &Broker, node: i32) {
+    let config = AlterableConfig::default()
+        .with_name(text("ottla.broker.draining"))
+        .with_value(Some(text("true")));
+    let resource = AlterConfigsResource::default()
+        .with_resource_type(4)
+        .with_resource_name(text(&node.to_string()))
+        .with_configs(vec![config]);
+    let request = IncrementalAlterConfigsRequest::default().with_resources(vec![resource]);
+    let answer = broker.client().await.call(1, &request).await;
+    assert_eq!(answer.responses[0].error_code, 0, "{answer:?}");
+}
+
+#[test]
+fn every_broker_tells_the_same_leader_and_sends_clients_there() {
+    run(async {
+        let mut cluster =
+            Cluster::start_with(3, &[("KAFKA_DEFAULT_REPLICATION_FACTOR", "3")]).await;
+        let topic_id: Uuid = cluster.client(1).await.create_topic("t", 1, &[]).await;
+        let told = partition(cluster.broker(1), "t").await;
+        assert!((1..=3).contains(&told.leader_id.0));
+        for id in 1..=3 {
+            // Another broker's metadata may be a moment younger.
+            eventually(async || partition(cluster.broker(id), "t").await == told).await;
+        }
+        let other = (1..=3).find(|id| *id != told.leader_id.0).unwrap();
+        let fetched = kafka_protocol::messages::fetch_request::FetchPartition::default()
+            .with_current_leader_epoch(told.leader_epoch - 1)
+            .with_partition_max_bytes(1000);
+        let topic = kafka_protocol::messages::fetch_request::FetchTopic::default()
+            .with_topic_id(topic_id)
+            .with_partitions(vec![fetched]);
+        let request = FetchRequest::default().with_max_bytes(1000).with_topics(vec![topic]);
+        let at = usize::try_from(other).unwrap();
+        let answer = cluster.client(at).await.call(16, &request).await;
+        let found = &answer.responses[0].partitions[0];
+        assert_eq!(found.error_code, 74);
+        assert_eq!(found.current_leader.leader_id, told.leader_id);
+        let leader = cluster.broker(usize::try_from(told.leader_id.0).unwrap()).address;
+        assert_eq!(answer.node_endpoints[0].port, i32::from(leader.port()));
+        cluster.stop().await;
+    });
+}
+
+#[test]
+fn a_replica_moves_and_the_first_one_leads_again() {
+    run(async {
+        let settings = [
+            ("KAFKA_DEFAULT_REPLICATION_FACTOR", "2"),
+            ("OTTLA_AUTO_REPLICA_REBALANCE_ENABLE", "false"),
+        ];
+        let mut cluster = Cluster::start_with(3, &settings).await;
+        cluster.client(1).await.create_topic("t", 1, &[]).await;
+        for replicas in [[3, 1], [1, 2], [2, 3]] {
+            reassign(cluster.broker(1), "t", &replicas).await;
+            eventually(async || {
+                let now = partition(cluster.broker(2), "t").await;
+                moving(cluster.broker(2)).await == 0
+                    && numbers(&now.replica_nodes) == replicas
+                    && now.isr_nodes.len() == 2
+                    && now.leader_id.0 > 0
+            })
+            .await;
+        }
+        let topic = TopicPartitions::default().with_topic(topic_name("t")).with_partitions(vec![0]);
+        let request = ElectLeadersRequest::default()
+            .with_timeout_ms(60_000)
+            .with_topic_partitions(Some(vec![topic]));
+        let answer = cluster.client(1).await.call(2, &request).await;
+        let code = answer.replica_election_results[0].partition_result[0].error_code;
+        assert!([0, 84].contains(&code), "{answer:?}");
+        eventually(async || partition(cluster.broker(1), "t").await.leader_id.0 == 2).await;
+        cluster.stop().await;
+    });
+}
+
+#[test]
+fn a_new_node_gets_replicas_and_one_that_is_drained_loses_them() {
+    run(async {
+        let mut cluster = Cluster::start(3).await;
+        for name in ["a", "b", "c", "d", "e", "f"] {
+            cluster.client(1).await.create_topic(name, 2, &[]).await;
+        }
+        let known = format!("127.0.0.1:{}", cluster.seats[1].peer_port);
+        let seat =
+            Seat::new(free_ports(1)[0], &[("KAFKA_CONTROLLER_QUORUM_BOOTSTRAP_SERVERS", &known)]);
+        let fourth = seat.start().await;
+        sees(&fourth, 4).await;
+        let replicas_of = async |node: i32| {
+            let all = kafka_protocol::messages::MetadataRequest::default().with_topics(None);
+            let topics = cluster.client(1).await.call(12, &all).await.topics;
+            let partitions = topics.iter().flat_map(|topic| &topic.partitions);
+            partitions.filter(|one| one.replica_nodes.contains(&BrokerId(node))).count()
+        };
+        eventually(async || replicas_of(4).await == 3).await;
+        set_draining(cluster.broker(1), 4).await;
+        eventually(async || replicas_of(4).await == 0).await;
+        fourth.stop().await;
+        cluster.stop().await;
+    });
+}
