@@ -204,7 +204,8 @@ impl World {
             self.restarts.push((node.id, now + later));
         }
         let clients = &self.clients;
-        clients.runtime.block_on(tokio::time::sleep_until(clients.begun + now));
+        let until = clients.begun + now;
+        clients.runtime.block_on(async { tokio::time::sleep_until(until).await });
         if self.steps.is_multiple_of(LOOK_STEPS) {
             self.watch.look(&self.nodes)?;
             self.orders.verdict.take()?;

@@ -164,7 +164,7 @@ impl Node {
         let Some(process) = &self.process else { return News::None };
         let span = tracing::info_span!("node", id = self.id);
         let until = process.begun + now.saturating_sub(process.begun_at);
-        span.in_scope(|| process.runtime.block_on(tokio::time::sleep_until(until)));
+        span.in_scope(|| process.runtime.block_on(async { tokio::time::sleep_until(until).await }));
         if self.disk.is_crashed() {
             return News::PowerFailed;
         }
