@@ -167,6 +167,11 @@ impl Server {
         Ok(())
     }
 
+    /// The partitions that this broker serves.
+    pub(crate) fn registry(&self) -> &Registry {
+        &self.context.registry
+    }
+
     /// The key-value store, for whoever must outlive the broker.
     pub fn store(&self) -> Arc<dyn KeyValue> {
         Arc::clone(&self.store)

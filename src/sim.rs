@@ -1,8 +1,10 @@
-//! A seeded world for tests: a disk that loses power, a client, and a check of what was promised.
+//! A seeded world for tests: a disk that loses power, a
+//! network, clients, and a check of what was promised.
 //! Nothing here is part of the broker.
 
 pub mod checker;
 pub mod client;
+pub mod cluster;
 mod committer;
 pub mod disk;
 pub mod world;

@@ -23,6 +23,7 @@ use crate::api::errors::{self, Code};
 use crate::api::leader_hint::{self, LeaderHint, NodeEndpoint};
 use crate::api::response::Response;
 use crate::api::{Outcome, Pending, RawRequest};
+use crate::base::env::Planted;
 use crate::base::ids::Offset;
 use crate::config::TimestampType;
 use crate::log::batch::{BatchHeader, MAGIC};
@@ -46,9 +47,11 @@ pub(super) async fn start(caller: Arc<Caller>, raw: RawRequest) -> Pending {
     let Some(request) = ProduceRequest::decode(&raw.body, raw.version) else {
         return close("produce request could not be decoded");
     };
+    let planted = caller.context.env.planted == Some(Planted::AckBeforeMajority);
     let acks = match request.acks {
         0 => Some(Acks::Never),
         1 => Some(Acks::Leader),
+        -1 if planted => Some(Acks::Leader),
         -1 => Some(Acks::All),
         _ => None,
     };

@@ -21,6 +21,17 @@ pub struct Env {
     pub net: Net,
     pub threads: Threads,
     pub store: Store,
+    /// Only a simulation sets it.
+    pub planted: Option<Planted>,
+}
+
+/// What a broker is made to do wrong, so that a simulation can show that it finds out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Planted {
+    /// `acks=all` is answered when the leader has the batch.
+    AckBeforeMajority,
+    /// Nobody waits for the disk.
+    AckBeforeSync,
 }
 
 /// Which key-value store is opened.
@@ -42,6 +53,7 @@ impl Env {
             net: Net::tcp(),
             threads: Threads::Os,
             store: Store::Rocks,
+            planted: None,
         })
     }
 

@@ -1,16 +1,18 @@
-//! The network seam: TCP in production, in-memory pipes in a simulation.
+//! The network seam: TCP in production, hosts in memory in a simulation.
 
-use std::collections::HashMap;
+pub mod sim;
+
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, Interest, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::mpsc;
+
+pub use sim::SimNet;
+use sim::{SimListener, SimStream};
 
 /// Makes listeners and connections.
 #[derive(Debug, Clone)]
@@ -18,17 +20,6 @@ pub enum Net {
     Tcp,
     Sim(SimNet),
 }
-
-/// Listeners of a simulation by port.
-#[derive(Debug, Clone, Default)]
-pub struct SimNet {
-    ports: Arc<Mutex<HashMap<u16, mpsc::Sender<DuplexStream>>>>,
-}
-
-/// Bytes a simulated connection holds in each direction.
-const SIM_PIPE_BYTES: usize = 64 * 1024;
-/// Connections that wait to be accepted.
-const SIM_BACKLOG_COUNT: usize = 16;
 
 /// How sockets are set up.
 #[derive(Debug, Clone, Copy, Default)]
@@ -48,14 +39,14 @@ const BACKLOG_COUNT: u32 = 1024;
 #[derive(Debug)]
 pub enum Listener {
     Tcp(TcpListener),
-    Sim { addr: SocketAddr, incoming: mpsc::Receiver<DuplexStream> },
+    Sim(SimListener),
 }
 
 /// A connection.
 #[derive(Debug)]
 pub enum Stream {
     Tcp(TcpStream),
-    Sim(DuplexStream),
+    Sim(SimStream),
 }
 
 impl Net {
@@ -72,11 +63,7 @@ impl Net {
     ) -> io::Result<Listener> {
         match self {
             Self::Tcp => Ok(Listener::Tcp(bind_tcp(host, port, options).await?)),
-            Self::Sim(sim) => {
-                let (tx, incoming) = mpsc::channel(SIM_BACKLOG_COUNT);
-                sim.lock().insert(port, tx);
-                Ok(Listener::Sim { addr: SocketAddr::from(([127, 0, 0, 1], port)), incoming })
-            }
+            Self::Sim(sim) => Ok(Listener::Sim(sim.bind(host, port)?)),
         }
     }
 
@@ -88,13 +75,7 @@ impl Net {
                 stream.set_nodelay(true)?;
                 Ok(Stream::Tcp(stream))
             }
-            Self::Sim(sim) => {
-                let listener = sim.lock().get(&port).cloned();
-                let listener = listener.ok_or(io::ErrorKind::ConnectionRefused)?;
-                let (here, there) = tokio::io::duplex(SIM_PIPE_BYTES);
-                listener.send(there).await.map_err(|_| io::ErrorKind::ConnectionRefused)?;
-                Ok(Stream::Sim(here))
-            }
+            Self::Sim(sim) => Ok(Stream::Sim(sim.connect(host, port).await?)),
         }
     }
 }
@@ -128,17 +109,11 @@ fn bind_address(address: SocketAddr, options: SocketOptions) -> io::Result<TcpLi
     socket.listen(options.backlog_count.unwrap_or(BACKLOG_COUNT))
 }
 
-impl SimNet {
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u16, mpsc::Sender<DuplexStream>>> {
-        self.ports.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 impl Listener {
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         match self {
             Self::Tcp(listener) => listener.local_addr(),
-            Self::Sim { addr, .. } => Ok(*addr),
+            Self::Sim(listener) => Ok(listener.address()),
         }
     }
 
@@ -151,10 +126,10 @@ impl Listener {
                 stream.set_nodelay(true)?;
                 Ok((Stream::Tcp(stream), peer))
             }
-            Self::Sim { addr, incoming } => match incoming.recv().await {
-                Some(stream) => Ok((Stream::Sim(stream), *addr)),
-                None => std::future::pending().await,
-            },
+            Self::Sim(listener) => {
+                let (stream, peer) = listener.accept().await;
+                Ok((Stream::Sim(stream), peer))
+            }
         }
     }
 }

@@ -89,7 +89,6 @@ pub async fn blocking<R: Send + 'static>(
     work: impl FnOnce() -> R + Send + 'static,
 ) -> R {
     match threads {
-        crate::base::worker::Threads::Inline => work(),
         crate::base::worker::Threads::Os => match tokio::task::spawn_blocking(work).await {
             Ok(result) => result,
             Err(error) => match error.try_into_panic() {
@@ -98,5 +97,6 @@ pub async fn blocking<R: Send + 'static>(
                 Err(_) => std::future::pending().await,
             },
         },
+        crate::base::worker::Threads::Inline | crate::base::worker::Threads::Paced(_) => work(),
     }
 }

@@ -3,7 +3,9 @@
 //! order that the seed decides.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
 
 use crate::base::task::{self, Fault};
 
@@ -14,6 +16,36 @@ pub enum Threads {
     Os,
     /// Tasks of the current runtime.
     Inline,
+    /// The same, each batch of jobs taking its time.
+    Paced(&'static Pace),
+}
+
+/// How slow a simulated disk is; it may change at any time.
+#[derive(Debug, Default)]
+pub struct Pace {
+    micros: AtomicU64,
+}
+
+impl PartialEq for Pace {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self, other)
+    }
+}
+
+impl Eq for Pace {}
+
+impl Pace {
+    pub fn set(&self, wait: Duration) {
+        let micros = u64::try_from(wait.as_micros()).unwrap_or(u64::MAX);
+        self.micros.store(micros, Ordering::Relaxed);
+    }
+
+    async fn keep(&self) {
+        let wait = Duration::from_micros(self.micros.load(Ordering::Relaxed));
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
+        }
+    }
 }
 
 /// The sending end of a worker's queue. The worker ends when the last sender is gone and the queue
@@ -81,7 +113,10 @@ impl<J: Send + 'static> Worker<J> {
         });
         match threads {
             Threads::Os => Self::start_thread(name, Arc::clone(&shared), process)?,
-            Threads::Inline => Self::start_task(name, Arc::clone(&shared), process),
+            Threads::Inline => Self::start_task(name, Arc::clone(&shared), process, None),
+            Threads::Paced(pace) => {
+                Self::start_task(name, Arc::clone(&shared), process, Some(pace));
+            }
         }
         let _sender = Arc::new(SenderToken(Arc::clone(&shared)));
         Ok(Self { shared, _sender })
@@ -123,14 +158,21 @@ impl<J: Send + 'static> Worker<J> {
         std::thread::Builder::new().name(name.to_owned()).spawn(run).map(|_| ())
     }
 
-    fn start_task<P>(name: &'static str, shared: Arc<Shared<J>>, mut process: P)
-    where
+    fn start_task<P>(
+        name: &'static str,
+        shared: Arc<Shared<J>>,
+        mut process: P,
+        pace: Option<&'static Pace>,
+    ) where
         P: FnMut(&mut Vec<J>) + Send + 'static,
     {
         task::spawn(name, Fault::Process, async move {
             let mut batch = Vec::new();
             loop {
                 shared.ready_task.notified().await;
+                if let Some(pace) = pace {
+                    pace.keep().await;
+                }
                 let closed = take_batch(&shared, &mut batch);
                 process(&mut batch);
                 batch.clear();

@@ -101,7 +101,7 @@ impl SyncPool {
     /// Makes all files durable; the first error if one fails.
     pub(crate) fn sync_all(&mut self, files: &[Arc<dyn DiskFile>]) -> io::Result<()> {
         let Some((first, others)) = files.split_first() else { return Ok(()) };
-        if others.is_empty() || self.threads == Threads::Inline {
+        if others.is_empty() || self.threads != Threads::Os {
             return files.iter().try_for_each(|file| file.sync());
         }
         let started = Instant::now();

@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::base::env::Env;
+use crate::base::env::{Env, Planted};
 use crate::base::ids::{NodeId, TopicPartition};
 use crate::base::kv::{Change, KeyValue, KvWriter};
 use crate::base::task;
@@ -80,7 +80,7 @@ impl Storage {
             segment_ms: config.segment_ms,
             index_interval_bytes: config.index_interval_bytes,
             index_bytes_max: config.segment_index_bytes,
-            write_caching: config.write_caching,
+            write_caching: config.write_caching || self.env.planted == Some(Planted::AckBeforeSync),
             producer_expiration_ms: self.producer_expiration_ms,
         }
     }

@@ -11,6 +11,7 @@ use kafka_protocol::messages::delete_records_request::{
 };
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::fetch_response::PartitionData;
+use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::offset_commit_request::{
     OffsetCommitRequestPartition, OffsetCommitRequestTopic,
 };
@@ -18,7 +19,7 @@ use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestTopic;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{
     CreateTopicsRequest, DeleteRecordsRequest, DeleteTopicsRequest, FetchRequest,
-    FindCoordinatorRequest, GroupId, InitProducerIdRequest, OffsetCommitRequest,
+    FindCoordinatorRequest, GroupId, InitProducerIdRequest, MetadataRequest, OffsetCommitRequest,
     OffsetFetchRequest, ProduceRequest, ProduceResponse, ProducerId, RequestHeader, ResponseHeader,
     TopicName,
 };
@@ -31,6 +32,8 @@ use crate::log::records::build::put_varint;
 
 /// In the time of the simulation, which passes when nothing else happens.
 const DEADLINE: Duration = Duration::from_secs(120);
+/// For a client that has other brokers to ask.
+const SHORT_DEADLINE: Duration = Duration::from_secs(3);
 const PRODUCE_VERSION: i16 = 9;
 /// A frame cannot be larger here.
 const FRAME_BYTES_MAX: i32 = 64 * 1024 * 1024;
@@ -40,7 +43,11 @@ const FRAME_BYTES_MAX: i32 = 64 * 1024 * 1024;
 pub struct Client {
     stream: Stream,
     next_id: i32,
+    deadline: Duration,
 }
+
+/// What a broker says of a partition: the leader's address, if there is one.
+pub type Leader = Option<(String, u16)>;
 
 /// A partition as requests name it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,6 +62,10 @@ fn text(text: &str) -> StrBytes {
 
 fn name(topic: &str) -> TopicName {
     TopicName(text(topic))
+}
+
+fn address(host: &StrBytes, port: i32) -> Leader {
+    Some((host.to_string(), u16::try_from(port).ok()?))
 }
 
 fn protocol(error: impl std::fmt::Display) -> io::Error {
@@ -83,7 +94,13 @@ fn frame<R: Request>(id: i32, version: i16, request: &R) -> io::Result<Bytes> {
 
 impl Client {
     pub async fn connect(net: &Net, port: u16) -> io::Result<Self> {
-        Ok(Self { stream: net.connect("", port).await?, next_id: 1 })
+        Ok(Self { stream: net.connect("", port).await?, next_id: 1, deadline: DEADLINE })
+    }
+
+    /// A connection to one broker of several.
+    pub async fn reach(net: &Net, host: &str, port: u16) -> io::Result<Self> {
+        let connected = tokio::time::timeout(SHORT_DEADLINE, net.connect(host, port)).await;
+        Ok(Self { stream: connected??, next_id: 1, deadline: SHORT_DEADLINE })
     }
 
     /// Sends a request; its correlation id.
@@ -91,13 +108,13 @@ impl Client {
         let id = self.next_id;
         self.next_id += 1;
         let frame = frame(id, version, request)?;
-        let sent = tokio::time::timeout(DEADLINE, self.stream.write_all(&frame)).await;
+        let sent = tokio::time::timeout(self.deadline, self.stream.write_all(&frame)).await;
         sent.map_err(io::Error::from)??;
         Ok(id)
     }
 
     async fn receive<R: Request>(&mut self, version: i16, id: i32) -> io::Result<R::Response> {
-        let read = tokio::time::timeout(DEADLINE, self.read_frame()).await;
+        let read = tokio::time::timeout(self.deadline, self.read_frame()).await;
         let mut body = read.map_err(io::Error::from)??;
         let header_version = R::Response::header_version(version);
         let header = ResponseHeader::decode(&mut body, header_version).map_err(protocol)?;
@@ -127,7 +144,7 @@ impl Client {
     pub async fn create_topic(
         &mut self,
         topic: &str,
-        partitions: i32,
+        (partitions, replicas): (i32, i16),
         configs: &[(&str, String)],
     ) -> io::Result<i16> {
         let config = |(key, value): &(&str, String)| {
@@ -136,7 +153,7 @@ impl Client {
         let topic = CreatableTopic::default()
             .with_name(name(topic))
             .with_num_partitions(partitions)
-            .with_replication_factor(1)
+            .with_replication_factor(replicas)
             .with_configs(configs.iter().map(config).collect());
         let request =
             CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(60_000);
@@ -151,6 +168,29 @@ impl Client {
             .with_timeout_ms(60_000);
         let answer = self.call(5, &request).await?;
         answer.responses.first().map(|topic| topic.error_code).ok_or_else(missing)
+    }
+
+    /// Who leads a partition.
+    pub async fn leader(&mut self, place: &Place) -> io::Result<Leader> {
+        let topic = MetadataRequestTopic::default().with_name(Some(name(&place.topic)));
+        let request = MetadataRequest::default()
+            .with_topics(Some(vec![topic]))
+            .with_allow_auto_topic_creation(false);
+        let answer = self.call(9, &request).await?;
+        let topic = answer.topics.first().ok_or_else(missing)?;
+        let mut partitions = topic.partitions.iter();
+        let partition = partitions.find(|found| found.partition_index == place.partition);
+        let leader = partition.map(|partition| partition.leader_id);
+        let broker = answer.brokers.iter().find(|broker| Some(broker.node_id) == leader);
+        Ok(broker.and_then(|broker| address(&broker.host, broker.port)))
+    }
+
+    /// Who coordinates a group.
+    pub async fn coordinator(&mut self, group: &str) -> io::Result<Leader> {
+        let request = FindCoordinatorRequest::default().with_key(text(group));
+        let answer = self.call(3, &request).await?;
+        let found = (answer.error_code == 0).then(|| address(&answer.host, answer.port));
+        Ok(found.flatten())
     }
 
     /// A fresh producer id.

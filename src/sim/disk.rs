@@ -22,7 +22,7 @@ use tree::{NodeId, Tree};
 
 /// Disks write this much at once or not at all.
 const SECTOR_BYTES: usize = 512;
-const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+pub(super) const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
 const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
 
 /// What goes wrong besides the loss of power.
@@ -141,13 +141,23 @@ impl SimDisk {
         state.tree.flip_bit(id, bit)
     }
 
+    /// What a file holds as the running machine sees it.
+    pub fn content(&self, path: &Path) -> io::Result<Vec<u8>> {
+        let state = self.state();
+        let id = state.tree.file(path)?;
+        let size = usize::try_from(state.tree.file_len(id)?).map_err(io::Error::other)?;
+        let mut content = vec![0; size];
+        state.tree.read(id, &mut content, 0)?;
+        Ok(content)
+    }
+
     /// All files with their sizes.
     pub fn files(&self) -> Vec<(PathBuf, u64)> {
         self.state().tree.files()
     }
 }
 
-fn fnv(hash: u64, bytes: &[u8]) -> u64 {
+pub(super) fn fnv(hash: u64, bytes: &[u8]) -> u64 {
     bytes.iter().fold(hash, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(FNV_PRIME))
 }
 

@@ -174,6 +174,7 @@ impl World {
             net: Net::Sim(SimNet::default()),
             threads: Threads::Inline,
             store: Store::Journal,
+            planted: None,
         };
         let net = env.net.clone();
         let disk = self.disk.clone();
@@ -259,7 +260,7 @@ async fn make_topic(
     if topic == CACHED_TOPIC {
         configs.push(("write.caching", "true".to_owned()));
     }
-    let created = client.create_topic(topic, partitions, &configs).await;
+    let created = client.create_topic(topic, (partitions, 1), &configs).await;
     match scene.io("create topic", created)? {
         0 => Ok(true),
         TOPIC_ALREADY_EXISTS => Ok(false),

@@ -17,6 +17,7 @@ mod harness;
 mod lag;
 mod moves;
 mod sim;
+mod sim_cluster;
 mod tidy;
 mod wire;
 

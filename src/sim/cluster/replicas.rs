@@ -1,0 +1,67 @@
+//! Whether the replicas of a partition hold the same bytes on their disks.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use bytes::Bytes;
+
+use crate::log::batch::Batch;
+use crate::sim::cluster::TOPIC;
+use crate::sim::cluster::node::Node;
+
+/// The batches of one replica by base offset.
+type Batches = BTreeMap<i64, Bytes>;
+
+/// The batches that lie in the segments of each partition.
+fn batches(node: &Node) -> BTreeMap<String, Batches> {
+    let mut found: BTreeMap<String, Batches> = BTreeMap::new();
+    for (path, _) in node.disk.files() {
+        let Some(partition) = partition_of(&path) else { continue };
+        let content = node.disk.content(&path).unwrap_or_default();
+        let batches = found.entry(partition).or_default();
+        let mut rest = Bytes::from(content);
+        while !rest.is_empty() {
+            let before = rest.clone();
+            let Ok(batch) = Batch::take(&mut rest) else { break };
+            let size = before.len() - rest.len();
+            batches.insert(batch.header().base_offset, before.slice(..size));
+        }
+    }
+    found
+}
+
+/// The partition, if this is one of its segments.
+fn partition_of(path: &Path) -> Option<String> {
+    let folder = path.parent()?.file_name()?.to_str()?;
+    let is_segment = path.extension().is_some_and(|extension| extension == "log");
+    (is_segment && folder.starts_with(TOPIC)).then(|| folder.to_owned())
+}
+
+/// The first difference between two replicas.
+pub(super) fn difference(nodes: &[Node]) -> Option<String> {
+    let mut first: BTreeMap<String, (i32, Batches)> = BTreeMap::new();
+    for node in nodes {
+        for (partition, mine) in batches(node) {
+            let Some((other, theirs)) = first.get(&partition) else {
+                first.insert(partition, (node.id, mine));
+                continue;
+            };
+            if let Some(why) = compare(&mine, theirs) {
+                return Some(format!("{partition} on nodes {} and {other}: {why}", node.id));
+            }
+        }
+    }
+    None
+}
+
+fn compare(mine: &Batches, theirs: &Batches) -> Option<String> {
+    let (my_end, their_end) = (mine.last_key_value(), theirs.last_key_value());
+    if my_end.map(|(base, _)| base) != their_end.map(|(base, _)| base) {
+        return Some("they end at different offsets".to_owned());
+    }
+    // One may have deleted more than the other.
+    let from = mine.keys().next().max(theirs.keys().next()).copied().unwrap_or(0);
+    let differing =
+        mine.range(from..).zip(theirs.range(from..)).find(|(mine, theirs)| mine != theirs);
+    differing.map(|((base, _), _)| format!("the batches at {base} differ"))
+}

@@ -1,0 +1,80 @@
+//! What must hold in every moment, seen from above: Raft's promises, and those of the log.
+
+use std::collections::BTreeMap;
+
+use crate::base::ids::{LeaderEpoch, Offset, TopicPartition};
+use crate::server::Server;
+use crate::sim::cluster::node::Node;
+
+/// What was seen so far.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    /// Who served as leader in which epoch.
+    leaders: BTreeMap<(TopicPartition, LeaderEpoch), i32>,
+    replicas: BTreeMap<(TopicPartition, i32), Replica>,
+}
+
+/// The last look at a replica.
+#[derive(Debug, Clone, Copy)]
+struct Replica {
+    /// Which start of the node it was.
+    start: u64,
+    term: u64,
+    log_start: Offset,
+    high_watermark: Offset,
+    log_end: Offset,
+    epoch: Option<LeaderEpoch>,
+}
+
+fn replicas(server: &Server, start: u64) -> Vec<(TopicPartition, Replica)> {
+    let partitions = server.registry().partitions().into_iter();
+    let look = |partition: std::sync::Arc<crate::partition::Partition>| {
+        let offsets = partition.offsets();
+        let replica = Replica {
+            start,
+            term: partition.status().term,
+            log_start: offsets.log_start,
+            high_watermark: offsets.high_watermark,
+            log_end: offsets.log_end,
+            epoch: partition.leader_epoch(),
+        };
+        (partition.id, replica)
+    };
+    partitions.map(look).collect()
+}
+
+impl Watch {
+    pub(super) fn look(&mut self, nodes: &[Node]) -> Result<(), String> {
+        let mut serving: BTreeMap<TopicPartition, i32> = BTreeMap::new();
+        for node in nodes {
+            let Some(replicas) = node.look(|server| replicas(server, node.starts)) else {
+                continue;
+            };
+            for (id, replica) in replicas {
+                let wrong = |why: String| format!("partition {id} on node {}: {why}", node.id);
+                self.judge(id, node.id, replica).map_err(wrong)?;
+                let Some(epoch) = replica.epoch else { continue };
+                let leader = *self.leaders.entry((id, epoch)).or_insert(node.id);
+                if leader != node.id {
+                    return Err(wrong(format!("node {leader} has led in epoch {epoch}")));
+                }
+                if let Some(other) = serving.insert(id, node.id) {
+                    return Err(wrong(format!("node {other} serves at the same time")));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn judge(&mut self, id: TopicPartition, node: i32, now: Replica) -> Result<(), String> {
+        if now.log_start > now.high_watermark || now.high_watermark > now.log_end {
+            return Err(format!("these offsets are not in order: {now:?}"));
+        }
+        let Some(before) = self.replicas.insert((id, node), now) else { return Ok(()) };
+        let same = before.start == now.start;
+        let goes_back = same && now.term < before.term
+            || same && now.high_watermark < before.high_watermark
+            || same && now.log_start < before.log_start;
+        if goes_back { Err(format!("{before:?} goes back to {now:?}")) } else { Ok(()) }
+    }
+}

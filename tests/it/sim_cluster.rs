@@ -1,0 +1,101 @@
+//! Whole clusters in a simulated world: nodes crash, networks part, and no promise is broken.
+//!
+//! `make sim SEED=7` repeats one seed with its log; `SIM_SEEDS=500` runs more, `SIM_MS=600000` as
+//! many as fit into that time.
+
+#![expect(clippy::print_stderr, reason = "a seed must be seen")]
+
+use std::time::{Duration, Instant};
+
+use ottla::base::env::Planted;
+use ottla::sim::cluster::{self, Options, Summary};
+use tokio::runtime::{Builder, RngSeed, Runtime};
+
+const SEEDS_COUNT: u64 = 10;
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+/// The clock runs only when nothing else happens.
+fn runtime(seed: u64) -> Runtime {
+    let mut builder = Builder::new_current_thread();
+    let seed = RngSeed::from_bytes(&seed.to_be_bytes());
+    builder.enable_time().start_paused(true).rng_seed(seed).build().unwrap()
+}
+
+fn check(seed: u64) -> Summary {
+    // A panic that ends the process says no more than this.
+    eprintln!("seed {seed}");
+    let started = Instant::now();
+    let again = format!("again: make sim SEED={seed}");
+    match std::panic::catch_unwind(|| cluster::run(seed, Options::of(seed), runtime)) {
+        Ok(Ok(summary)) => {
+            eprintln!("seed {seed}: {summary:?} in {:?}", started.elapsed());
+            summary
+        }
+        Ok(Err(why)) => panic!("seed {seed}: {why}\n{again}"),
+        Err(_) => panic!("seed {seed} panicked\n{again}"),
+    }
+}
+
+fn log() {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).without_time();
+    // Another test may have been first.
+    let _ = log.with_writer(std::io::stderr).try_init();
+}
+
+#[test]
+fn smoke() {
+    if let Some(seed) = number("SEED") {
+        log();
+        eprintln!("{:?}", check(seed));
+        return;
+    }
+    let started = Instant::now();
+    let time_max = number("SIM_MS").map(Duration::from_millis);
+    let seeds = number("SIM_SEEDS").unwrap_or(SEEDS_COUNT);
+    let first = number("SIM_FIRST").unwrap_or(0);
+    let (mut kept, mut crashes) = (0, 0);
+    for seed in first.. {
+        let done = match time_max {
+            Some(time_max) => started.elapsed() >= time_max,
+            None => seed >= first + seeds,
+        };
+        if done {
+            eprintln!("seeds {first} to {seed}: {crashes} crashes, {kept} batches kept");
+            break;
+        }
+        let summary = check(seed);
+        kept += summary.kept;
+        crashes += summary.crashes;
+    }
+    assert!(kept > 0 && crashes > 0, "nothing was tried");
+}
+
+/// Whether one of the first seeds finds out what the brokers are made to do wrong.
+fn finds(planted: Planted, wanted: &str) {
+    let mut all = Vec::new();
+    for seed in 0..40 {
+        let options = Options { planted: Some(planted), ..Options::of(seed) };
+        let Err(why) = cluster::run(seed, options, runtime) else { continue };
+        if why.contains(wanted) {
+            eprintln!("seed {seed}: {why}");
+            return;
+        }
+        all.push(why);
+    }
+    panic!("{planted:?} is not found out: {all:#?}");
+}
+
+#[test]
+fn acknowledging_before_the_majority_has_it_is_found_out() {
+    finds(Planted::AckBeforeMajority, "was acknowledged and is gone");
+}
+
+#[test]
+fn acknowledging_before_the_disk_has_it_is_found_out() {
+    finds(Planted::AckBeforeSync, "was acknowledged and is gone");
+}
