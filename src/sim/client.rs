@@ -5,6 +5,9 @@ use std::io;
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use kafka_protocol::messages::alter_partition_reassignments_request::{
+    ReassignablePartition, ReassignableTopic,
+};
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use kafka_protocol::messages::delete_records_request::{
     DeleteRecordsPartition, DeleteRecordsTopic,
@@ -18,10 +21,10 @@ use kafka_protocol::messages::offset_commit_request::{
 use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestTopic;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{
-    CreateTopicsRequest, DeleteRecordsRequest, DeleteTopicsRequest, FetchRequest,
-    FindCoordinatorRequest, GroupId, InitProducerIdRequest, MetadataRequest, OffsetCommitRequest,
-    OffsetFetchRequest, ProduceRequest, ProduceResponse, ProducerId, RequestHeader, ResponseHeader,
-    TopicName,
+    AlterPartitionReassignmentsRequest, BrokerId, CreateTopicsRequest, DeleteRecordsRequest,
+    DeleteTopicsRequest, ElectLeadersRequest, FetchRequest, FindCoordinatorRequest, GroupId,
+    InitProducerIdRequest, MetadataRequest, OffsetCommitRequest, OffsetFetchRequest,
+    ProduceRequest, ProduceResponse, ProducerId, RequestHeader, ResponseHeader, TopicName,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -191,6 +194,26 @@ impl Client {
         let answer = self.call(3, &request).await?;
         let found = (answer.error_code == 0).then(|| address(&answer.host, answer.port));
         Ok(found.flatten())
+    }
+
+    /// The error code.
+    pub async fn reassign(&mut self, place: &Place, replicas: &[i32]) -> io::Result<i16> {
+        let partition = ReassignablePartition::default()
+            .with_partition_index(place.partition)
+            .with_replicas(Some(replicas.iter().map(|id| BrokerId(*id)).collect()));
+        let topic = ReassignableTopic::default()
+            .with_name(name(&place.topic))
+            .with_partitions(vec![partition]);
+        let request = AlterPartitionReassignmentsRequest::default().with_topics(vec![topic]);
+        let answer = self.call(0, &request).await?;
+        let topic = answer.responses.first().ok_or_else(missing)?;
+        topic.partitions.first().map(|partition| partition.error_code).ok_or_else(missing)
+    }
+
+    /// The error code.
+    pub async fn elect_preferred_leaders(&mut self) -> io::Result<i16> {
+        let request = ElectLeadersRequest::default().with_topic_partitions(None);
+        Ok(self.call(2, &request).await?.error_code)
     }
 
     /// A fresh producer id.

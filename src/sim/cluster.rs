@@ -94,6 +94,7 @@ struct World {
     clock: ManualClock,
     now: Duration,
     steps: u64,
+    common: Common,
     nodes: Vec<Node>,
     /// Nodes that are to be started again, and when.
     restarts: Vec<(i32, Duration)>,
@@ -142,6 +143,7 @@ impl World {
         Self {
             options,
             nodes: nodes.collect(),
+            common,
             rng,
             net,
             clock,

@@ -100,6 +100,11 @@ impl SimDisk {
         state.crash_at = Some(state.changes + calls);
     }
 
+    /// Takes back [`Self::crash_in`].
+    pub fn keep_power(&self) {
+        self.state().crash_at = None;
+    }
+
     pub fn is_crashed(&self) -> bool {
         self.state().crashed
     }

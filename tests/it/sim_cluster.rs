@@ -5,6 +5,7 @@
 
 #![expect(clippy::print_stderr, reason = "a seed must be seen")]
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use ottla::base::env::Planted;
@@ -58,21 +59,40 @@ fn smoke() {
     let time_max = number("SIM_MS").map(Duration::from_millis);
     let seeds = number("SIM_SEEDS").unwrap_or(SEEDS_COUNT);
     let first = number("SIM_FIRST").unwrap_or(0);
-    let (mut kept, mut crashes) = (0, 0);
-    for seed in first.. {
-        let done = match time_max {
-            Some(time_max) => started.elapsed() >= time_max,
-            None => seed >= first + seeds,
-        };
-        if done {
-            eprintln!("seeds {first} to {seed}: {crashes} crashes, {kept} batches kept");
-            break;
+    let is_over = |seed: u64| match time_max {
+        Some(time_max) => started.elapsed() >= time_max,
+        None => seed >= first + seeds,
+    };
+    let next = AtomicU64::new(first);
+    let work = || {
+        let mut summaries = Vec::new();
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if is_over(seed) {
+                return summaries;
+            }
+            summaries.push(check(seed));
         }
-        let summary = check(seed);
-        kept += summary.kept;
-        crashes += summary.crashes;
-    }
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let summaries: Vec<Summary> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
+    let kept: usize = summaries.iter().map(|summary| summary.kept).sum();
+    let crashes: u32 = summaries.iter().map(|summary| summary.crashes).sum();
+    eprintln!("{} seeds: {crashes} crashes, {kept} batches kept", summaries.len());
     assert!(kept > 0 && crashes > 0, "nothing was tried");
+}
+
+#[test]
+fn the_same_seed_is_the_same_run() {
+    // Hash maps have another order in every run, so that one process is enough.
+    let run = |seed: u64| cluster::run(seed, Options::of(seed), runtime);
+    for seed in 0..3 {
+        assert_eq!(run(seed), run(seed), "seed {seed}");
+    }
+    assert_ne!(run(0), run(1));
 }
 
 /// Whether one of the first seeds finds out what the brokers are made to do wrong.

@@ -18,7 +18,7 @@ use crate::sim::cluster::router::{Router, Wanted};
 const IN_FLIGHT_COUNT_MAX: usize = 5;
 const RECORD_BYTES_MAX: u64 = 400;
 /// Between two rounds of a client, at most.
-const PAUSE_MS_MAX: u64 = 60;
+const PAUSE_MS_MAX: u64 = 100;
 /// What a fetch may bring, at most.
 const FETCH_BYTES_MAX: u64 = 20_000;
 

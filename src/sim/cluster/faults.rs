@@ -1,10 +1,13 @@
 //! What goes wrong, and when.
 
+use std::io;
 use std::time::Duration;
 
 use crate::base::net::sim::Path;
+use crate::sim::client::Place;
 use crate::sim::cluster::node::Node;
-use crate::sim::cluster::{STEP, World, client_address, millis};
+use crate::sim::cluster::router::Wanted;
+use crate::sim::cluster::{STEP, TOPIC, World, client_address, millis};
 
 /// Clients that may be cut off; there are never more.
 const CLIENTS_COUNT_MAX: u8 = 20;
@@ -12,6 +15,10 @@ const CLIENTS_COUNT_MAX: u8 = 20;
 const SLOW_MS_MAX: u64 = 300;
 /// A slow disk's time for a write, at most.
 const SLOW_DISK_MS_MAX: u64 = 400;
+
+/// The address of whoever gives orders.
+const ADMIN: u8 = 19;
+const REPLICAS_COUNT: usize = 3;
 
 /// Who is hit.
 #[derive(Debug, Clone, Copy)]
@@ -44,9 +51,15 @@ enum Fault {
     SlowPaths,
     LosePieces,
     BreakConnections,
+    /// A partition moves to other nodes, or its replicas change places.
+    Move,
+    /// One more node joins, once.
+    Join,
+    /// The preferred replicas are to lead.
+    Elect,
 }
 
-const FAULTS: [Fault; 20] = [
+const FAULTS: [Fault; 26] = [
     Fault::Kill(Whom::One),
     Fault::Kill(Whom::Some),
     Fault::Kill(Whom::All),
@@ -67,6 +80,12 @@ const FAULTS: [Fault; 20] = [
     Fault::SlowDisks(Whom::Some),
     Fault::SlowPaths,
     Fault::LosePieces,
+    Fault::BreakConnections,
+    Fault::Move,
+    Fault::Move,
+    Fault::Join,
+    Fault::Elect,
+    Fault::Elect,
 ];
 
 impl World {
@@ -76,7 +95,7 @@ impl World {
         for _ in 0..count {
             let fault = self.choose();
             tracing::info!(at = self.now.as_millis(), ?fault, "sim: fault");
-            self.begin(fault);
+            self.begin(fault)?;
             let time = 50 + self.rng.below(2_500);
             self.pass(millis(time))?;
         }
@@ -107,7 +126,7 @@ impl World {
         }
     }
 
-    fn begin(&mut self, fault: Fault) {
+    fn begin(&mut self, fault: Fault) -> Result<(), String> {
         match fault {
             Fault::Kill(whom) => self.end_processes(whom, Node::kill),
             Fault::PowerFails(whom) => self.end_processes(whom, Node::power_off),
@@ -136,8 +155,54 @@ impl World {
                     self.net.break_connections(addresses.0, addresses.1);
                 }
             }
+            Fault::Move => self.move_partition(),
+            Fault::Join => return self.join(),
+            Fault::Elect => {
+                let mut router = self.router(ADMIN);
+                self.order(async move {
+                    let client = router.connection(Wanted::Anybody).await?;
+                    client.elect_preferred_leaders().await
+                });
+            }
             _ => self.disturb_paths(fault),
         }
+        Ok(())
+    }
+
+    /// The answer is not waited for: what becomes of it is seen in the end.
+    fn order(&mut self, future: impl Future<Output = io::Result<i16>> + Send + 'static) {
+        self.spawn(async move {
+            let answer = future.await;
+            tracing::info!(?answer, "sim: an order is answered");
+        });
+    }
+
+    fn move_partition(&mut self) {
+        let partition = i32::try_from(self.rng.below(2)).unwrap_or(0);
+        let mut left: Vec<i32> = self.nodes.iter().map(|node| node.id).collect();
+        let mut replicas = Vec::new();
+        while replicas.len() < REPLICAS_COUNT && !left.is_empty() {
+            let at = usize::try_from(self.rng.below(left.len() as u64)).unwrap_or(0);
+            replicas.push(left.swap_remove(at));
+        }
+        tracing::info!(partition, ?replicas, "sim: a partition is to move");
+        let place = Place { topic: TOPIC.to_owned(), partition };
+        let mut router = self.router(ADMIN);
+        self.order(async move {
+            let client = router.connection(Wanted::Anybody).await?;
+            client.reassign(&place, &replicas).await
+        });
+    }
+
+    fn join(&mut self) -> Result<(), String> {
+        let id = self.options.nodes + 1;
+        if self.nodes.iter().any(|node| node.id == id) {
+            return Ok(());
+        }
+        let mut node = Node::new(id, self.rng.next_u64(), &self.common);
+        node.start(self.now)?;
+        self.nodes.push(node);
+        Ok(())
     }
 
     fn end_processes(&mut self, whom: Whom, end: impl Fn(&mut Node)) {
@@ -204,7 +269,10 @@ impl World {
                 self.net.set_path(node.address, client_address(client), None);
             }
         }
-        self.nodes.iter().for_each(|node| node.pace.set(Duration::ZERO));
+        for node in &self.nodes {
+            node.pace.set(Duration::ZERO);
+            node.disk.keep_power();
+        }
     }
 }
 

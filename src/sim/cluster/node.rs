@@ -224,9 +224,13 @@ impl Node {
     /// Looks into the process, if it serves.
     pub(super) fn look<R>(&self, look: impl FnOnce(&Server) -> R) -> Option<R> {
         let process = self.process.as_ref()?;
-        match &*lock(&process.stage) {
+        // Leases end by the time of the process.
+        let inside = process.runtime.enter();
+        let seen = match &*lock(&process.stage) {
             Stage::Up(server) => Some(look(server)),
             _ => None,
-        }
+        };
+        drop(inside);
+        seen
     }
 }
