@@ -37,6 +37,9 @@ use crate::log::records::build::put_varint;
 const DEADLINE: Duration = Duration::from_secs(120);
 /// For a client that has other brokers to ask.
 const SHORT_DEADLINE: Duration = Duration::from_secs(3);
+const FETCH_VERSION: i16 = 12;
+/// The last one that only leaders answer: what followers show may lie behind.
+const FETCH_LEADER_VERSION: i16 = 10;
 const PRODUCE_VERSION: i16 = 9;
 /// A frame cannot be larger here.
 const FRAME_BYTES_MAX: i32 = 64 * 1024 * 1024;
@@ -47,6 +50,7 @@ pub struct Client {
     stream: Stream,
     next_id: i32,
     deadline: Duration,
+    fetch_version: i16,
 }
 
 /// What a broker says of a partition: the leader's address, if there is one.
@@ -97,13 +101,19 @@ fn frame<R: Request>(id: i32, version: i16, request: &R) -> io::Result<Bytes> {
 
 impl Client {
     pub async fn connect(net: &Net, port: u16) -> io::Result<Self> {
-        Ok(Self { stream: net.connect("", port).await?, next_id: 1, deadline: DEADLINE })
+        Ok(Self {
+            stream: net.connect("", port).await?,
+            next_id: 1,
+            deadline: DEADLINE,
+            fetch_version: FETCH_VERSION,
+        })
     }
 
     /// A connection to one broker of several.
     pub async fn reach(net: &Net, host: &str, port: u16) -> io::Result<Self> {
         let connected = tokio::time::timeout(SHORT_DEADLINE, net.connect(host, port)).await;
-        Ok(Self { stream: connected??, next_id: 1, deadline: SHORT_DEADLINE })
+        let (stream, fetch_version) = (connected??, FETCH_LEADER_VERSION);
+        Ok(Self { stream, next_id: 1, deadline: SHORT_DEADLINE, fetch_version })
     }
 
     /// Sends a request; its correlation id.
@@ -291,7 +301,7 @@ impl Client {
             .with_session_id(0)
             .with_session_epoch(-1)
             .with_topics(vec![topic]);
-        let answer = self.call(12, &request).await?;
+        let answer = self.call(self.fetch_version, &request).await?;
         let topic = answer.responses.into_iter().next().ok_or_else(missing)?;
         topic.partitions.into_iter().next().ok_or_else(missing)
     }

@@ -108,6 +108,9 @@ struct World {
 pub fn run(seed: u64, options: Options, make_runtime: MakeRuntime) -> Result<Summary, String> {
     let mut world = World::new(seed, options, make_runtime);
     let result = world.live();
+    if result.is_err() {
+        world.watch.tell();
+    }
     let now = world.now;
     result.map_err(|why| format!("after {} ms: {why}", now.as_millis()))
 }

@@ -66,6 +66,13 @@ impl Watch {
         Ok(())
     }
 
+    /// The last look at everything, for whoever looks for a mistake.
+    pub(super) fn tell(&self) {
+        for ((id, node), replica) in &self.replicas {
+            tracing::info!(%id, node, ?replica, "sim: as it was seen last");
+        }
+    }
+
     fn judge(&mut self, id: TopicPartition, node: i32, now: Replica) -> Result<(), String> {
         if now.log_start > now.high_watermark || now.high_watermark > now.log_end {
             return Err(format!("these offsets are not in order: {now:?}"));
