@@ -372,6 +372,7 @@ impl State {
             }
         }
         if news {
+            tracing::trace!(id, wakes = pipe.reader.is_some(), "arrived");
             self.to_wake.extend(pipe.reader.take());
         }
         if pipe.is_broken {
@@ -417,6 +418,7 @@ impl State {
         self.trace = crc32c::crc32c_append(self.trace, &head);
         self.trace = crc32c::crc32c_append(self.trace, &due.subsec_nanos().to_be_bytes());
         self.trace = crc32c::crc32c_append(self.trace, sent);
+        tracing::trace!(now = ?self.now, id, ?due, bytes = sent.len(), trace = self.trace, "sent");
         pipe.under_way.push_back((last.map_or(due, |last| last.max(due)), piece));
         self.deliver(id);
     }

@@ -170,6 +170,10 @@ impl Producer {
                 (Ok(Round::Again), _) => round = Round::Again,
                 // It follows one that was refused.
                 (Err(_), Round::Again) if *code == OUT_OF_ORDER => {}
+                (Err(_), Round::Done) if *code == OUT_OF_ORDER => {
+                    let why = "was acknowledged and is gone";
+                    return Err(format!("what came before batch {number} {why}"));
+                }
                 (Err(why), _) => return Err(format!("batch {number}: {why}")),
             }
         }
