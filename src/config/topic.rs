@@ -94,7 +94,7 @@ config_table! {
     flush_ms: i64 = key("flush.ms", Long, "9223372036854775807", AtLeast(0))
         .from(&[unset("log.flush.interval.ms", 1), same("log.flush.scheduler.interval.ms")]);
 
-    /// Replicas whose catching up is throttled, as partition:broker, or `*` for all: each broker
+    /// Replicas whose catching up is throttled, as partition:broker, or `*` for all. Each broker
     /// takes follower.replication.throttled.rate for them.
     follower_replication_throttled_replicas: Vec<String> =
         key("follower.replication.throttled.replicas", List, "", THROTTLED);
@@ -108,7 +108,7 @@ config_table! {
     internal_segment_bytes: Option<u32> = optional("internal.segment.bytes", Int, AtLeast(1));
 
     /// Leaders whose sending to followers that are behind is throttled, as partition:broker, or
-    /// `*` for all: each broker gives leader.replication.throttled.rate to them.
+    /// `*` for all. Each broker gives leader.replication.throttled.rate to them.
     leader_replication_throttled_replicas: Vec<String> =
         key("leader.replication.throttled.replicas", List, "", THROTTLED);
 
