@@ -2,8 +2,8 @@
 //!
 //! Appends are pipelined: calls of one lane arrive in the order in which they were made, so several
 //! may be under way. Every call has a deadline; a stream ends with the first failure, and openraft
-//! begins another one after a pause. A follower that is behind is sent no more than its limits allow
-//! (`throttle`).
+//! begins another one after a pause. A follower that is behind is sent no more than its limits
+//! allow (`throttle`).
 
 use std::collections::VecDeque;
 use std::future::Future;
