@@ -156,10 +156,12 @@ fn find<'a>(
         }
         Status::Absent => return Err(Code::UnknownTopicOrPartition),
     };
-    let known = || topic.partitions.get(&fetch.index).map(|place| place.leader_epoch);
+    // Who asks this broker as the leader must not take what it has for all there is.
+    let own = Some(context.node);
+    let place = topic.partitions.get(&fetch.index).filter(|place| place.leader != own);
     let epoch = match partition.leader_epoch() {
         Some(epoch) => epoch,
-        None if may_follow => known().ok_or(Code::NotLeaderOrFollower)?,
+        None if may_follow => place.ok_or(Code::NotLeaderOrFollower)?.leader_epoch,
         None => return Err(Code::NotLeaderOrFollower),
     };
     match fetch.leader_epoch {

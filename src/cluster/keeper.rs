@@ -69,8 +69,9 @@ impl Keeper {
                 self.look_interval()
             };
             tokio::select! {
-                _ = images.changed() => {}
-                _ = nodes.changed() => {}
+                // It ends with the group, and an end must not be seen again and again.
+                Some(_) = images.changed() => {}
+                Ok(()) = nodes.changed() => {}
                 () = self.controller.group().changed() => {}
                 () = tokio::time::sleep(wait) => {}
             }
@@ -124,8 +125,9 @@ impl Keeper {
                 self.look_interval()
             };
             tokio::select! {
-                _ = images.changed() => {}
-                _ = nodes.changed() => {}
+                // It ends with the group, and an end must not be seen again and again.
+                Some(_) = images.changed() => {}
+                Ok(()) = nodes.changed() => {}
                 () = self.controller.group().changed() => {}
                 () = tokio::time::sleep(wait) => {}
             }
