@@ -2,6 +2,7 @@
 
 mod open;
 pub mod registry;
+mod throttles;
 pub mod validate;
 
 use std::collections::BTreeSet;

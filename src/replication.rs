@@ -14,5 +14,6 @@ mod metadata_store;
 mod network;
 pub mod partition_group;
 mod state_machine;
+pub mod throttle;
 mod types;
 mod wire;

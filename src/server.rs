@@ -299,6 +299,7 @@ fn storage(
         kv,
         kv_writer,
         producer_expiration_ms: config.producer_id_expiration_ms,
+        catch_up_bytes_per_second: config.replica_catchup_max_bytes_per_second,
     })
 }
 

@@ -201,6 +201,10 @@ config_table! {
     /// A replica that is behind for so many milliseconds is no longer reported as in sync.
     replica_lag_time_max_ms: i64 = key("replica.lag.time.max.ms", Long, "30000", AtLeast(1));
 
+    /// How many bytes a second this broker sends, as a leader, to all replicas together that are
+    /// not in sync, so that their catching up does not disturb the others. 0 is no limit.
+    replica_catchup_max_bytes_per_second: u64 =
+        key("replica.catchup.max.bytes.per.second", Long, "104857600", AtLeast(0)).ours();
 
     // Consumer groups.
 

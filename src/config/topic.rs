@@ -94,8 +94,8 @@ config_table! {
     flush_ms: i64 = key("flush.ms", Long, "9223372036854775807", AtLeast(0))
         .from(&[unset("log.flush.interval.ms", 1), same("log.flush.scheduler.interval.ms")]);
 
-    /// Replicas whose catching up is throttled, as partition:broker, or `*` for all. Accepted so
-    /// that Kafka's tools work; nothing is throttled yet.
+    /// Replicas whose catching up is throttled, as partition:broker, or `*` for all. Each broker
+    /// takes follower.replication.throttled.rate for them.
     follower_replication_throttled_replicas: Vec<String> =
         key("follower.replication.throttled.replicas", List, "", THROTTLED);
 
@@ -107,8 +107,8 @@ config_table! {
     /// admits.
     internal_segment_bytes: Option<u32> = optional("internal.segment.bytes", Int, AtLeast(1));
 
-    /// Leaders whose serving of followers is throttled, as partition:broker, or `*` for all.
-    /// Accepted so that Kafka's tools work; nothing is throttled yet.
+    /// Leaders whose sending to followers that are behind is throttled, as partition:broker, or
+    /// `*` for all. Each broker gives leader.replication.throttled.rate to them.
     leader_replication_throttled_replicas: Vec<String> =
         key("leader.replication.throttled.replicas", List, "", THROTTLED);
 

@@ -36,6 +36,8 @@ pub struct Storage {
     pub kv_writer: KvWriter,
     /// `producer.id.expiration.ms`.
     pub producer_expiration_ms: i64,
+    /// What followers that are behind are sent; 0 is no limit.
+    pub catch_up_bytes_per_second: u64,
 }
 
 /// Which partition, and where.

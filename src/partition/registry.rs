@@ -22,6 +22,7 @@ use crate::metadata::records::Resource;
 use crate::partition::Partition;
 use crate::partition::open::Place;
 pub use crate::partition::open::{OpenDir, Storage};
+use crate::partition::throttles;
 use crate::replication::groups::Groups;
 
 /// Partitions opened, closed or deleted at one time.
@@ -186,6 +187,8 @@ impl Registry {
         each(new.map(|place| self.open(place.clone()))).await;
         self.update_configs(seen, image);
         self.update_places(seen, image);
+        let (node, rate) = (self.storage.node, self.storage.catch_up_bytes_per_second);
+        self.groups().throttles().set(throttles::limits(image, node, rate));
     }
 
     fn wanted(&self, image: &Image) -> BTreeMap<TopicPartition, Place> {

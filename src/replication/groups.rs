@@ -25,6 +25,7 @@ use crate::metrics::elections;
 use crate::peer::{Body, Kind, Peers};
 use crate::replication::groups::campaign::Campaigns;
 use crate::replication::member::Group;
+use crate::replication::throttle::Throttles;
 use crate::replication::wire;
 
 pub use crate::replication::member::{Progress, Status};
@@ -59,6 +60,7 @@ struct Shared {
     wake: Notify,
     /// Counts the groups that were added; who waits for one watches it.
     added: watch::Sender<u64>,
+    throttles: Arc<Throttles>,
     /// This node stops: it campaigns for nothing any more.
     retired: AtomicBool,
 }
@@ -91,6 +93,7 @@ impl Groups {
             change_count: watch::Sender::new(0),
             wake: Notify::new(),
             added: watch::Sender::new(0),
+            throttles: Arc::default(),
             retired: AtomicBool::new(false),
         };
         Self { shared: Arc::new(shared) }
@@ -102,6 +105,11 @@ impl Groups {
 
     pub fn peers(&self) -> &Peers {
         &self.shared.peers
+    }
+
+    /// How fast followers may catch up.
+    pub fn throttles(&self) -> &Arc<Throttles> {
+        &self.shared.throttles
     }
 
     /// From now on messages reach the group and it is campaigned for.
@@ -315,3 +323,6 @@ impl Shared {
         self.change_count.send_modify(|count| *count += 1);
     }
 }
+
+#[cfg(test)]
+mod tests;

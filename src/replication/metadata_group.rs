@@ -76,7 +76,7 @@ impl MetadataGroup {
             ..Config::clone(&*raft_config("metadata")?)
         };
         let peers = groups.peers().clone();
-        let network = Network { peers: peers.clone(), group: METADATA };
+        let network = Network { peers: peers.clone(), group: METADATA, throttles: Arc::default() };
         let raft = Raft::new(node.raft(), Arc::new(config), network, store, state_machine)
             .await
             .map_err(io::Error::other)?;

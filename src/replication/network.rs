@@ -2,12 +2,14 @@
 //!
 //! Appends are pipelined: calls of one lane arrive in the order in which they were made, so several
 //! may be under way. Every call has a deadline; a stream ends with the first failure, and openraft
-//! begins another one after a pause.
+//! begins another one after a pause. A follower that is behind is sent no more than its limits
+//! allow (`throttle`).
 
 use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -23,9 +25,11 @@ use openraft::raft::{
     TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::{RaftNetworkFactory, RaftNetworkV2};
+use tokio::time::Sleep;
 
 use crate::base::ids::{NodeId, TopicPartition};
 use crate::peer::{Body, CallError, Kind, Lane, Peers};
+use crate::replication::throttle::Throttles;
 use crate::replication::types::LogId;
 use crate::replication::wire::{self, GroupTypes};
 
@@ -43,6 +47,7 @@ const APPENDS_IN_FLIGHT_BYTES: usize = 8 * 1024 * 1024;
 pub(crate) struct Network {
     pub(crate) peers: Peers,
     pub(crate) group: TopicPartition,
+    pub(crate) throttles: Arc<Throttles>,
 }
 
 /// A group's connection to one member.
@@ -51,6 +56,7 @@ pub(crate) struct Connection {
     peers: Peers,
     group: TopicPartition,
     target: NodeId,
+    throttles: Arc<Throttles>,
 }
 
 impl<C: GroupTypes> RaftNetworkFactory<C> for Network {
@@ -58,7 +64,8 @@ impl<C: GroupTypes> RaftNetworkFactory<C> for Network {
 
     async fn new_client(&mut self, target: u64, _node: &C::Node) -> Connection {
         let target = NodeId(i32::try_from(target).unwrap_or(i32::MAX));
-        Connection { peers: self.peers.clone(), group: self.group, target }
+        let throttles = Arc::clone(&self.throttles);
+        Connection { peers: self.peers.clone(), group: self.group, target, throttles }
     }
 }
 
@@ -122,9 +129,28 @@ struct Pipeline<S> {
     size: usize,
     input_ended: bool,
     failed: bool,
+    /// A follower that is behind gets nothing before.
+    pause: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Pipeline<S> {
+    /// Whether the follower may be sent more now; if not, the task is woken when it may.
+    fn may_send(&mut self, cx: &mut Context<'_>) -> bool {
+        let Connection { group, target, .. } = self.connection;
+        loop {
+            if let Some(pause) = &mut self.pause {
+                if pause.as_mut().poll(cx).is_pending() {
+                    return false;
+                }
+                self.pause = None;
+            }
+            match self.connection.throttles.pause(group, target) {
+                Some(until) => self.pause = Some(Box::pin(tokio::time::sleep_until(until))),
+                None => return true,
+            }
+        }
+    }
+
     /// Sends what may be sent.
     fn fill<C: GroupTypes>(&mut self, cx: &mut Context<'_>)
     where
@@ -133,10 +159,13 @@ impl<S> Pipeline<S> {
         while !self.input_ended
             && self.in_flight.len() < APPENDS_IN_FLIGHT_COUNT
             && self.size < APPENDS_IN_FLIGHT_BYTES
+            && self.may_send(cx)
         {
             match self.input.poll_next_unpin(cx) {
                 Poll::Ready(Some(request)) => {
                     let sent = self.connection.append::<C>(&request);
+                    let Connection { group, target, .. } = self.connection;
+                    self.connection.throttles.sent(group, target, sent.size);
                     self.size += sent.size;
                     self.in_flight.push_back(sent);
                 }
@@ -209,6 +238,7 @@ impl<C: GroupTypes> RaftNetworkV2<C> for Connection {
             size: 0,
             input_ended: false,
             failed: false,
+            pause: None,
         };
         let answers = stream::poll_fn(move |cx| pipeline.poll_answer::<C>(cx));
         std::future::ready(Ok(answers.boxed())).boxed()

@@ -179,7 +179,8 @@ impl PartitionGroup {
         let store = PartitionLogStore::new(Arc::clone(&log), kv);
         let config = raft_config(log.name())?;
         let peers = groups.peers().clone();
-        let network = Network { peers: peers.clone(), group: setup.id };
+        let throttles = Arc::clone(groups.throttles());
+        let network = Network { peers: peers.clone(), group: setup.id, throttles };
         let raft = Raft::new(node.raft(), config, network, store, state_machine)
             .await
             .map_err(io::Error::other)?;

@@ -361,3 +361,6 @@ pub(crate) fn get_transfer<C: GroupTypes>(mut body: Bytes) -> io::Result<Transfe
     let to = body.try_get_u64().map_err(damaged)?;
     Ok(TransferLeaderRequest::new(vote, to, get_log_id(&mut body)?))
 }
+
+#[cfg(test)]
+mod tests;

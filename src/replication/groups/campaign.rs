@@ -226,3 +226,6 @@ pub(super) fn tell(peers: &Peers, node: NodeId, kind: Kind, body: Bytes) {
         let _ = call.await;
     });
 }
+
+#[cfg(test)]
+mod tests;
