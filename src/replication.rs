@@ -13,6 +13,7 @@ pub mod metadata_group;
 mod metadata_store;
 mod network;
 pub mod partition_group;
+mod runtime;
 mod state_machine;
 pub mod throttle;
 mod types;

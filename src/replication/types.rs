@@ -11,6 +11,7 @@ use crate::log::batch::Batch;
 use crate::log::entry::Ticket;
 use crate::log::partition_log::EntryStub;
 use crate::log::producer_state::AppendOutcome;
+use crate::replication::runtime::Runtime;
 
 openraft::declare_raft_types!(
     /// A partition. The leader id is the term alone once it is committed, so a log id is (leader
@@ -21,6 +22,7 @@ openraft::declare_raft_types!(
         NodeId = u64,
         Node = EmptyNode,
         LeaderId = LeaderId<u64, u64>,
+        AsyncRuntime = Runtime,
 );
 
 openraft::declare_raft_types!(
@@ -31,6 +33,7 @@ openraft::declare_raft_types!(
         NodeId = u64,
         Node = EmptyNode,
         LeaderId = LeaderId<u64, u64>,
+        AsyncRuntime = Runtime,
 );
 
 /// A term as it stands in log ids.

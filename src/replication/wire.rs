@@ -16,6 +16,7 @@ use crate::base::ids::{TopicId, TopicPartition};
 use crate::log::batch::Batch;
 use crate::peer::Body;
 use crate::replication::codec;
+use crate::replication::runtime::Runtime;
 use crate::replication::types::{
     Command, LogId, Membership, MetadataCommand, MetadataTypes, PartitionTypes, Snapshot,
     SnapshotMeta, Term,
@@ -49,7 +50,7 @@ pub(crate) trait GroupTypes:
         Term = u64,
         LeaderId = LeaderId<u64, u64>,
         Vote = LogVote,
-        AsyncRuntime = openraft::impls::TokioRuntime,
+        AsyncRuntime = Runtime,
     >
 {
     fn entry_id(entry: &Self::Entry) -> LogId;
