@@ -30,6 +30,8 @@ struct Watched {
     alive: AtomicBool,
     /// In microseconds since `begun`; 0 is none.
     lease_until: AtomicU64,
+    /// Counts the leases: another number means that there was a time without one.
+    lease_number: AtomicU64,
 }
 
 impl Default for Liveness {
@@ -54,6 +56,19 @@ impl Liveness {
         let now = micros(self.now());
         let until = self.look(node, |w| w.lease_until.load(Ordering::Acquire));
         self.is_own(node) || until.is_some_and(|until| now < until)
+    }
+
+    /// The number of the present lease, which is another one if there was a time without a lease.
+    pub fn lease(&self, node: NodeId) -> Option<u64> {
+        if self.is_own(node) {
+            return Some(0);
+        }
+        let now = micros(self.now());
+        // The number is read last: of a lease that has just begun, or of the one before it.
+        self.look(node, |watched| {
+            let until = watched.lease_until.load(Ordering::Acquire);
+            (now < until).then(|| watched.lease_number.load(Ordering::Acquire))
+        })?
     }
 
     /// Of the process that was last heard of.
@@ -171,12 +186,21 @@ impl Liveness {
         let mut judge = watched.lock();
         let result = change(&mut judge);
         let lease_until = judge.lease_until().map_or(0, micros);
+        let now = micros(self.now());
+        let was_until = watched.lease_until.load(Ordering::Acquire);
+        let is_new = lease_until > now && was_until <= now;
+        if is_new {
+            // Before the lease itself, so that nobody sees the new one under the old number.
+            watched.lease_number.fetch_add(1, Ordering::AcqRel);
+        }
         watched.lease_until.store(lease_until, Ordering::Release);
         let (alive, incarnation) = (judge.is_alive(), judge.incarnation());
         let changed = watched.alive.swap(alive, Ordering::AcqRel) != alive;
         drop(judge);
         if changed {
             tracing::info!(%node, alive, ?incarnation, "a node comes up or goes down");
+        }
+        if changed || is_new {
             self.changed();
         }
         Some(result)

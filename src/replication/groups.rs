@@ -35,6 +35,12 @@ const GATHER: Duration = Duration::from_millis(2);
 /// All groups are looked at this often even if nothing seems to happen.
 const SWEEP: Duration = Duration::from_secs(5);
 
+/// A node's start, and the lease that it gives.
+type Contact = (u64, Option<u64>);
+
+/// Followers of a leader that is not confirmed by a majority are asked again after this time.
+const CONFIRM_AGAIN: Duration = Duration::from_millis(200);
+
 /// How long a vote waits for a group that is being opened.
 const APPEARS: Duration = Duration::from_secs(1);
 
@@ -232,23 +238,27 @@ impl Groups {
 
     async fn run(&self) {
         let mut nodes = self.peers().liveness().subscribe();
-        let mut known: BTreeMap<NodeId, Option<u64>> = BTreeMap::new();
+        let mut known: BTreeMap<NodeId, Option<Contact>> = BTreeMap::new();
+        let mut unconfirmed = false;
         let mut campaigns = Campaigns::new(self.node());
         loop {
-            let next = campaigns.round(self).await.min(Instant::now() + SWEEP);
+            let pause = if unconfirmed { CONFIRM_AGAIN } else { SWEEP };
+            let next = campaigns.round(self).await.min(Instant::now() + pause);
             tokio::select! {
                 _ = nodes.changed() => {}
                 () = self.shared.wake.notified() => {}
                 () = tokio::time::sleep_until(next) => {}
             }
             tokio::time::sleep(GATHER).await;
-            self.greet_who_came(&mut known).await;
+            unconfirmed = self.greet_who_came(&mut known).await;
             self.resign_failed().await;
         }
     }
 
-    /// Tells nodes that have come up which groups this node leads.
-    async fn greet_who_came(&self, known: &mut BTreeMap<NodeId, Option<u64>>) {
+    /// Tells nodes that have come up, or were cut off for a while, which groups this node leads:
+    /// they have to confirm it. Returns whether a group that is led here is not confirmed by a
+    /// majority.
+    async fn greet_who_came(&self, known: &mut BTreeMap<NodeId, Option<Contact>>) -> bool {
         let liveness = self.peers().liveness();
         let all = self.shared.all();
         let led: Vec<_> = all
@@ -263,9 +273,10 @@ impl Groups {
             .filter(|node| *node != self.node())
             .collect();
         for node in members {
-            let start = liveness.is_alive(node).then(|| liveness.incarnation(node)).flatten();
-            let before = known.insert(node, start).flatten();
-            if start.is_some() && start != before {
+            let incarnation = liveness.incarnation(node).filter(|_| liveness.is_alive(node));
+            let contact = incarnation.map(|incarnation| (incarnation, liveness.lease(node)));
+            let before = known.insert(node, contact).flatten();
+            if contact.is_some() && contact != before {
                 let has = |status: &Status| {
                     status.voters.contains(&node) || status.learners.contains(&node)
                 };
@@ -273,6 +284,10 @@ impl Groups {
                 join_all(to_greet.map(|(_, group)| group.greet(node))).await;
             }
         }
+        let silent = led.iter().filter(|(_, group)| !group.is_serving());
+        let silent: Vec<_> = silent.map(|(_, group)| group).collect();
+        join_all(silent.iter().map(|group| group.greet(self.node()))).await;
+        !silent.is_empty()
     }
 
     /// A group that has stopped here leaves its leadership to others.

@@ -29,6 +29,7 @@ use crate::log::entry::EntryId;
 use crate::metrics::elections;
 use crate::peer::{Body, Kind, Peers};
 use crate::replication::codec;
+use crate::replication::network::Confirmed;
 use crate::replication::types::Membership;
 use crate::replication::wire::{self, GroupTypes};
 
@@ -82,6 +83,8 @@ pub(crate) trait Group: Send + Sync {
     /// The members that a group without members is to have, if it is new.
     fn founders(&self) -> Option<Vec<NodeId>>;
     fn is_running(&self) -> bool;
+    /// Whether it leads and may serve.
+    fn is_serving(&self) -> bool;
     fn last_entry(&self) -> Option<EntryId>;
     fn has_quorum(&self, has: &dyn Fn(NodeId) -> bool) -> bool;
     /// Whether there is a leader that a vote for `candidate` would disturb.
@@ -121,6 +124,7 @@ pub(crate) struct Member<C: GroupTypes, SM: RaftStateMachine<C>> {
     /// The term in which it stopped leading by itself; 0 is none.
     resigned_term: AtomicU64,
     heard: Arc<Mutex<Heard>>,
+    confirmed: Arc<Confirmed>,
     preference: Mutex<Arc<[NodeId]>>,
     founders: Mutex<Option<Vec<NodeId>>>,
 }
@@ -154,7 +158,7 @@ where
         id: TopicPartition,
         node: NodeId,
         raft: Raft<C, SM>,
-        peers: Peers,
+        (peers, confirmed): (Peers, Arc<Confirmed>),
         applied_term: AppliedTerm,
     ) -> Self {
         let server = raft.server_metrics();
@@ -167,6 +171,7 @@ where
             applied_term,
             resigned_term: AtomicU64::new(0),
             heard: Arc::default(),
+            confirmed,
             preference: Mutex::new(Arc::from([])),
             founders: Mutex::default(),
         }
@@ -191,7 +196,11 @@ where
             return None;
         }
         let liveness = self.peers.liveness();
-        let is_near = |node| node == self.node || liveness.has_lease(node);
+        // A lease alone is not enough: before it the node may have voted for another.
+        let is_near = |node| {
+            let lease = liveness.lease(node);
+            node == self.node || lease.is_some_and(|lease| self.confirmed.holds(term, node, lease))
+        };
         quorum(now.membership_config.membership(), &is_near).then_some(term)
     }
 
@@ -352,6 +361,10 @@ where
 
     fn founders(&self) -> Option<Vec<NodeId>> {
         self.founders.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn is_serving(&self) -> bool {
+        self.serving_term().is_some()
     }
 
     fn is_running(&self) -> bool {

@@ -16,7 +16,7 @@ use crate::replication::codec;
 use crate::replication::groups::Groups;
 use crate::replication::member::{AppliedTerm, Group, Member, Progress, Status};
 use crate::replication::metadata_store::{MetadataLogStore, MetadataStateMachine};
-use crate::replication::network::Network;
+use crate::replication::network::{Confirmed, Network};
 use crate::replication::partition_group::{ProposeError, raft_config};
 use crate::replication::types::{MetadataCommand, MetadataTypes};
 use crate::replication::wire::METADATA;
@@ -76,12 +76,18 @@ impl MetadataGroup {
             ..Config::clone(&*raft_config("metadata")?)
         };
         let peers = groups.peers().clone();
-        let network = Network { peers: peers.clone(), group: METADATA, throttles: Arc::default() };
+        let confirmed = Arc::<Confirmed>::default();
+        let network = Network {
+            peers: peers.clone(),
+            group: METADATA,
+            throttles: Arc::default(),
+            confirmed: Arc::clone(&confirmed),
+        };
         let raft = Raft::new(node.raft(), Arc::new(config), network, store, state_machine)
             .await
             .map_err(io::Error::other)?;
         let fresh = !raft.is_initialized().await.map_err(io::Error::other)?;
-        let member = Arc::new(Member::new(METADATA, node, raft, peers, applied_term));
+        let member = Arc::new(Member::new(METADATA, node, raft, (peers, confirmed), applied_term));
         let group = Self { member, groups: groups.clone() };
         let founds = fresh && entrance == Entrance::Found;
         let is_only_voter = group.status().voters == BTreeSet::from([node]);

@@ -5,11 +5,11 @@
 //! begins another one after a pause. A follower that is behind is sent no more than its limits
 //! allow (`throttle`).
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -48,6 +48,33 @@ pub(crate) struct Network {
     pub(crate) peers: Peers,
     pub(crate) group: TopicPartition,
     pub(crate) throttles: Arc<Throttles>,
+    pub(crate) confirmed: Arc<Confirmed>,
+}
+
+/// Under which lease each member has last confirmed that this node leads.
+#[derive(Debug, Default)]
+pub(crate) struct Confirmed {
+    /// The term that it holds for.
+    by_node: Mutex<(u64, BTreeMap<NodeId, u64>)>,
+}
+
+impl Confirmed {
+    fn note(&self, term: u64, node: NodeId, lease: u64) {
+        let mut known = self.by_node.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.0 < term {
+            *known = (term, BTreeMap::new());
+        }
+        if known.0 == term {
+            known.1.insert(node, lease);
+        }
+    }
+
+    /// Whether the node has confirmed the leader of this term under this lease: since then it has
+    /// voted for nobody else.
+    pub(crate) fn holds(&self, term: u64, node: NodeId, lease: u64) -> bool {
+        let known = self.by_node.lock().unwrap_or_else(PoisonError::into_inner);
+        known.0 == term && known.1.get(&node) == Some(&lease)
+    }
 }
 
 /// A group's connection to one member.
@@ -57,6 +84,7 @@ pub(crate) struct Connection {
     group: TopicPartition,
     target: NodeId,
     throttles: Arc<Throttles>,
+    confirmed: Arc<Confirmed>,
 }
 
 impl<C: GroupTypes> RaftNetworkFactory<C> for Network {
@@ -65,7 +93,8 @@ impl<C: GroupTypes> RaftNetworkFactory<C> for Network {
     async fn new_client(&mut self, target: u64, _node: &C::Node) -> Connection {
         let target = NodeId(i32::try_from(target).unwrap_or(i32::MAX));
         let throttles = Arc::clone(&self.throttles);
-        Connection { peers: self.peers.clone(), group: self.group, target, throttles }
+        let confirmed = Arc::clone(&self.confirmed);
+        Connection { peers: self.peers.clone(), group: self.group, target, throttles, confirmed }
     }
 }
 
@@ -99,12 +128,25 @@ impl Connection {
     fn append<C: GroupTypes>(&self, request: &AppendEntriesRequest<C>) -> InFlight {
         let body = wire::put_append::<C>(self.group, request);
         let last = request.entries.last().map(C::entry_id).or(request.prev_log_id);
+        let (term, target) = (request.vote.leader_id.term, self.target);
+        // The lease of the moment of sending: if it lapses before the answer, it has another number
+        // then, and nothing is confirmed.
+        let lease = self.peers.liveness().lease(target);
+        let confirmed = Arc::clone(&self.confirmed);
+        let note = move |answer: &Result<Bytes, CallError>| {
+            if let (Ok(answer), Some(lease)) = (answer, lease)
+                && wire::is_followed(answer)
+            {
+                confirmed.note(term, target, lease);
+            }
+        };
         InFlight {
             prev: request.prev_log_id,
             last,
             size: body.size(),
             answer: self
                 .call(Lane::Data, Kind::AppendEntries, body.finish(), APPEND_TIMEOUT)
+                .inspect(note)
                 .boxed(),
         }
     }
@@ -275,5 +317,24 @@ impl<C: GroupTypes> RaftNetworkV2<C> for Connection {
         let body = wire::put_transfer::<C>(self.group, &request);
         // A refusal of the other side is a failure like any other: the leader goes on leading.
         self.ask(Kind::TransferLeader, body, |_| Ok(Ok(()))).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_confirmation_holds_for_its_term_and_its_lease() {
+        let (confirmed, node) = (Confirmed::default(), NodeId(2));
+        confirmed.note(3, node, 7);
+        assert!(confirmed.holds(3, node, 7));
+        // The node was cut off meanwhile, and may have voted for another.
+        assert!(!confirmed.holds(3, node, 8));
+        assert!(!confirmed.holds(4, node, 7) && !confirmed.holds(3, NodeId(1), 7));
+        confirmed.note(4, NodeId(1), 1);
+        confirmed.note(3, node, 8);
+        assert!(confirmed.holds(4, NodeId(1), 1));
+        assert!(!confirmed.holds(3, node, 8) && !confirmed.holds(4, node, 8));
     }
 }

@@ -25,7 +25,7 @@ use crate::replication::groups::Groups;
 pub use crate::replication::log_store::vote_key;
 use crate::replication::log_store::{PartitionLogStore, completion};
 use crate::replication::member::{AppliedTerm, Group, Member, Progress, Status};
-use crate::replication::network::Network;
+use crate::replication::network::{Confirmed, Network};
 use crate::replication::state_machine::PartitionStateMachine;
 use crate::replication::types::{Command, Membership, PartitionTypes, Vote};
 
@@ -180,12 +180,18 @@ impl PartitionGroup {
         let config = raft_config(log.name())?;
         let peers = groups.peers().clone();
         let throttles = Arc::clone(groups.throttles());
-        let network = Network { peers: peers.clone(), group: setup.id, throttles };
+        let confirmed = Arc::<Confirmed>::default();
+        let network = Network {
+            peers: peers.clone(),
+            group: setup.id,
+            throttles,
+            confirmed: Arc::clone(&confirmed),
+        };
         let raft = Raft::new(node.raft(), config, network, store, state_machine)
             .await
             .map_err(io::Error::other)?;
         let fresh = !raft.is_initialized().await.map_err(io::Error::other)?;
-        let member = Member::new(setup.id, node, raft, peers, applied_term);
+        let member = Member::new(setup.id, node, raft, (peers, confirmed), applied_term);
         member.set_preference(&setup.replicas);
         let is_alone = setup.replicas == [node];
         let is_only_voter = member.status().voters == BTreeSet::from([node]);

@@ -273,6 +273,11 @@ pub(crate) fn put_append_response<C: GroupTypes>(response: &AppendEntriesRespons
     out.finish()
 }
 
+/// Whether an answer to an append says that its sender is followed.
+pub(crate) fn is_followed(answer: &[u8]) -> bool {
+    matches!(answer.first(), Some(&(SUCCESS | PARTIAL_SUCCESS | CONFLICT)))
+}
+
 pub(crate) fn get_append_response<C: GroupTypes>(
     mut body: Bytes,
 ) -> io::Result<AppendEntriesResponse<C>> {

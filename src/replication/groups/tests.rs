@@ -83,6 +83,10 @@ impl Group for Fake {
         self.founders.clone()
     }
 
+    fn is_serving(&self) -> bool {
+        true
+    }
+
     fn is_running(&self) -> bool {
         true
     }
