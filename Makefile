@@ -8,7 +8,9 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 ARGS ?=
 SUITES ?= all
 
-.PHONY: help run test check fix compat torture bench deps
+SEED ?= 0
+
+.PHONY: help run test check fix compat torture sim bench deps
 
 help:
 	@echo 'make run      build the broker and start it (ARGS="--config config/ottla.toml")'
@@ -17,6 +19,7 @@ help:
 	@echo 'make fix      format, and what clippy can mend by itself'
 	@echo 'make compat   foreign clients against the debug build (SUITES="kcat java", ARGS=--short)'
 	@echo 'make torture  clusters that are broken while clients work (ARGS="--seed 7 kill-leader"; long)'
+	@echo 'make sim      one seed of the simulated clusters, with its log (SEED=7)'
 	@echo 'make bench    figures beside Apache Kafka (ARGS=--quick)'
 	@echo 'make deps     install what a build needs'
 
@@ -47,6 +50,9 @@ torture:
 	.ci/deps build compat
 	cargo build --locked
 	compat-tests/torture/torture $(or $(ARGS),all)
+
+sim: deps
+	SEED=$(SEED) cargo test --locked --test it -- --exact sim_cluster::smoke --nocapture
 
 bench:
 	.ci/deps build compat

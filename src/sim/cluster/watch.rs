@@ -1,6 +1,6 @@
 //! What must hold in every moment, seen from above: Raft's promises, and those of the log.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::ids::{LeaderEpoch, Offset, TopicPartition};
 use crate::server::Server;
@@ -50,6 +50,9 @@ impl Watch {
             let Some(replicas) = node.look(|server| replicas(server, node.starts)) else {
                 continue;
             };
+            // A partition may leave a node and come back.
+            let here: BTreeSet<TopicPartition> = replicas.iter().map(|(id, _)| *id).collect();
+            self.replicas.retain(|(id, of), _| *of != node.id || here.contains(id));
             for (id, replica) in replicas {
                 let wrong = |why: String| format!("partition {id} on node {}: {why}", node.id);
                 self.judge(id, node.id, replica).map_err(wrong)?;
@@ -78,10 +81,10 @@ impl Watch {
             return Err(format!("these offsets are not in order: {now:?}"));
         }
         let Some(before) = self.replicas.insert((id, node), now) else { return Ok(()) };
-        let same = before.start == now.start;
-        let goes_back = same && now.term < before.term
-            || same && now.high_watermark < before.high_watermark
-            || same && now.log_start < before.log_start;
+        let goes_back = before.start == now.start
+            && (now.term < before.term
+                || now.high_watermark < before.high_watermark
+                || now.log_start < before.log_start);
         if goes_back { Err(format!("{before:?} goes back to {now:?}")) } else { Ok(()) }
     }
 }
