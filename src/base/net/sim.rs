@@ -5,6 +5,7 @@
 //! that is cut holds back what is under way, and only the end of a process or of its machine is
 //! told to the other side, the latter when the machine is back.
 
+mod listener;
 mod stream;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -19,6 +20,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::base::rng::Rng;
 
+pub use listener::SimListener;
 pub use stream::SimStream;
 
 /// Connections that wait to be accepted.
@@ -109,13 +111,6 @@ struct Connect {
     waker: Option<Waker>,
 }
 
-/// A bound listener. Connections are refused when it is dropped.
-pub struct SimListener {
-    shared: Shared,
-    address: SocketAddr,
-    number: u64,
-}
-
 impl Default for SimNet {
     fn default() -> Self {
         Self::new(0)
@@ -125,12 +120,6 @@ impl Default for SimNet {
 impl fmt::Debug for SimNet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SimNet").field("own", &self.own).finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for SimListener {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SimListener").field("address", &self.address).finish_non_exhaustive()
     }
 }
 
@@ -189,7 +178,7 @@ impl SimNet {
         let number = state.id();
         let address = SocketAddr::from((host, port));
         state.listeners.insert(address, Listening { number, ..Listening::default() });
-        Ok(SimListener { shared: Arc::clone(&self.shared), address, number })
+        Ok(SimListener::new(&self.shared, address, number))
     }
 
     pub(super) async fn connect(&self, host: &str, port: u16) -> io::Result<SimStream> {
@@ -372,7 +361,6 @@ impl State {
             }
         }
         if news {
-            tracing::trace!(id, wakes = pipe.reader.is_some(), "arrived");
             self.to_wake.extend(pipe.reader.take());
         }
         if pipe.is_broken {
@@ -470,40 +458,6 @@ impl Drop for Connecting {
         let connect = lock(&self.shared).connects.remove(&self.id);
         // A stream in there locks the network when it is dropped.
         drop(connect);
-    }
-}
-
-impl SimListener {
-    pub(super) fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    pub(super) async fn accept(&self) -> (SimStream, SocketAddr) {
-        std::future::poll_fn(|cx| {
-            let mut state = lock(&self.shared);
-            let Some(listening) = state.listeners.get_mut(&self.address) else {
-                return Poll::Pending;
-            };
-            match listening.queue.pop_front() {
-                Some(accepted) => Poll::Ready(accepted),
-                None => {
-                    listening.waker = Some(cx.waker().clone());
-                    Poll::Pending
-                }
-            }
-        })
-        .await
-    }
-}
-
-impl Drop for SimListener {
-    fn drop(&mut self) {
-        let mut state = lock(&self.shared);
-        let is_own = |listening: &Listening| listening.number == self.number;
-        let own = state.listeners.get(&self.address).is_some_and(is_own);
-        let listening = own.then(|| state.listeners.remove(&self.address));
-        drop(state);
-        drop(listening);
     }
 }
 

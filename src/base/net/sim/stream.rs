@@ -57,7 +57,6 @@ impl AsyncRead for SimStream {
         buf.put_slice(pipe.arrived.get(..size).unwrap_or_default());
         pipe.arrived.advance(size);
         pipe.bytes -= size;
-        tracing::trace!(id = self.incoming, size, "read");
         let writer = pipe.writer.take();
         state.to_wake.extend(writer);
         finish(state);

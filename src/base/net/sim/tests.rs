@@ -1,3 +1,5 @@
+//! What arrives on the simulated network, and when.
+
 use std::net::IpAddr;
 use std::time::Duration;
 
