@@ -181,8 +181,12 @@ where
         *self.preference.lock().unwrap_or_else(PoisonError::into_inner) = nodes.into();
     }
 
-    pub(crate) fn set_founders(&self, founders: Option<Vec<NodeId>>) {
-        *self.founders.lock().unwrap_or_else(PoisonError::into_inner) = founders;
+    /// Returns whether they are others than before.
+    pub(crate) fn set_founders(&self, founders: Option<Vec<NodeId>>) -> bool {
+        let mut known = self.founders.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_news = *known != founders;
+        *known = founders;
+        is_news
     }
 
     /// The term, if this node leads and may serve: it has applied an entry of its term, so it knows
@@ -446,13 +450,17 @@ where
 
     fn changes(&self) -> BoxStream<'static, ()> {
         let (server, applied) = (self.raft.server_metrics(), self.applied_term.0.subscribe());
-        // A leader serves only when it has applied an entry of its term, so that is a change too.
-        stream::unfold((server, applied), |(mut server, mut applied)| async move {
+        let confirmed = (Arc::clone(&self.confirmed), self.confirmed.subscribe());
+        // A leader serves only when it has applied an entry of its term and a majority has
+        // confirmed it, so these are changes too.
+        let all = (server, applied, confirmed);
+        stream::unfold(all, |(mut server, mut applied, mut confirmed)| async move {
             tokio::select! {
                 changed = server.changed() => changed.ok()?,
                 changed = applied.changed() => changed.ok()?,
+                changed = confirmed.1.changed() => changed.ok()?,
             }
-            Some(((), (server, applied)))
+            Some(((), (server, applied, confirmed)))
         })
         .boxed()
     }

@@ -16,6 +16,7 @@ use crate::log::entry::EntryId;
 use crate::peer::{Body, Kind, Lane, Peers};
 use crate::replication::codec;
 use crate::replication::groups::Groups;
+use crate::replication::groups::care::SWEEP;
 use crate::replication::member::{Group, Status};
 use crate::replication::wire;
 
@@ -57,31 +58,45 @@ impl Campaigns {
         Self { node, vacancies: BTreeMap::new() }
     }
 
-    /// Campaigns for what is due; returns when something is due next.
-    pub(super) async fn round(&mut self, groups: &Groups) -> Instant {
+    /// The vacancies for which it is time.
+    pub(super) fn due(&self, now: Instant) -> impl Iterator<Item = TopicPartition> {
+        let due = self.vacancies.iter().filter(move |(_, vacancy)| vacancy.next <= now);
+        due.map(|(id, _)| *id)
+    }
+
+    /// The group is not here any more.
+    pub(super) fn forget(&mut self, id: TopicPartition) {
+        self.vacancies.remove(&id);
+    }
+
+    /// Campaigns for those of these groups for which it is time; returns when something is due
+    /// next.
+    pub(super) async fn round(
+        &mut self,
+        groups: &Groups,
+        looked_at: Vec<Arc<dyn Group>>,
+    ) -> Instant {
         let now = Instant::now();
         if groups.shared.retired.load(Ordering::Acquire) {
-            return now + super::SWEEP;
+            return now + SWEEP;
         }
-        let all = groups.shared.all();
-        let ids: BTreeSet<TopicPartition> = all.iter().map(|group| group.id()).collect();
-        self.vacancies.retain(|id, _| ids.contains(id));
         let mut due = Vec::new();
-        for group in all {
+        for group in looked_at {
+            if due.len() == CAMPAIGNS_AT_ONCE_COUNT {
+                groups.shared.look_at(group.id());
+                continue;
+            }
             let status = group.status();
             if status.leader.is_some() {
                 self.vacancies.remove(&group.id());
             } else if self.is_due(&groups.shared.peers, group.as_ref(), &status, now) {
                 due.push((group, status));
             }
-            if due.len() == CAMPAIGNS_AT_ONCE_COUNT {
-                break;
-            }
         }
         self.found(&mut due).await;
         campaign(groups, due).await;
         let next = self.vacancies.values().map(|vacancy| vacancy.next).min();
-        next.unwrap_or_else(|| Instant::now() + super::SWEEP)
+        next.unwrap_or_else(|| Instant::now() + SWEEP)
     }
 
     /// Whether this node's turn has come; if so, its next one is later.
