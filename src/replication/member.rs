@@ -61,6 +61,8 @@ pub struct Status {
     /// The leader, if it is this node or is alive.
     pub leader: Option<NodeId>,
     pub term: u64,
+    /// Who wants to lead in this term, as long as it is not known that it does.
+    pub candidate: Option<NodeId>,
     /// Empty as long as the group has no members.
     pub voters: BTreeSet<NodeId>,
     pub learners: BTreeSet<NodeId>,
@@ -354,6 +356,8 @@ where
             leads: now.state == ServerState::Leader,
             leader,
             term: now.vote.leader_id.term,
+            candidate: (!now.vote.committed && now.vote.leader_id.term > 0)
+                .then(|| node_id(now.vote.leader_id.voted_for)),
             voters: membership.voter_ids().map(node_id).collect(),
             learners: membership.learner_ids().map(node_id).collect(),
         }

@@ -22,6 +22,8 @@ use crate::replication::wire;
 
 /// How much later the next voter in order tries.
 const TURN: Duration = Duration::from_millis(200);
+/// How long a candidate has to win: votes are written to disk, which may be busy.
+const ELECTION: Duration = Duration::from_millis(300);
 /// How long after an attempt the same voter tries again.
 const RETRY: Duration = Duration::from_millis(100);
 /// The longest time between two attempts.
@@ -34,7 +36,10 @@ const CAMPAIGNS_AT_ONCE_COUNT: usize = 512;
 /// A group without a leader.
 #[derive(Debug, Clone, Copy)]
 struct Vacancy {
+    /// When the voters' turns begin.
     since: Instant,
+    /// The last term that somebody was voted for in.
+    term: u64,
     attempts: u32,
     next: Instant,
 }
@@ -109,15 +114,23 @@ impl Campaigns {
         }
         let is_alive = |node: &NodeId| *node == self.node || peers.liveness().is_alive(*node);
         let turn = turn_of(self.node, &group.preference(), &voters, is_alive);
-        let first = now + TURN.saturating_mul(turn);
+        let own_turn = TURN.saturating_mul(turn);
+        let is_under_way = status.candidate.is_some_and(|candidate| is_alive(&candidate));
         let vacancy = self.vacancies.entry(group.id()).or_insert(Vacancy {
             since: now,
+            term: 0,
             attempts: 0,
-            next: first,
+            next: now + own_turn,
         });
+        if is_under_way && vacancy.term < status.term {
+            // A second candidate, or the same one anew, would only undo what is nearly done.
+            vacancy.since = now + ELECTION;
+            vacancy.term = status.term;
+            vacancy.next = vacancy.next.max(vacancy.since + own_turn);
+        }
         // Somebody before this node may have gone meanwhile.
         if vacancy.attempts == 0 {
-            vacancy.next = vacancy.next.min(vacancy.since + TURN.saturating_mul(turn));
+            vacancy.next = vacancy.next.min(vacancy.since + own_turn);
         }
         if vacancy.next > now {
             return false;
@@ -126,7 +139,7 @@ impl Campaigns {
         let attempts = vacancy.attempts;
         tracing::debug!(group = %group.id(), attempts, turn, "there is no leader");
         let pause = RETRY.saturating_mul(vacancy.attempts).min(RETRY_MAX);
-        vacancy.next = now + pause + TURN.saturating_mul(turn);
+        vacancy.next = now + pause + own_turn;
         true
     }
 

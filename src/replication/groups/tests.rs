@@ -40,6 +40,7 @@ impl Fake {
             leads: leader == Some(1),
             leader: leader.map(NodeId),
             term: 1,
+            candidate: None,
             voters: nodes(voters).into_iter().collect(),
             learners: BTreeSet::new(),
         }
@@ -61,6 +62,11 @@ impl Fake {
         let mut status = self.status.lock().unwrap();
         status.leader = leader.map(NodeId);
         status.leads = leader == Some(1);
+    }
+
+    fn set_candidate(&self, term: u64, candidate: i32) {
+        let mut status = self.status.lock().unwrap();
+        (status.term, status.candidate) = (term, Some(NodeId(candidate)));
     }
 
     fn campaigns(&self) -> usize {
@@ -232,6 +238,33 @@ async fn voters_take_turns() {
     assert!(later > next, "it has been this node's turn");
     // Node 1 has no such group and does not vote.
     assert_eq!(group.campaigns(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_election_that_is_under_way_is_not_disturbed() {
+    let [one, two] = two_nodes().await;
+    let mine = Arc::new(Fake::new(0, &[1, 2, 3], 5));
+    for node in [&one, &two] {
+        node.groups.add(Arc::clone(&mine) as Arc<dyn Group>);
+    }
+    let mut campaigns = Campaigns::new(NodeId(1));
+    // Node 2 was voted for, and then another time: each has its time to win.
+    for term in 2..6 {
+        mine.set_candidate(term, 2);
+        let before = Instant::now();
+        let next = campaigns.round(&one.groups).await;
+        assert!(next > before && mine.campaigns() == 0, "term {term}");
+        tokio::time::sleep((next - before) / 2).await;
+    }
+    // It did not win.
+    let next = campaigns.round(&one.groups).await;
+    tokio::time::sleep_until(next).await;
+    campaigns.round(&one.groups).await;
+    assert_eq!(mine.campaigns(), 1);
+    // A candidate that has gone is not waited for.
+    mine.set_candidate(9, 3);
+    Campaigns::new(NodeId(1)).round(&one.groups).await;
+    assert_eq!(mine.campaigns(), 2);
 }
 
 #[tokio::test(start_paused = true)]
