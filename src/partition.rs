@@ -63,6 +63,10 @@ pub enum AppendError {
     NotEnoughReplicas,
     /// It was appended and is committed, but fewer than `min.insync.replicas` have it.
     NotEnoughReplicasAfterAppend,
+    /// Too few replicas answer to be sure that nobody else leads: nothing was appended.
+    CutOff,
+    /// The same after it was appended: it may yet be committed.
+    CutOffAfterAppend,
     /// The log failed or the broker stops.
     Unavailable,
     Sequence(SequenceError),
@@ -180,13 +184,8 @@ impl Partition {
             Acks::Never | Acks::Leader | Acks::Majority => 0,
         };
         let Some(epoch) = self.leader_epoch() else {
-            // Too few replicas answer to be sure that nobody else leads.
             let is_cut_off = needed > 0 && self.group.status().leads;
-            return Err(if is_cut_off {
-                AppendError::NotEnoughReplicas
-            } else {
-                AppendError::NotLeader
-            });
+            return Err(if is_cut_off { AppendError::CutOff } else { AppendError::NotLeader });
         };
         // Nobody has looked yet at a leader that is new.
         let in_sync = self.in_sync_count();
@@ -214,15 +213,14 @@ impl Partition {
         })
     }
 
-    /// What became of a proposal, and its index. It may be committed after all when this says that
-    /// there are not enough replicas: a leader that is cut off does not know.
+    /// What became of a proposal, and its index.
     async fn committed(&self, proposal: Proposal) -> Result<(AppendOutcome, u64), AppendError> {
         let mut committed = std::pin::pin!(proposal.committed());
         loop {
             match tokio::time::timeout(LEADER_CHECK, &mut committed).await {
                 Ok(committed) => return Ok(committed?),
                 Err(_) if self.leader_epoch().is_some() => {}
-                Err(_) => return Err(AppendError::NotEnoughReplicasAfterAppend),
+                Err(_) => return Err(AppendError::CutOffAfterAppend),
             }
         }
     }

@@ -19,7 +19,9 @@ pub const NONE: i16 = 0;
 
 pub fn of_append(error: AppendError) -> Code {
     match error {
-        AppendError::NotLeader => Code::NotLeaderOrFollower,
+        AppendError::NotLeader | AppendError::CutOff | AppendError::CutOffAfterAppend => {
+            Code::NotLeaderOrFollower
+        }
         AppendError::NotEnoughReplicas => Code::NotEnoughReplicas,
         AppendError::NotEnoughReplicasAfterAppend => Code::NotEnoughReplicasAfterAppend,
         AppendError::Unavailable => Code::KafkaStorageError,

@@ -67,7 +67,10 @@ impl PartitionView {
             Own::Open(Some(epoch)) if epoch >= place.leader_epoch => Some(epoch),
             Own::Open(_) | Own::Failed => None,
         };
-        let known = place.leader.filter(|leader| !offline.contains(leader));
+        // If it is to be this node and it does not serve, it may be cut off: then others lead by now,
+        // and know it.
+        let is_there = |leader: &NodeId| !offline.contains(leader) && *leader != node;
+        let known = place.leader.filter(is_there);
         let leader = own_epoch.map(|_| node).or(known);
         if let Some(leader) = leader
             && !in_sync.contains(&leader)
@@ -113,7 +116,7 @@ mod tests {
     #[test]
     fn every_broker_tells_the_metadatas_leader() {
         for node in NODES {
-            for own in [None, Some(4)] {
+            for own in [None, Some(4)].into_iter().filter(|_| node != TWO) {
                 let view = PartitionView::new(&image(&[]), &place(), node, Own::Open(own));
                 assert_eq!((view.leader, view.leader_epoch), (Some(TWO), 5));
                 assert_eq!((view.in_sync, view.offline), (NODES.to_vec(), Vec::new()));
@@ -132,6 +135,13 @@ mod tests {
         let view = PartitionView::new(&image(&[TWO]), &place(), ONE, Own::Open(None));
         assert_eq!((view.leader, view.leader_epoch), (None, 5));
         assert_eq!((view.in_sync, view.offline), (vec![ONE, THREE], vec![TWO]));
+    }
+
+    #[test]
+    fn a_leader_that_does_not_serve_names_nobody() {
+        let view = PartitionView::new(&image(&[]), &place(), TWO, Own::Open(None));
+        assert_eq!((view.leader, view.leader_epoch), (None, 5));
+        assert_eq!((view.in_sync, view.offline), (NODES.to_vec(), Vec::new()));
     }
 
     #[test]

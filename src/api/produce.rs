@@ -27,9 +27,9 @@ use crate::base::env::Planted;
 use crate::base::ids::Offset;
 use crate::config::TimestampType;
 use crate::log::batch::{BatchHeader, MAGIC};
-use crate::metadata::image::{Image, Topic};
+use crate::metadata::image::{Image, Partition as Place, Topic};
 use crate::partition::registry::Status;
-use crate::partition::{Acks, Partition, PendingAppend, validate};
+use crate::partition::{Acks, AppendError, Partition, PendingAppend, validate};
 use frame::{PartitionAnswer, PartitionData, ProduceRequest, TopicRef};
 
 /// Its number among the codecs.
@@ -119,7 +119,25 @@ async fn queue(
     };
     match partition.append(batch, acks).await {
         Ok(pending) => Started::Queued { partition, pending, append_time_ms },
-        Err(error) => Started::Refused(errors::of_append(error), None),
+        Err(error) => Started::Refused(
+            code_of(error, topic.partitions.get(&data.index), &context.image()),
+            None,
+        ),
+    }
+}
+
+/// A leader that too few replicas answer: if the metadata has them for dead as well, nobody else can
+/// lead, and the client is told what is amiss. If not, it is this broker that is cut off; then the
+/// client must ask elsewhere who leads, which only this code makes it do.
+fn code_of(error: AppendError, place: Option<&Place>, image: &Image) -> Code {
+    let nobody_can_lead = place.is_some_and(|place| {
+        let alive = place.replicas.iter().filter(|replica| image.is_alive(**replica));
+        alive.count() * 2 <= place.replicas.len()
+    });
+    match error {
+        AppendError::CutOff if nobody_can_lead => Code::NotEnoughReplicas,
+        AppendError::CutOffAfterAppend if nobody_can_lead => Code::NotEnoughReplicasAfterAppend,
+        _ => errors::of_append(error),
     }
 }
 
@@ -146,7 +164,8 @@ async fn finish(
     }
     let deadline_ms = u64::try_from(request.timeout_ms).unwrap_or(0);
     let deadline = std::time::Duration::from_millis(deadline_ms);
-    let mut answers = join_all(started.into_iter().map(|one| answer(one, deadline))).await;
+    let context = &caller.context;
+    let mut answers = join_all(started.into_iter().map(|one| answer(context, one, deadline))).await;
     let nodes = name_leaders(&caller, &request, &mut answers);
     let frame = request.encode_response(raw.correlation_id, raw.version, &answers, &nodes);
     let errors = answers.iter().map(|answer| answer.error);
@@ -178,7 +197,11 @@ fn name_leaders(
     leader_hint::nodes(caller, &image, answers.iter().filter_map(|answer| answer.leader))
 }
 
-async fn answer(started: Started, deadline: std::time::Duration) -> PartitionAnswer {
+async fn answer(
+    context: &Context,
+    started: Started,
+    deadline: std::time::Duration,
+) -> PartitionAnswer {
     let (partition, pending, append_time_ms) = match started {
         Started::Queued { partition, pending, append_time_ms } => {
             (partition, pending, append_time_ms)
@@ -187,7 +210,12 @@ async fn answer(started: Started, deadline: std::time::Duration) -> PartitionAns
     };
     match tokio::time::timeout(deadline, pending.base_offset()).await {
         Err(_) => PartitionAnswer::error(Code::RequestTimedOut, None),
-        Ok(Err(error)) => PartitionAnswer::error(errors::of_append(error), None),
+        Ok(Err(error)) => {
+            let (image, id) = (context.image(), partition.id);
+            let topic = image.topic_by_id(id.topic_id);
+            let place = topic.and_then(|topic| topic.partitions.get(&id.partition));
+            PartitionAnswer::error(code_of(error, place, &image), None)
+        }
         Ok(Ok(base_offset)) => appended(&partition, base_offset, append_time_ms),
     }
 }
@@ -200,5 +228,31 @@ fn appended(partition: &Partition, base_offset: Offset, append_time_ms: i64) -> 
         append_time_ms,
         log_start_offset: partition.offsets().log_start,
         leader: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::ids::NodeId;
+    use crate::metadata::records::{BrokerRecord, Record};
+
+    #[test]
+    fn a_leader_that_is_cut_off_sends_clients_elsewhere_unless_nobody_can_lead() {
+        let nodes: Vec<NodeId> = (1..=3).map(NodeId).collect();
+        let place = Place::new(nodes.clone());
+        let mut image = Image::default();
+        for node in nodes {
+            image.replay(&Record::Broker(BrokerRecord::new(node)));
+        }
+        let mut codes = |fenced| {
+            let (node, draining) = (NodeId(fenced), false);
+            image.replay(&Record::BrokerState { node, fenced: true, draining });
+            [AppendError::CutOff, AppendError::CutOffAfterAppend]
+                .map(|error| code_of(error, Some(&place), &image))
+        };
+        assert_eq!(codes(3), [Code::NotLeaderOrFollower; 2]);
+        let nobody = [Code::NotEnoughReplicas, Code::NotEnoughReplicasAfterAppend];
+        assert_eq!(codes(2), nobody);
     }
 }

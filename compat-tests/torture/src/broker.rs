@@ -52,7 +52,12 @@ impl Broker {
     }
 
     /// The command that starts a node, once all is in place for it.
-    pub(crate) fn command(self, rig: &Rig, node: Node, id: usize) -> Result<Command, String> {
+    pub(crate) fn command(
+        self,
+        rig: &Rig,
+        node: Node,
+        id_of: impl Fn(Node) -> usize,
+    ) -> Result<Command, String> {
         let mut settings: Vec<(String, String)> =
             SETTINGS.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         let address = rig.address(node)?;
@@ -60,7 +65,7 @@ impl Broker {
         let data = rig.folder(node).join("data");
         let mut voters = Vec::new();
         for voter in rig.nodes() {
-            voters.push(format!("{voter}@{}", rig.address(voter)?.peer()));
+            voters.push(format!("{}@{}", id_of(voter), rig.address(voter)?.peer()));
         }
         let mut set = |key: &str, value: String| settings.push((key.to_owned(), value));
         // Three copies of everything.
@@ -70,7 +75,7 @@ impl Broker {
         for key in COPIES_IN_SYNC {
             set(key, voters.len().min(2).to_string());
         }
-        set("node.id", id.to_string());
+        set("node.id", id_of(node).to_string());
         set("advertised.listeners", listeners.clone());
         set("listeners", listeners);
         set("controller.quorum.voters", voters.join(","));

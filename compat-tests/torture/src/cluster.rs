@@ -23,6 +23,8 @@ pub(crate) struct Cluster {
     ids: BTreeMap<Node, usize>,
     planted: Option<String>,
     patience: u32,
+    /// Nodes that ended although nobody ended them.
+    fallen: Vec<String>,
 }
 
 impl Cluster {
@@ -38,6 +40,7 @@ impl Cluster {
             ids,
             planted,
             patience,
+            fallen: Vec::new(),
         }
     }
 
@@ -45,8 +48,7 @@ impl Cluster {
         if self.running.contains_key(&node) {
             return Ok(());
         }
-        let id = self.ids.get(&node).copied().unwrap_or(node);
-        let mut command = self.broker.command(&self.rig, node, id)?;
+        let mut command = self.broker.command(&self.rig, node, |node| self.id_of(node))?;
         if let Some(fault) = &self.planted {
             command.env("OTTLA_PLANTED_FAULT", fault);
         }
@@ -65,6 +67,12 @@ impl Cluster {
     }
 
     pub(crate) fn kill(&mut self, node: Node) {
+        self.note_fallen(node);
+        self.power_off(node);
+    }
+
+    /// The same for a node that may have ended because its disk failed.
+    pub(crate) fn power_off(&mut self, node: Node) {
         self.frozen.remove(&node);
         if let Some(mut child) = self.running.remove(&node) {
             let _ = child.kill();
@@ -74,10 +82,11 @@ impl Cluster {
 
     /// All at the same moment, as far as that goes.
     pub(crate) fn kill_all(&mut self) {
+        self.rig.nodes().into_iter().for_each(|node| self.note_fallen(node));
         for child in self.running.values_mut() {
             let _ = child.kill();
         }
-        self.rig.nodes().into_iter().for_each(|node| self.kill(node));
+        self.rig.nodes().into_iter().for_each(|node| self.power_off(node));
     }
 
     /// As an operator stops it.
@@ -143,11 +152,16 @@ impl Cluster {
 
     /// Nodes that ended although nobody ended them.
     pub(crate) fn fallen(&mut self) -> Vec<String> {
-        let ended = self.running.iter_mut().filter_map(|(node, child)| {
-            let status = child.try_wait().ok()??;
-            Some(format!("node {node} ended by itself: {status}"))
-        });
-        ended.collect()
+        self.rig.nodes().into_iter().for_each(|node| self.note_fallen(node));
+        std::mem::take(&mut self.fallen)
+    }
+
+    fn note_fallen(&mut self, node: Node) {
+        let ended = self.running.get_mut(&node).and_then(|child| child.try_wait().ok()?);
+        if let Some(status) = ended {
+            self.running.remove(&node);
+            self.fallen.push(format!("node {node} ended by itself: {status}"));
+        }
     }
 }
 

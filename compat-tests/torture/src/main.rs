@@ -199,6 +199,7 @@ fn say(settings: &Settings, name: &str, took: &str, verdict: &Verdict) -> bool {
         println!("     {fault} should have been found as {}", anomaly.name());
     } else if verdict.is_inconclusive() {
         println!("     inconclusive: too little happened");
+        verdict.doubts.iter().for_each(|doubt| println!("     {doubt}"));
     }
     if verdict.stall > BUSY {
         println!("     the machine was busy: the harness stood still for {:.2?}", verdict.stall);

@@ -26,6 +26,8 @@ pub(crate) struct Rig {
     base: PathBuf,
     prefix: String,
     addresses: Vec<Address>,
+    /// Cuts of the network that nobody can have noticed.
+    unnoticed: Vec<String>,
 }
 
 /// Nodes count from 1.
@@ -63,7 +65,8 @@ impl Rig {
             Net::Loopback => loopback(nodes, rng)?,
             Net::Namespaces => (1..=nodes).map(in_namespace).collect(),
         };
-        let rig = Self { net, disk, base: base.to_owned(), prefix, addresses };
+        let base = base.to_owned();
+        let rig = Self { net, disk, base, prefix, addresses, unnoticed: Vec::new() };
         if net == Net::Namespaces {
             script("netns", &[&rig.prefix, "up", &nodes.to_string()])?;
         }
@@ -116,41 +119,46 @@ impl Rig {
 
     /// `to` no longer hears `from`.
     pub(crate) fn deafen(&self, from: Node, to: Node) -> Result<(), String> {
-        script("netns", &[&self.prefix, "drop", &from.to_string(), &to.to_string()])
+        script("netns", &[&self.prefix, "drop", &from.to_string(), &to.to_string()]).map(drop)
     }
 
     /// `to` loses a part of what `from` sends.
     pub(crate) fn lose(&self, from: Node, to: Node, percent: u64) -> Result<(), String> {
         let (from, to, percent) = (from.to_string(), to.to_string(), percent.to_string());
-        script("netns", &[&self.prefix, "drop", &from, &to, &percent])
+        script("netns", &[&self.prefix, "drop", &from, &to, &percent]).map(drop)
     }
 
     pub(crate) fn unplug(&self, node: Node) -> Result<(), String> {
-        script("netns", &[&self.prefix, "cable", &node.to_string(), "down"])
+        script("netns", &[&self.prefix, "cable", &node.to_string(), "down"]).map(drop)
     }
 
     pub(crate) fn plug(&self, node: Node) -> Result<(), String> {
-        script("netns", &[&self.prefix, "cable", &node.to_string(), "up"])
+        script("netns", &[&self.prefix, "cable", &node.to_string(), "up"]).map(drop)
     }
 
     /// Everybody hears everybody.
-    pub(crate) fn heal(&self) -> Result<(), String> {
+    pub(crate) fn heal(&mut self) -> Result<(), String> {
         if self.net == Net::Loopback {
             return Ok(());
         }
-        script("netns", &[&self.prefix, "heal"])?;
+        let said = script("netns", &[&self.prefix, "heal"])?;
+        self.unnoticed.extend(said.lines().map(str::to_owned));
         self.nodes().into_iter().try_for_each(|node| self.plug(node))
+    }
+
+    pub(crate) fn unnoticed(&self) -> &[String] {
+        &self.unnoticed
     }
 
     /// From now on the disk fails; what was not synced is gone.
     pub(crate) fn cut_power(&self, node: Node) -> Result<(), String> {
-        script("powercut", &["cut", &self.folder(node).display().to_string()])
+        script("powercut", &["cut", &self.folder(node).display().to_string()]).map(drop)
     }
 
     /// The disk after a start of the machine. The node is not running.
     pub(crate) fn restore_power(&self, node: Node) -> Result<(), String> {
         let folder = self.folder(node).display().to_string();
-        script("powercut", &["again", &self.image(node), &folder])
+        script("powercut", &["again", &self.image(node), &folder]).map(drop)
     }
 }
 

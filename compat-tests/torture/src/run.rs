@@ -64,6 +64,8 @@ pub(crate) struct Run {
     pub(crate) stall_ms: Arc<AtomicU64>,
     /// What the scenario itself found wrong; the history may say more.
     pub(crate) complaints: Vec<String>,
+    /// Faults that may not have happened.
+    pub(crate) doubts: Vec<String>,
 }
 
 /// The first start, with the election of whoever creates topics.
@@ -115,6 +117,7 @@ impl Run {
             outages: Vec::new(),
             stall_ms,
             complaints: Vec::new(),
+            doubts: Vec::new(),
         };
         run.form(nodes)?;
         Ok(run)
@@ -157,17 +160,22 @@ impl Run {
 
     /// Producers, consumers and clerks, of all kinds.
     pub(crate) fn begin_load(&mut self) -> Result<(), String> {
-        let mut clients = vec![(Client::Franz, 100), (Client::Librdkafka, 50)];
+        // Two of them wait for their own timeouts when a node no longer answers, up to a minute;
+        // by the impatient one it shows what the cluster does meanwhile.
+        let mut clients =
+            vec![(Client::Franz, 100), (Client::ImpatientFranz, 50), (Client::Librdkafka, 50)];
         // It takes long to start.
         if self.settings.form == Form::Long {
             clients.push((Client::Java, 50));
         }
         for (client, rate) in clients {
             let worker = self.worker(client)?;
-            if client == Client::Librdkafka {
-                worker.join("readers", &self.topic.name)?;
-            } else {
-                worker.read(&self.topic.name, self.topic.partitions)?;
+            match client {
+                Client::Librdkafka => worker.join("readers", &self.topic.name)?,
+                Client::ImpatientFranz => {}
+                Client::Franz | Client::Java => {
+                    worker.read(&self.topic.name, self.topic.partitions)?;
+                }
             }
             self.load.produce(&worker, &self.topic, rate, &self.history);
         }

@@ -18,17 +18,17 @@ pub(crate) fn command_in(name: &str) -> Result<Vec<String>, String> {
     Ok(variable(name)?.lines().map(str::to_owned).collect())
 }
 
-/// Runs a script of this folder to its end.
-pub(crate) fn script(name: &str, arguments: &[&str]) -> Result<(), String> {
+/// Runs a script of this folder to its end, and returns what it printed.
+pub(crate) fn script(name: &str, arguments: &[&str]) -> Result<String, String> {
     let path = here()?.join(name);
     run(Command::new(&path).args(arguments), &format!("{name} {}", arguments.join(" ")))
 }
 
-pub(crate) fn run(command: &mut Command, name: &str) -> Result<(), String> {
+pub(crate) fn run(command: &mut Command, name: &str) -> Result<String, String> {
     let output = command.stdin(Stdio::null()).output();
     let output = output.map_err(|error| format!("{name}: {error}"))?;
     if output.status.success() {
-        return Ok(());
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     let said = String::from_utf8_lossy(&output.stderr);
     Err(format!("{name}: {}: {}", output.status, said.trim()))

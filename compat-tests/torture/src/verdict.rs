@@ -21,6 +21,8 @@ const FINAL_PROCESSES: u32 = 100;
 pub(crate) struct Verdict {
     pub(crate) report: Report,
     pub(crate) complaints: Vec<String>,
+    /// Faults that may not have happened.
+    pub(crate) doubts: Vec<String>,
     pub(crate) notes: Vec<String>,
     pub(crate) outages: Vec<(String, Duration)>,
     /// The longest time for which the machine had no processor for the harness.
@@ -30,7 +32,8 @@ pub(crate) struct Verdict {
 impl Verdict {
     pub(crate) fn is_inconclusive(&self) -> bool {
         let counts = self.report.counts;
-        counts.sends_ok < ACKED_MIN || counts.faults == 0 || counts.records_read < ACKED_MIN
+        let too_little = counts.sends_ok < ACKED_MIN || counts.records_read < ACKED_MIN;
+        too_little || counts.faults == 0 || !self.doubts.is_empty()
     }
 }
 
@@ -45,7 +48,9 @@ impl Run {
         self.complaints.extend(self.history.fatals());
         let (report, notes) = self.history.judge(options(self.cluster.broker));
         let stall = Duration::from_millis(self.stall_ms.load(Ordering::Relaxed));
-        Verdict { report, complaints: self.complaints, notes, outages: self.outages, stall }
+        self.doubts.extend_from_slice(self.cluster.rig.unnoticed());
+        let Self { complaints, doubts, outages, .. } = self;
+        Verdict { report, complaints, doubts, notes, outages, stall }
     }
 
     fn settle(&mut self) -> Result<(), String> {

@@ -149,7 +149,7 @@ fn power_cuts(run: &mut Run, count: usize) -> Result<(), String> {
         }
         // The process may go on for a moment and must not believe that its writes succeed.
         std::thread::sleep(run.rng.millis(0..300));
-        nodes.iter().for_each(|node| run.cluster.kill(*node));
+        nodes.iter().for_each(|node| run.cluster.power_off(*node));
         let since = Instant::now();
         for node in &nodes {
             run.cluster.rig.restore_power(*node)?;

@@ -1,5 +1,6 @@
 //! Nodes that stand still for a while, or are slow.
 
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -69,14 +70,23 @@ pub(crate) fn slow_follower(run: &mut Run) -> Result<(), String> {
     let usual = slowest_percent(run, seconds)?;
     let pid = run.cluster.pid(follower).ok_or("the follower is gone")?;
     run.fault(&format!("each sync of node {follower} takes half a second"));
-    let mut strace = slow_down(pid)?;
+    let trace = run.log_of("strace");
+    let mut strace = slow_down(pid, &trace)?;
     let slow = slowest_percent(run, seconds);
     // So it detaches.
     let stopped = i32::try_from(strace.id()).ok().and_then(Pid::from_raw);
     let _ = stopped.map(|pid| kill_process(pid, Signal::TERM));
     let _ = strace.wait();
     let slow = slow?;
-    println!("     99 % of records took up to {usual:?}, with a slow follower {slow:?}");
+    let delayed = std::fs::read_to_string(&trace).map_err(|error| error.to_string())?;
+    let delayed = delayed.lines().filter(|line| line.contains("(DELAYED)")).count();
+    if delayed == 0 {
+        run.doubts.push("no sync was delayed".to_owned());
+    }
+    println!(
+        "     99 % of records took up to {usual:.1?}, with a follower of which {delayed} syncs were \
+         slow {slow:.1?}"
+    );
     if slow > (usual * 2).max(NOTICEABLE) {
         run.complaints.push(format!("99 % of records took up to {slow:?} instead of {usual:?}"));
     }
@@ -92,10 +102,11 @@ fn slowest_percent(run: &Run, seconds: u64) -> Result<Duration, String> {
     latencies.get(place).copied().ok_or_else(|| "nothing was acknowledged".to_owned())
 }
 
-fn slow_down(pid: u32) -> Result<Child, String> {
+fn slow_down(pid: u32, trace: &Path) -> Result<Child, String> {
     let calls = "fsync,fdatasync,syncfs";
     let mut strace = Command::new("strace");
-    strace.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={calls}")]);
+    strace.args(["-f", "-qq", "-o"]).arg(trace);
+    strace.args(["-e", &format!("trace={calls}")]);
     strace.args(["-e", &format!("inject={calls}:delay_enter=500000")]);
     strace.args(["-p", &pid.to_string()]).stdin(Stdio::null());
     strace.spawn().map_err(|error| format!("strace: {error}"))
