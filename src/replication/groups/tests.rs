@@ -252,18 +252,18 @@ async fn an_election_that_is_under_way_is_not_disturbed() {
     for term in 2..6 {
         mine.set_candidate(term, 2);
         let before = Instant::now();
-        let next = campaigns.round(&one.groups).await;
+        let next = campaigns.round(&one.groups, one.groups.shared.all()).await;
         assert!(next > before && mine.campaigns() == 0, "term {term}");
         tokio::time::sleep((next - before) / 2).await;
     }
     // It did not win.
-    let next = campaigns.round(&one.groups).await;
+    let next = campaigns.round(&one.groups, one.groups.shared.all()).await;
     tokio::time::sleep_until(next).await;
-    campaigns.round(&one.groups).await;
+    campaigns.round(&one.groups, one.groups.shared.all()).await;
     assert_eq!(mine.campaigns(), 1);
     // A candidate that has gone is not waited for.
     mine.set_candidate(9, 3);
-    Campaigns::new(NodeId(1)).round(&one.groups).await;
+    Campaigns::new(NodeId(1)).round(&one.groups, one.groups.shared.all()).await;
     assert_eq!(mine.campaigns(), 2);
 }
 
