@@ -17,10 +17,7 @@ pub(super) enum Inert {
 /// stands for every key that begins so.
 const NOT_YET: &[(&str, &[&str])] = &[
     ("transactions are not served yet", &["transaction.", "transactional."]),
-    (
-        "retention and compaction are not carried out yet",
-        &["log.retention.", "log.cleaner.", "log.segment.delete.delay.ms"],
-    ),
+    ("compaction is not carried out yet", &["log.cleaner."]),
     (
         "no replica that may lack acknowledged records is ever elected",
         &["unclean.leader.election.enable"],
@@ -29,7 +26,6 @@ const NOT_YET: &[(&str, &[&str])] = &[
         "records are always synced before they are acknowledged",
         &["log.flush.interval.", "log.preallocate"],
     ),
-    ("segments are not rolled at different times yet", &["log.roll.jitter."]),
 ];
 
 /// Why a key that this broker knows has no effect so far.
