@@ -13,6 +13,7 @@ use std::time::Duration;
 use kafka_protocol::messages::elect_leaders_response::{PartitionResult, ReplicaElectionResult};
 use kafka_protocol::messages::{ElectLeadersRequest, ElectLeadersResponse, TopicName};
 use kafka_protocol::protocol::StrBytes;
+use tokio::time::Instant;
 
 use crate::api::context::{Caller, Context, Deadline, do_all};
 use crate::api::errors::{Code, Told};
@@ -21,8 +22,8 @@ use crate::controller::leaders::{self, Election, Transfer};
 use crate::controller::refusal::{Reason, Refusal};
 use crate::metadata::image::{Image, Partition, Topic};
 
-/// How often a leader is asked to give way before it is told that this can not be.
-const TRIES_COUNT_MAX: usize = 5;
+/// How long a leader is asked to give way before it is told that this can not be.
+const TRYING: Duration = Duration::from_secs(10);
 /// How long the metadata has to tell of another leader before the next try.
 const TRY_AGAIN: Duration = Duration::from_millis(100);
 
@@ -99,33 +100,35 @@ async fn elect(
     partition: PartitionIndex,
     deadline: Deadline,
 ) -> Told {
-    let mut tries = 0;
+    let begun = Instant::now();
+    let mut is_first = true;
     let changed = deadline.bound(async {
         loop {
-            tries += 1;
             let transfer = match transfer(context, election, topic, partition) {
                 Ok(transfer) => transfer,
                 // Somebody else has seen to it meanwhile.
-                Err(refusal) if tries > 1 && refusal.reason == Reason::ElectionNotNeeded => {
+                Err(refusal) if !is_first && refusal.reason == Reason::ElectionNotNeeded => {
                     return Told::none();
                 }
                 Err(refusal) => return refusal.into(),
             };
+            is_first = false;
             let epoch = epoch_of(&context.image(), transfer);
-            let begun = context.elections.elect(election, transfer).await;
-            let is_led = begun.is_ok() && led(context, transfer, epoch).await;
-            if is_led {
-                return Told::none();
-            }
-            if begun.is_err() && tries == TRIES_COUNT_MAX {
+            let is_led = if context.elections.elect(election, transfer).await.is_ok() {
+                led(context, transfer, epoch).await
+            } else if begun.elapsed() < TRYING {
+                // Whoever is named as leader may not lead any more, or not yet.
+                let led = tokio::time::timeout(TRY_AGAIN, led(context, transfer, epoch));
+                led.await.unwrap_or(false)
+            } else {
                 return with_text(match election {
                     Election::Preferred => Code::PreferredLeaderNotAvailable,
                     Election::Unclean => Code::EligibleLeadersNotAvailable,
                 });
+            };
+            if is_led {
+                return Told::none();
             }
-            // Whoever is named as leader may not lead any more, or not yet.
-            let mut images = context.images.clone();
-            let _ = tokio::time::timeout(TRY_AGAIN, images.changed()).await;
         }
     });
     changed.await.unwrap_or_else(with_text)

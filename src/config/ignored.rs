@@ -19,10 +19,6 @@ const NOT_YET: &[(&str, &[&str])] = &[
     ("transactions are not served yet", &["transaction.", "transactional."]),
     ("compaction is not carried out yet", &["log.cleaner."]),
     (
-        "no replica that may lack acknowledged records is ever elected",
-        &["unclean.leader.election.enable"],
-    ),
-    (
         "records are always synced before they are acknowledged",
         &["log.flush.interval.", "log.preallocate"],
     ),
@@ -115,7 +111,7 @@ const IGNORED: &[(&str, &[&str])] = &[
         &["early.start.listeners", "inter.broker.listener.name", "security.inter.broker.protocol"],
     ),
     (
-        "no replica that may lack acknowledged records is ever elected",
+        "partitions without a majority are looked after all the time",
         &["unclean.leader.election.interval.ms"],
     ),
     (
