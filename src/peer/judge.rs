@@ -48,6 +48,8 @@ pub(super) struct Judge {
     refused: bool,
     /// It said that it stops.
     gone: bool,
+    /// It said that it is about to stop.
+    leaving: bool,
     alive: bool,
 }
 
@@ -65,6 +67,11 @@ pub(super) struct Answered {
 impl Judge {
     pub(super) fn is_alive(&self) -> bool {
         self.alive
+    }
+
+    /// It is alive and means to remain so.
+    pub(super) fn is_staying(&self) -> bool {
+        self.alive && !self.leaving
     }
 
     /// Until when the other side will not hold us for dead.
@@ -135,6 +142,11 @@ impl Judge {
             self.gone = true;
             self.forget();
         }
+    }
+
+    /// It is about to stop.
+    pub(super) fn leave(&mut self) {
+        self.leaving = true;
     }
 
     pub(super) fn ping_answered(&mut self, incarnation: u64, ping: Answered) {

@@ -51,6 +51,17 @@ impl Liveness {
         self.is_own(node) || self.look(node, |w| w.alive.load(Ordering::Acquire)) == Some(true)
     }
 
+    /// Whether the node is alive and has not said that it is about to stop. This node is not asked.
+    pub fn is_staying(&self, node: NodeId) -> bool {
+        self.look(node, |watched| watched.lock().is_staying()) == Some(true)
+    }
+
+    /// The node says that it is about to stop.
+    pub fn leaves(&self, node: NodeId) {
+        self.update(node, Judge::leave);
+        self.changed();
+    }
+
     /// Whether the node will surely not hold this one for dead yet. This node never does.
     pub fn has_lease(&self, node: NodeId) -> bool {
         let now = micros(self.now());
