@@ -51,6 +51,7 @@ pub(super) struct Judge {
     /// It said that it is about to stop.
     leaving: bool,
     alive: bool,
+    was_alive: bool,
 }
 
 /// A ping of ours that was answered.
@@ -81,6 +82,11 @@ impl Judge {
 
     pub(super) fn incarnation(&self) -> Option<u64> {
         self.incarnation
+    }
+
+    /// The process that is or was alive here.
+    pub(super) fn heard_of(&self) -> Option<u64> {
+        self.incarnation.filter(|_| self.was_alive)
     }
 
     pub(super) fn latency(&self) -> Option<Duration> {
@@ -185,6 +191,7 @@ impl Judge {
     pub(super) fn judge(&mut self, now: Moment) {
         self.pass(now);
         self.alive = self.dies_at().is_some_and(|at| now < at);
+        self.was_alive |= self.alive;
     }
 
     fn pass(&mut self, now: Moment) {

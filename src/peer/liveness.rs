@@ -90,6 +90,11 @@ impl Liveness {
         }
     }
 
+    /// The process that is alive, or was until it went down.
+    pub fn heard_of(&self, node: NodeId) -> Option<u64> {
+        self.look(node, |watched| watched.lock().heard_of())?
+    }
+
     /// Time of a ping and its answer, as a mean of the latest.
     pub fn latency(&self, node: NodeId) -> Option<Duration> {
         self.look(node, |watched| watched.lock().latency())?

@@ -159,8 +159,10 @@ impl Rig {
             Net::Loopback => Vec::new(),
             Net::Namespaces => {
                 let host = node.map_or_else(|| "hub".to_owned(), |node| node.to_string());
-                let host = format!("{}{host}", self.prefix);
-                ["ip", "netns", "exec", &host].map(str::to_owned).to_vec()
+                // Not by `ip netns exec`, which gives each process mounts of its own: an image
+                // could not be mounted anew as long as one of them has it.
+                let net = format!("--net=/var/run/netns/{}{host}", self.prefix);
+                ["nsenter", &net].map(str::to_owned).to_vec()
             }
         }
     }

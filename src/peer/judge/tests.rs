@@ -171,8 +171,10 @@ fn a_goodbye_ends_it_until_another_incarnation_comes() {
     pair.run(ms(500));
     assert!(!pair.sides[0].judge.is_alive());
     let judge = &mut pair.sides[0].judge;
+    assert_eq!(judge.heard_of(), Some(INCARNATION));
     judge.meet(INCARNATION + 1);
     assert_eq!((judge.is_alive(), judge.incarnation()), (false, Some(INCARNATION + 1)));
+    assert_eq!(judge.heard_of(), None);
     let now = pair.now;
     let (own_age, age) = (None, Some(ms(0)));
     judge.ping_answered(INCARNATION, Answered { sent: now, now, own_age, age });
