@@ -142,9 +142,9 @@ impl Partition {
         self.group.leader_epoch()
     }
 
-    /// The replica that should lead if this one stops leading: of those that are alive, and are not
-    /// about to stop, the one that has most, in the order of preference. `None` if this one does not
-    /// lead or is alone.
+    /// The replica that should lead if this one stops leading: of those that are alive, and are
+    /// not about to stop, the one that has most, in the order of preference. `None` if this one
+    /// does not lead or is alone.
     pub(crate) fn heir(&self) -> Option<NodeId> {
         let status = self.group.status();
         if !status.leads {

@@ -67,8 +67,8 @@ impl PartitionView {
             Own::Open(Some(epoch)) if epoch >= place.leader_epoch => Some(epoch),
             Own::Open(_) | Own::Failed => None,
         };
-        // If it is to be this node and it does not serve, it may be cut off: then others lead by now,
-        // and know it.
+        // If it is to be this node and it does not serve, it may be cut off: then others lead by
+        // now, and know it.
         let is_there = |leader: &NodeId| !offline.contains(leader) && *leader != node;
         let known = place.leader.filter(is_there);
         let leader = own_epoch.map(|_| node).or(known);

@@ -126,9 +126,9 @@ async fn queue(
     }
 }
 
-/// A leader that too few replicas answer: if the metadata has them for dead as well, nobody else can
-/// lead, and the client is told what is amiss. If not, it is this broker that is cut off; then the
-/// client must ask elsewhere who leads, which only this code makes it do.
+/// A leader that too few replicas answer: if the metadata has them for dead as well, nobody else
+/// can lead, and the client is told what is amiss. If not, it is this broker that is cut off; then
+/// the client must ask elsewhere who leads, which only this code makes it do.
 fn code_of(error: AppendError, place: Option<&Place>, image: &Image) -> Code {
     let nobody_can_lead = place.is_some_and(|place| {
         let alive = place.replicas.iter().filter(|replica| image.is_alive(**replica));

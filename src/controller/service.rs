@@ -319,8 +319,8 @@ impl Controller {
         self.producer_ids.lock().unwrap_or_else(PoisonError::into_inner).next()
     }
 
-    /// Hands the metadata group to another of its voters, if this node leads it and one is alive and
-    /// is not about to stop.
+    /// Hands the metadata group to another of its voters, if this node leads it and one is alive
+    /// and is not about to stop.
     pub async fn hand_over(&self) {
         let deadline = Instant::now() + HAND_OVER;
         while self.group.is_serving() && Instant::now() < deadline {

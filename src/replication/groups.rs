@@ -166,8 +166,8 @@ impl Groups {
         self.shared.change_count.subscribe()
     }
 
-    /// From now on this node campaigns for nothing: it is about to stop. The others are told, so that
-    /// those that stop as well do not hand over to it.
+    /// From now on this node campaigns for nothing: it is about to stop. The others are told, so
+    /// that those that stop as well do not hand over to it.
     pub fn retire(&self) {
         self.shared.retired.store(true, Ordering::Release);
         let status = self.shared.all().into_iter().map(|group| group.status());
