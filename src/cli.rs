@@ -8,6 +8,8 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use crate::base::env::PLANTED_FAULT;
+
 const USAGE: &str = "\
 ottla: a Kafka-compatible broker
 
@@ -76,5 +78,7 @@ fn load(file: Option<&str>) -> io::Result<crate::config::Loaded> {
     let env = std::env::vars_os();
     let env =
         env.filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)));
+    // It is no setting, and a usual build refuses it as it does any unknown one.
+    let env = env.filter(|(key, _)| !cfg!(feature = "planted-faults") || key != PLANTED_FAULT);
     crate::config::Config::load_from(file, read, env).map_err(io::Error::other)
 }

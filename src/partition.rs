@@ -144,8 +144,9 @@ impl Partition {
         self.group.leader_epoch()
     }
 
-    /// The replica that should lead if this one stops leading: of those that are alive the one that
-    /// has most, in the order of preference. `None` if this one does not lead or is alone.
+    /// The replica that should lead if this one stops leading: of those that are alive, and are
+    /// not about to stop, the one that has most, in the order of preference. `None` if this one
+    /// does not lead or is alone.
     pub(crate) fn heir(&self) -> Option<NodeId> {
         let status = self.group.status();
         if !status.leads {
@@ -154,7 +155,7 @@ impl Partition {
         let liveness = self.group.liveness();
         let progress = self.group.progress();
         let alive = progress.iter().filter(|follower| {
-            status.voters.contains(&follower.node) && liveness.is_alive(follower.node)
+            status.voters.contains(&follower.node) && liveness.is_staying(follower.node)
         });
         // The last one of equals is taken, so the preferred ones come last.
         let order = self.group.preference();

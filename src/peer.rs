@@ -103,6 +103,8 @@ kinds! {
     Snapshot = 12,
     /// Take over the leadership.
     TransferLeader = 13,
+    /// I am about to stop: hand nothing over to me.
+    Leaving = 15,
 }
 
 impl Kind {

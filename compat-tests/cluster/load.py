@@ -16,6 +16,7 @@ PASSES = 1 if bed.SHORT else 3
 PARTITIONS = 6
 PER_SECOND = 200
 UNDER_WAY_S = 90
+CALM_S = 3 if bed.SHORT else 15
 
 
 class Program:
@@ -71,6 +72,7 @@ class Confluent:
         self.topic, self.stopping, self.reading = topic, False, True
         self.sent, self.read, self.total, self.rereads = [0] * PARTITIONS, [0] * PARTITIONS, 0, 0
         self.failures, self.errors, self.acks, self.reads = [], [], Progress(), Progress()
+        self.latencies = []
         self.producer = Producer(base | {"enable.idempotence": True, "linger.ms": 2, "error_cb": self.fatal(self.failures)}, logger=bed.quiet)
         self.consumer = Consumer(base | {"group.id": topic, "auto.offset.reset": "earliest", "auto.commit.interval.ms": 1000,
                                          "error_cb": self.fatal(self.errors)}, logger=bed.quiet)
@@ -101,6 +103,13 @@ class Confluent:
             self.failures.append(f"record {sent} of partition {message.partition()} is at {message.offset()}")
         else:
             self.acks.step()
+            self.latencies.append(message.latency())
+
+    def take_p99_ms(self):
+        """In which time 99 of 100 records were acknowledged since the last call."""
+        taken, self.latencies = sorted(self.latencies), []
+        assert taken, "nothing was acknowledged"
+        return 1000 * taken[len(taken) * 99 // 100]
 
     def consume(self):
         while self.reading:
@@ -157,6 +166,16 @@ class Load:
             raise
         return self
 
+    def take_p99_ms(self):
+        """Of the client that tells: all write at the same rate."""
+        return self.clients[2].take_p99_ms()
+
+    def calm_p99_ms(self):
+        """When nothing happens but the load."""
+        self.take_p99_ms()
+        time.sleep(CALM_S)
+        return self.take_p99_ms()
+
     def end(self):
         for client in self.clients:
             client.end()
@@ -178,6 +197,7 @@ class Load:
 
 def rolling_restart():
     with Load("rolling") as load:
+        calm = load.calm_p99_ms()
         for number in list(range(1, 4)) * PASSES:
             began = time.monotonic()
             code = node(number).stop()
@@ -187,6 +207,7 @@ def rolling_restart():
             bed.cluster.await_serving()
             whole(*load.topics, "__consumer_offsets")
             print(f"     node {number}: {stopped - began:.1f} s to stop, {time.monotonic() - stopped:.1f} s until it is in sync again", flush=True)
+        print(f"     99 % of records were acknowledged within {load.take_p99_ms():.1f} ms, and within {calm:.1f} ms when it was calm", flush=True)
 
 
 # ---- a fourth node: these tests follow one another ----
@@ -245,7 +266,8 @@ def quorum():
 
 
 def grow_and_shrink():
-    with Load("scaled"):
+    with Load("scaled") as load:
+        calm = load.calm_p99_ms()
         began = time.monotonic()
         fourth = bed.cluster.add()
         joined = time.monotonic()
@@ -267,6 +289,8 @@ def grow_and_shrink():
         shrunk = time.monotonic()
         print(f"     it joined after {joined - began:.1f} s, had its share after another {grown - joined:.1f} s; "
               f"another was empty after {shrunk - grown:.1f} s", flush=True)
+        moving = load.take_p99_ms()
+        print(f"     99 % of records were acknowledged within {moving:.1f} ms, and within {calm:.1f} ms when it was calm", flush=True)
         # Back again, for a voter of the metadata can't leave just so.
         if bed.KIND == "ottla":
             ottla("undrain", 3)

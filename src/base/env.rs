@@ -21,11 +21,14 @@ pub struct Env {
     pub net: Net,
     pub threads: Threads,
     pub store: Store,
-    /// Only a simulation sets it.
+    /// A simulation sets it, or a build with the feature `planted-faults`.
     pub planted: Option<Planted>,
 }
 
-/// What a broker is made to do wrong, so that a simulation can show that it finds out.
+/// Names what a build with the feature `planted-faults` does wrong.
+pub const PLANTED_FAULT: &str = "OTTLA_PLANTED_FAULT";
+
+/// What a broker is made to do wrong, so that tests can show that they find out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Planted {
     /// `acks=all` is answered when the leader has the batch.
@@ -53,7 +56,7 @@ impl Env {
             net: Net::tcp(),
             threads: Threads::Os,
             store: Store::Rocks,
-            planted: None,
+            planted: Planted::wanted()?,
         })
     }
 
@@ -63,5 +66,32 @@ impl Env {
             Store::Rocks => Arc::new(RocksKv::open(dir)?),
             Store::Journal => Arc::new(JournalKv::open(self.disk.as_ref(), dir)?),
         })
+    }
+}
+
+impl Planted {
+    #[cfg(not(feature = "planted-faults"))]
+    fn wanted() -> std::io::Result<Option<Self>> {
+        Ok(None)
+    }
+
+    #[cfg(feature = "planted-faults")]
+    #[expect(clippy::disallowed_methods, reason = "it must never be a setting")]
+    fn wanted() -> std::io::Result<Option<Self>> {
+        let Ok(name) = std::env::var(PLANTED_FAULT) else { return Ok(None) };
+        let planted = Self::parse(&name).ok_or_else(|| {
+            std::io::Error::other(format!("{PLANTED_FAULT}: there is no fault {name}"))
+        })?;
+        tracing::error!(fault = name, "THIS BROKER DOES WRONG ON PURPOSE AND LOSES RECORDS");
+        Ok(Some(planted))
+    }
+
+    #[cfg(feature = "planted-faults")]
+    fn parse(name: &str) -> Option<Self> {
+        match name {
+            "ack-before-majority" => Some(Self::AckBeforeMajority),
+            "ack-before-sync" => Some(Self::AckBeforeSync),
+            _ => None,
+        }
     }
 }

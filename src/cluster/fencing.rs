@@ -8,7 +8,7 @@ use crate::metadata::image::Image;
 use crate::metadata::records::Record;
 
 /// How long a node that was never heard has, counted from its registration or from when this node
-/// became the leader. Judging a silent node takes nearly as long.
+/// became the leader.
 pub const GRACE: Duration = Duration::from_secs(4);
 
 /// What the metadata leader knows of the others at one moment.
@@ -17,6 +17,8 @@ pub struct View<'a> {
     pub own: NodeId,
     /// The start of a node that is alive.
     pub alive: &'a (dyn Fn(NodeId) -> Option<u64> + Sync),
+    /// The start of a node that is alive or was, also before this node led.
+    pub heard: &'a (dyn Fn(NodeId) -> Option<u64> + Sync),
     /// Since the leader began to look.
     pub now: Duration,
 }
@@ -52,6 +54,7 @@ impl Fencing {
                 *seen = fresh;
             }
             seen.was_heard |= is_up(*node, incarnation, view);
+            seen.was_heard |= (view.heard)(*node) == Some(incarnation);
         }
     }
 

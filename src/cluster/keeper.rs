@@ -88,7 +88,8 @@ impl Keeper {
     async fn fence(&self, fencing: &mut Fencing, since: Instant) -> Duration {
         let liveness = self.peers.liveness();
         let alive = |node| liveness.incarnation(node).filter(|_| liveness.is_alive(node));
-        let view = View { own: self.node, alive: &alive, now: since.elapsed() };
+        let heard = |node| liveness.heard_of(node);
+        let view = View { own: self.node, alive: &alive, heard: &heard, now: since.elapsed() };
         let image = self.images.current();
         fencing.observe(&image, &view);
         if !fencing.records(&image, &view).is_empty() {

@@ -1,13 +1,15 @@
 //! Nodes that leave for good, and the nodes that vote on metadata.
 
 use crate::base::ids::{DirectoryId, NodeId};
+use crate::controller::moves;
 use crate::controller::refusal::{Reason, Refusal};
 use crate::controller::service::Decision;
 use crate::metadata::image::Image;
 use crate::metadata::records::Record;
 
 /// Takes a node out of the cluster. Replicas that it has stay assigned to it, as in Kafka, until
-/// they are moved. The last voter stays.
+/// they are moved; those that were on their way to it stay where they are, for they would never
+/// arrive. The last voter stays.
 pub fn forget(image: &Image, node: NodeId) -> Decision<Result<(), Refusal>> {
     let refuse = |reason, message: String| Decision {
         records: Vec::new(),
@@ -27,8 +29,23 @@ pub fn forget(image: &Image, node: NodeId) -> Decision<Result<(), Refusal>> {
         }
         records.push(Record::Voters { nodes: others });
     }
+    records.extend(stay(image, node));
     records.push(Record::RemoveBroker { node });
     Decision { records, answer: Ok(()) }
+}
+
+/// Takes back the moves to a node.
+fn stay(image: &Image, node: NodeId) -> impl Iterator<Item = Record> {
+    let partitions = image.topics().flat_map(|topic| {
+        topic.partitions.iter().map(|(partition, place)| (topic.id, *partition, place))
+    });
+    let moving = partitions.filter(move |(_, _, place)| place.adding.contains(&node));
+    moving.filter_map(|(topic_id, partition, place)| {
+        let settled = place.replicas.iter().filter(|replica| !place.adding.contains(replica));
+        let settled: Vec<NodeId> = settled.copied().collect();
+        let has_any = !settled.is_empty();
+        moves::begin(topic_id, partition, place, &settled).filter(|_| has_any)
+    })
 }
 
 /// A node as voter requests name it: by id and directory; the zero directory is any.
@@ -89,6 +106,7 @@ pub fn remove_voter(image: &Image, key: VoterKey) -> Decision<Result<(), Refusal
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::controller::moves::tests::{image_of, nodes};
     use crate::controller::placement::tests::{image_with, set_state};
 
     fn image(voters: &[i32]) -> Image {
@@ -132,6 +150,21 @@ mod tests {
         assert_eq!(remove(image(&[1, 2, 3]), 2), Ok(vec![1, 3]));
         assert_eq!(remove(image(&[1]), 1), Err(Reason::InvalidRequest));
         assert_eq!(remove(image(&[1]), 2), Err(Reason::UnknownVoter));
+    }
+
+    #[test]
+    fn nothing_is_on_its_way_to_a_node_that_was_forgotten() {
+        let mut image = image_of(4, &[&[3, 2, 4], &[1, 2, 3]]);
+        let topic = image.topics().next().unwrap().id;
+        let place = |image: &Image, partition| {
+            image.topic_by_id(topic).unwrap().partitions[&partition].clone()
+        };
+        let begun = moves::begin(topic, 0, &place(&image, 0), &nodes(&[3, 2, 1])).unwrap();
+        image.replay(&begun);
+        forget(&image, NodeId(1)).records.iter().for_each(|record| image.replay(record));
+        let (moved, left) = (place(&image, 0), place(&image, 1));
+        assert_eq!(moved.target().collect::<Vec<_>>(), nodes(&[3, 2, 4]));
+        assert_eq!((left.replicas, left.adding), (nodes(&[1, 2, 3]), Vec::new()));
     }
 
     #[test]

@@ -319,17 +319,17 @@ impl Controller {
         self.producer_ids.lock().unwrap_or_else(PoisonError::into_inner).next()
     }
 
-    /// Hands the metadata group to another of its voters, if this node leads it and one is alive.
+    /// Hands the metadata group to another of its voters, if this node leads it and one is alive
+    /// and is not about to stop.
     pub async fn hand_over(&self) {
         let deadline = Instant::now() + HAND_OVER;
         while self.group.is_serving() && Instant::now() < deadline {
             let voters = self.group.status().voters;
             let liveness = self.peers.liveness();
-            let others = self
-                .group
-                .progress()
-                .into_iter()
-                .filter(|other| voters.contains(&other.node) && liveness.is_alive(other.node));
+            let others =
+                self.group.progress().into_iter().filter(|other| {
+                    voters.contains(&other.node) && liveness.is_staying(other.node)
+                });
             let Some(heir) = others.max_by_key(|other| other.matched) else { return };
             // A group that has stopped has no leadership to hand over.
             let _ = self.group.transfer_to(heir.node).await;

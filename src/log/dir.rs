@@ -66,8 +66,11 @@ impl LogDir {
     pub fn open(disk: Arc<dyn Disk>, path: &Path) -> io::Result<Self> {
         make_durable(disk.as_ref(), path)?;
         let lock = disk.lock(&path.join(LOCK_FILE)).map_err(|error| {
-            let text = format!("{} is in use by another broker ({error})", path.display());
-            io::Error::new(error.kind(), text)
+            let why = match error.kind() {
+                io::ErrorKind::WouldBlock => "is in use by another broker",
+                _ => "cannot be locked",
+            };
+            io::Error::new(error.kind(), format!("{} {why} ({error})", path.display()))
         })?;
         let marker = path.join(CLEAN_FILE);
         let clean = disk.exists(&marker);

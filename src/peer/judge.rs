@@ -48,7 +48,10 @@ pub(super) struct Judge {
     refused: bool,
     /// It said that it stops.
     gone: bool,
+    /// It said that it is about to stop.
+    leaving: bool,
     alive: bool,
+    was_alive: bool,
 }
 
 /// A ping of ours that was answered.
@@ -67,6 +70,11 @@ impl Judge {
         self.alive
     }
 
+    /// It is alive and means to remain so.
+    pub(super) fn is_staying(&self) -> bool {
+        self.alive && !self.leaving
+    }
+
     /// Until when the other side will not hold us for dead.
     pub(super) fn lease_until(&self) -> Option<Moment> {
         self.lease_until
@@ -74,6 +82,11 @@ impl Judge {
 
     pub(super) fn incarnation(&self) -> Option<u64> {
         self.incarnation
+    }
+
+    /// The process that is or was alive here.
+    pub(super) fn heard_of(&self) -> Option<u64> {
+        self.incarnation.filter(|_| self.was_alive)
     }
 
     pub(super) fn latency(&self) -> Option<Duration> {
@@ -137,6 +150,11 @@ impl Judge {
         }
     }
 
+    /// It is about to stop.
+    pub(super) fn leave(&mut self) {
+        self.leaving = true;
+    }
+
     pub(super) fn ping_answered(&mut self, incarnation: u64, ping: Answered) {
         if self.incarnation != Some(incarnation) || self.gone {
             return;
@@ -173,6 +191,7 @@ impl Judge {
     pub(super) fn judge(&mut self, now: Moment) {
         self.pass(now);
         self.alive = self.dies_at().is_some_and(|at| now < at);
+        self.was_alive |= self.alive;
     }
 
     fn pass(&mut self, now: Moment) {

@@ -51,6 +51,17 @@ impl Liveness {
         self.is_own(node) || self.look(node, |w| w.alive.load(Ordering::Acquire)) == Some(true)
     }
 
+    /// Whether the node is alive and has not said that it is about to stop. This node is not asked.
+    pub fn is_staying(&self, node: NodeId) -> bool {
+        self.look(node, |watched| watched.lock().is_staying()) == Some(true)
+    }
+
+    /// The node says that it is about to stop.
+    pub fn leaves(&self, node: NodeId) {
+        self.update(node, Judge::leave);
+        self.changed();
+    }
+
     /// Whether the node will surely not hold this one for dead yet. This node never does.
     pub fn has_lease(&self, node: NodeId) -> bool {
         let now = micros(self.now());
@@ -77,6 +88,11 @@ impl Liveness {
             Some((own, incarnation)) if *own == node => Some(*incarnation),
             _ => self.look(node, |watched| watched.lock().incarnation())?,
         }
+    }
+
+    /// The process that is alive, or was until it went down.
+    pub fn heard_of(&self, node: NodeId) -> Option<u64> {
+        self.look(node, |watched| watched.lock().heard_of())?
     }
 
     /// Time of a ping and its answer, as a mean of the latest.

@@ -169,9 +169,16 @@ impl Groups {
         groups.get(&id).map(|entry| entry.changes.subscribe())
     }
 
-    /// From now on this node campaigns for nothing: it is about to stop.
+    /// From now on this node campaigns for nothing: it is about to stop. The others are told, so
+    /// that those that stop as well do not hand over to it.
     pub fn retire(&self) {
         self.shared.retired.store(true, Ordering::Release);
+        let status = self.shared.all().into_iter().map(|group| group.status());
+        let members: BTreeSet<NodeId> =
+            status.flat_map(|status| status.voters.into_iter().chain(status.learners)).collect();
+        for node in members.into_iter().filter(|node| *node != self.node()) {
+            campaign::tell(self.peers(), node, Kind::Leaving, Bytes::new());
+        }
     }
 
     /// Has the elections look at a group: who may found it has changed.
@@ -195,6 +202,10 @@ impl Groups {
         match kind {
             Kind::Campaign => {
                 return std::future::ready(campaign::answer(self, from, body)).boxed();
+            }
+            Kind::Leaving => {
+                self.peers().liveness().leaves(from);
+                return std::future::ready(Ok(Vec::new())).boxed();
             }
             Kind::Resign => {
                 return match self.leader_resigned(from, body) {

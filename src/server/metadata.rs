@@ -88,6 +88,7 @@ fn connect(handlers: &Handlers, groups: &Groups, controller: &Arc<Controller>) {
         Kind::TransferLeader,
         Kind::Campaign,
         Kind::Resign,
+        Kind::Leaving,
     ];
     handlers.set_for_members(&raft, move |from, kind, body| groups.receive(from, kind, body));
     let controller = Arc::clone(controller);

@@ -46,6 +46,8 @@ const LOOK_STEPS: u64 = 5;
 /// In which time a cluster without faults must form, and serve again.
 const FORMS: Duration = Duration::from_secs(30);
 const RECOVERS: Duration = Duration::from_secs(60);
+/// In which time nodes end that are told to at once: there is nobody to hand anything over to.
+const ENDS: Duration = Duration::from_millis(1500);
 /// How long a process that ended by itself is left alone.
 const RESTART: Duration = Duration::from_millis(500);
 /// The first of those who read all at the end, among the processes of the history.
@@ -108,6 +110,8 @@ struct World {
     orders: Orders,
     watch: Watch,
     crashes: u32,
+    /// Who stops now is not started again.
+    ending: bool,
 }
 
 /// What a run leaves.
@@ -177,6 +181,7 @@ impl World {
             orders,
             watch: Watch::default(),
             crashes: 0,
+            ending: false,
         }
     }
 
@@ -194,6 +199,7 @@ impl World {
         let disks = self.nodes.iter().map(|node| node.disk.trace().to_be_bytes());
         let trace = disks.fold(FNV_OFFSET, |trace, disk| fnv(trace, &disk));
         let trace = fnv(trace, &self.net.trace().to_be_bytes());
+        self.end()?;
         let kept = self.clients.ledgers.iter().map(|(_, ledger)| ledger.lock().kept()).sum();
         Ok(Summary { trace, crashes: self.crashes, kept, duration: self.now })
     }
@@ -221,6 +227,7 @@ impl World {
                     self.crashes += 1;
                     millis(self.rng.below(3000))
                 }
+                News::Stopped if self.ending => continue,
                 News::Stopped => millis(self.rng.below(1500)),
                 News::Failed(why) => {
                     tracing::info!(at = now.as_millis(), node = node.id, why, "sim: ended");
@@ -237,6 +244,13 @@ impl World {
             self.orders.verdict.take()?;
         }
         Ok(())
+    }
+
+    fn end(&mut self) -> Result<(), String> {
+        self.ending = true;
+        self.nodes.iter_mut().for_each(Node::stop);
+        let have_ended = |world: &Self| !world.nodes.iter().any(Node::is_running);
+        self.pass_until("the end of all nodes", ENDS, have_ended)
     }
 
     fn pass(&mut self, time: Duration) -> Result<(), String> {

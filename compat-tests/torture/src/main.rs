@@ -50,14 +50,14 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if arguments.iter().any(|argument| argument == "--list") {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if words.iter().any(|argument| argument == "--list") {
         for scenario in scenario::ALL {
             println!("{:20} {}", scenario.name, scenario.what);
         }
         return ExitCode::SUCCESS;
     }
-    let arguments = match parse(&arguments) {
+    let arguments = match parse(&words) {
         Ok(arguments) => arguments,
         Err(error) => {
             eprintln!("torture: {error}\n{USAGE}");
@@ -67,13 +67,17 @@ fn main() -> ExitCode {
     if let Some(rounds) = arguments.measure {
         return measure::run(&arguments.settings, rounds);
     }
+    let Settings { seed, .. } = arguments.settings;
+    let usual = words.iter().filter(|word| *word != "--seed" && **word != seed.to_string());
+    let usual: Vec<&str> = usual.map(String::as_str).collect();
+    println!("seed {seed}; again: compat-tests/torture/torture --seed {seed} {}", usual.join(" "));
     let failed = run_all(&arguments);
     ExitCode::from(u8::from(failed > 0))
 }
 
 fn parse(words: &[String]) -> Result<Arguments, String> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
-    let out = std::env::temp_dir().join(format!("ottla-torture-{}", std::process::id()));
+    let out = PathBuf::from(tools::variable("TORTURE_OUT")?);
     let settings = Settings {
         broker: Broker::Ottla,
         form: Form::Long,
@@ -143,7 +147,8 @@ fn run_all(arguments: &Arguments) -> u64 {
 fn run_one(settings: &Settings, scenario: &Scenario) -> bool {
     let name = scenario.name;
     if let Some(obstacle) = scenario.obstacle() {
-        println!("skip {name} ({obstacle})");
+        // Whoever runs this must notice that it proves less.
+        println!("NOT RUN {name}: {obstacle}");
         return true;
     }
     let start = Instant::now();

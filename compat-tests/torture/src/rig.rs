@@ -3,9 +3,10 @@
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use crate::rng::Rng;
-use crate::tools::{script, variable};
+use crate::tools::{is_root, script, variable};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Net {
@@ -18,6 +19,53 @@ pub(crate) enum Disk {
     Folder,
     /// An ext4 file system of its own.
     Image,
+}
+
+impl Net {
+    /// Why it can not be had here.
+    pub(crate) fn obstacle(self) -> Option<String> {
+        static FOUND: OnceLock<Option<String>> = OnceLock::new();
+        let look = || {
+            let prefix = format!("{}try", variable("TORTURE_PREFIX")?);
+            let made = script("netns", &[&prefix, "up", "1"])
+                .and_then(|_| script("netns", &[&prefix, "drop", "1", "1"]));
+            script("netns", &[&prefix, "down"]).and(made)
+        };
+        match self {
+            Self::Loopback => None,
+            Self::Namespaces => FOUND.get_or_init(|| unavailable("namespaces", look)).clone(),
+        }
+    }
+}
+
+impl Disk {
+    /// Why it can not be had here.
+    pub(crate) fn obstacle(self) -> Option<String> {
+        static FOUND: OnceLock<Option<String>> = OnceLock::new();
+        let look = || {
+            let prefix = variable("TORTURE_PREFIX")?;
+            let folder = std::env::temp_dir().join(format!("{prefix}try"));
+            let (image, folder) = (format!("{}.img", folder.display()), folder.display());
+            let folder = folder.to_string();
+            let made = script("powercut", &["make", &image, &folder, "16"])
+                .and_then(|_| script("powercut", &["cut", &folder]));
+            let dropped = script("powercut", &["drop", &image, &folder]);
+            let _ = std::fs::remove_dir(&folder);
+            let _ = std::fs::remove_file(&image);
+            made.and(dropped)
+        };
+        match self {
+            Self::Folder => None,
+            Self::Image => FOUND.get_or_init(|| unavailable("loop devices", look)).clone(),
+        }
+    }
+}
+
+fn unavailable(what: &str, look: impl Fn() -> Result<String, String>) -> Option<String> {
+    if !is_root() {
+        return Some(format!("{what} need root"));
+    }
+    look().err().map(|error| format!("no {what} here: {error}"))
 }
 
 pub(crate) struct Rig {
@@ -111,8 +159,10 @@ impl Rig {
             Net::Loopback => Vec::new(),
             Net::Namespaces => {
                 let host = node.map_or_else(|| "hub".to_owned(), |node| node.to_string());
-                let host = format!("{}{host}", self.prefix);
-                ["ip", "netns", "exec", &host].map(str::to_owned).to_vec()
+                // Not by `ip netns exec`, which gives each process mounts of its own: an image
+                // could not be mounted anew as long as one of them has it.
+                let net = format!("--net=/var/run/netns/{}{host}", self.prefix);
+                ["nsenter", &net].map(str::to_owned).to_vec()
             }
         }
     }

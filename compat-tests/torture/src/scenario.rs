@@ -43,9 +43,8 @@ impl Scenario {
     }
 
     /// Why it can not run here.
-    pub(crate) fn obstacle(&self) -> Option<&'static str> {
-        let needs_root = self.needs.net == Net::Namespaces || self.needs.disk == Disk::Image;
-        (needs_root && !crate::tools::is_root()).then_some("needs root")
+    pub(crate) fn obstacle(&self) -> Option<String> {
+        self.needs.net.obstacle().or_else(|| self.needs.disk.obstacle())
     }
 }
 

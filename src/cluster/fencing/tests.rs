@@ -12,6 +12,7 @@ struct Scene {
     image: Image,
     fencing: Fencing,
     alive: BTreeMap<NodeId, u64>,
+    heard: BTreeMap<NodeId, u64>,
     now: Duration,
 }
 
@@ -22,7 +23,7 @@ fn scene() -> Scene {
         image.replay(&Record::Broker(broker));
     }
     let (fencing, alive) = (Fencing::default(), BTreeMap::new());
-    Scene { image, fencing, alive, now: Duration::ZERO }
+    Scene { image, fencing, alive, heard: BTreeMap::new(), now: Duration::ZERO }
 }
 
 impl Scene {
@@ -30,7 +31,9 @@ impl Scene {
     fn look(&mut self) -> (Vec<Record>, Option<Duration>) {
         let alive = self.alive.clone();
         let alive = |node| alive.get(&node).copied();
-        let view = View { own: OWN, alive: &alive, now: self.now };
+        let heard = self.heard.clone();
+        let heard = |node| heard.get(&node).copied();
+        let view = View { own: OWN, alive: &alive, heard: &heard, now: self.now };
         self.fencing.observe(&self.image, &view);
         let records = self.fencing.records(&self.image, &view);
         records.iter().for_each(|record| self.image.replay(record));
@@ -62,6 +65,15 @@ fn a_node_that_was_heard_is_fenced_at_once() {
     assert!(scene.is_fenced_after_look());
     scene.alive.insert(OTHER, 5);
     assert!(!scene.is_fenced_after_look());
+}
+
+#[test]
+fn a_new_leader_does_not_wait_for_who_it_knows_has_gone() {
+    let mut scene = scene();
+    scene.heard.insert(OTHER, 4);
+    assert!(!scene.is_fenced_after_look());
+    scene.heard.insert(OTHER, 5);
+    assert!(scene.is_fenced_after_look());
 }
 
 #[test]

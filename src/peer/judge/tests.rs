@@ -171,14 +171,31 @@ fn a_goodbye_ends_it_until_another_incarnation_comes() {
     pair.run(ms(500));
     assert!(!pair.sides[0].judge.is_alive());
     let judge = &mut pair.sides[0].judge;
+    assert_eq!(judge.heard_of(), Some(INCARNATION));
     judge.meet(INCARNATION + 1);
     assert_eq!((judge.is_alive(), judge.incarnation()), (false, Some(INCARNATION + 1)));
+    assert_eq!(judge.heard_of(), None);
     let now = pair.now;
     let (own_age, age) = (None, Some(ms(0)));
     judge.ping_answered(INCARNATION, Answered { sent: now, now, own_age, age });
     assert!(!judge.is_alive());
     judge.ping_answered(INCARNATION + 1, Answered { sent: now, now, own_age, age });
     assert!(judge.is_alive());
+}
+
+#[test]
+fn who_is_leaving_is_alive_but_does_not_stay_until_another_incarnation_comes() {
+    let mut pair = Pair::new(ms(5));
+    pair.run(ms(500));
+    assert!(pair.sides[0].judge.is_staying());
+    pair.sides[0].judge.leave();
+    pair.run(ms(500));
+    let judge = &mut pair.sides[0].judge;
+    assert!(judge.is_alive() && !judge.is_staying());
+    judge.meet(INCARNATION + 1);
+    let (now, own_age, age) = (pair.now, None, Some(ms(0)));
+    judge.ping_answered(INCARNATION + 1, Answered { sent: now, now, own_age, age });
+    assert!(judge.is_staying());
 }
 
 #[test]

@@ -33,12 +33,14 @@ where
     pub(crate) async fn transfer_to(&self, node: NodeId) -> io::Result<()> {
         let status = self.status();
         let is_fit = status.leads && node != self.node && status.voters.contains(&node);
-        if !is_fit || !self.peers.liveness().is_alive(node) {
+        let liveness = self.peers.liveness();
+        if !is_fit || !liveness.is_staying(node) {
             return Err(io::Error::other(format!("node {node} can not take the leadership over")));
         }
         let mut server = self.raft.server_metrics();
         let deadline = Instant::now() + TRANSFER;
-        while Instant::now() < deadline {
+        // A node that stops meanwhile takes nothing over any more.
+        while Instant::now() < deadline && liveness.is_staying(node) {
             // The other side refuses until it has the last entry, so it is asked again.
             let asked = self.raft.trigger().transfer_leader(node.raft()).await;
             asked.map_err(io::Error::other)?;

@@ -18,6 +18,9 @@ pub(crate) struct Partition {
     /// The offsets that were read, by all and by those who read after the faults.
     read: BTreeSet<i64>,
     read_finally: BTreeSet<i64>,
+    /// The same for values: another record may lie where one was lost.
+    values_read: BTreeSet<u64>,
+    values_read_finally: BTreeSet<u64>,
     final_readers: BTreeSet<u32>,
     /// The next offset of each assigned process.
     positions: BTreeMap<u32, i64>,
@@ -91,8 +94,10 @@ impl Partition {
         let Record { offset, value, epoch } = *record;
         self.place(value, offset);
         self.read.insert(offset);
+        self.values_read.insert(value);
         if reader == Reader::Final {
             self.read_finally.insert(offset);
+            self.values_read_finally.insert(value);
         }
         if let Some(epoch) = epoch {
             self.epochs.entry(offset).or_default().insert(epoch);
@@ -120,8 +125,7 @@ impl Partition {
     }
 
     pub(crate) fn is_read(&self, value: u64) -> bool {
-        let offsets = self.offsets.get(&value);
-        offsets.is_some_and(|offsets| offsets.iter().any(|offset| self.read.contains(offset)))
+        self.values_read.contains(&value)
     }
 
     pub(crate) fn assign(&mut self, process: u32, reader: Reader, offset: i64) {
@@ -266,10 +270,14 @@ impl Partition {
         if self.final_readers.is_empty() { &self.read } else { &self.read_finally }
     }
 
+    fn judging_values(&self) -> &BTreeSet<u64> {
+        if self.final_readers.is_empty() { &self.values_read } else { &self.values_read_finally }
+    }
+
     /// Records that were acknowledged or read, and are not there. Returns where they were.
     fn check_lost(&self, add: &mut impl FnMut(Anomaly, String)) -> BTreeSet<i64> {
-        let judging = self.judging();
-        let end = judging.last().map_or(0, |last| last + 1);
+        let there = self.judging_values();
+        let end = self.judging().last().map_or(0, |last| last + 1);
         let mut lost = BTreeSet::new();
         let mut judge = |offset: Option<i64>, what: String| {
             let Some(offset) = offset.filter(|offset| *offset < end) else {
@@ -281,19 +289,17 @@ impl Partition {
         for (value, send) in self.sends.iter().filter(|(_, send)| send.fate == Fate::Acked) {
             let known = self.offsets.get(value);
             let trimmed = known.is_some_and(|known| known.iter().any(|at| *at < self.trimmed));
-            let found = known.is_some_and(|known| known.iter().any(|at| judging.contains(at)));
-            if !trimmed && !found {
+            if !trimmed && !there.contains(value) {
                 let at = send.acked.map_or_else(|| "unknown".to_owned(), |at| at.to_string());
                 judge(send.acked, format!("{value} was acknowledged (offset {at})"));
             }
         }
-        for offset in self.read.difference(judging).filter(|offset| **offset >= self.trimmed) {
-            let values = self.values.get(offset).into_iter().flatten();
+        for value in self.values_read.difference(there) {
             // Those that were acknowledged are named above.
-            let unacked = values
-                .filter(|value| self.sends.get(value).is_some_and(|send| send.fate != Fate::Acked));
-            for value in unacked {
-                judge(Some(*offset), format!("{value} had been read at {offset}"));
+            let is_unacked = self.sends.get(value).is_some_and(|send| send.fate != Fate::Acked);
+            let at = self.offsets.get(value).and_then(|offsets| offsets.first().copied());
+            if let Some(offset) = at.filter(|offset| is_unacked && *offset >= self.trimmed) {
+                judge(Some(offset), format!("{value} had been read at {offset}"));
             }
         }
         lost

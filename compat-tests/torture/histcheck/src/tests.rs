@@ -85,6 +85,20 @@ fn lost_write_that_had_been_read_before() {
 }
 
 #[test]
+fn lost_write_in_whose_place_another_record_lies() {
+    let lines = r#"
+        {"p":1,"type":"invoke","f":"send","key":"a-0","value":13}
+        {"p":3,"type":"ok","f":"poll","key":"a-0","records":[[2,12]]}
+        {"p":9,"type":"ok","f":"final"}
+        {"p":2,"type":"ok","f":"assign","positions":[["a-0",0]]}
+        {"p":2,"type":"ok","f":"poll","key":"a-0","records":[[0,10],[1,11],[2,13]]}"#;
+    let report = check(&after_sent(lines));
+    let found: Vec<Anomaly> = report.findings.iter().map(|found| found.anomaly).collect();
+    assert_eq!(found, [Anomaly::LostWrite, Anomaly::InconsistentOffsets]);
+    assert_eq!(report.findings[0].examples, ["12 was acknowledged (offset 2)"]);
+}
+
+#[test]
 fn unseen() {
     finds(
         Anomaly::Unseen,
