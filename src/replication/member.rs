@@ -5,6 +5,7 @@
 //! leader counts for as long as its node is alive *and* is the same start of it that was heard as
 //! leader. A leader serves while a majority of the voters has answered its node's pings lately.
 
+mod heard;
 mod transfer;
 
 use std::collections::BTreeSet;
@@ -29,6 +30,7 @@ use crate::log::entry::EntryId;
 use crate::metrics::elections;
 use crate::peer::{Body, Kind, Peers};
 use crate::replication::codec;
+use crate::replication::member::heard::Heard;
 use crate::replication::network::Confirmed;
 use crate::replication::types::Membership;
 use crate::replication::wire::{self, GroupTypes};
@@ -105,14 +107,6 @@ pub(crate) trait Group: Send + Sync {
     ) -> BoxFuture<'static, Result<Body, String>>;
     /// One item for every change of leader or members, from the present ones on.
     fn changes(&self) -> BoxStream<'static, ()>;
-}
-
-/// The start of which node was heard as leader of which term.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-struct Heard {
-    term: u64,
-    node: Option<NodeId>,
-    incarnation: Option<u64>,
 }
 
 /// A running member.
@@ -198,7 +192,8 @@ where
         let now = self.server.borrow_watched();
         let term = now.vote.leader_id.term;
         let has_resigned = self.resigned_term.load(Ordering::Acquire) == term;
-        if now.state != ServerState::Leader || self.applied_term.get() != term || has_resigned {
+        let leads = now.state == ServerState::Leader && !has_resigned;
+        if !leads || self.applied_term.get() != term {
             return None;
         }
         let liveness = self.peers.liveness();
@@ -208,6 +203,11 @@ where
             node == self.node || lease.is_some_and(|lease| self.confirmed.holds(term, node, lease))
         };
         quorum(now.membership_config.membership(), &is_near).then_some(term)
+    }
+
+    fn has_resigned(&self) -> bool {
+        let term = self.server.borrow_watched().vote.leader_id.term;
+        self.resigned_term.load(Ordering::Acquire) == term
     }
 
     pub(crate) fn voter_count(&self) -> usize {
@@ -296,12 +296,10 @@ where
         let answer = self.raft.append_entries(request).await.map_err(text)?;
         if !matches!(answer, openraft::raft::AppendEntriesResponse::HigherVote(_)) {
             let incarnation = self.peers.liveness().incarnation(from);
-            let heard = Heard { term: vote.leader_id.term, node: Some(from), incarnation };
-            let mut known = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-            if (known.term, known.node) != (heard.term, heard.node) {
+            let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+            if heard.hear(vote.leader_id.term, from, incarnation) {
                 elections::leader_changed();
             }
-            *known = heard;
         }
         Ok(wire::put_append_response::<C>(&answer))
     }
@@ -421,6 +419,13 @@ where
     }
 
     fn greet(&self, node: NodeId) -> BoxFuture<'static, ()> {
+        if self.has_resigned() {
+            // Who was not reached must know: it would wait for this node for ever.
+            if node == self.node {
+                self.resign(&self.status());
+            }
+            return std::future::ready(()).boxed();
+        }
         let raft = self.raft.clone();
         async move {
             let _ = raft.trigger().reset_backoff([node.raft()]).await;
@@ -430,10 +435,7 @@ where
     }
 
     fn leader_resigned(&self, node: NodeId) {
-        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-        if heard.node == Some(node) {
-            *heard = Heard::default();
-        }
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner).resign(node);
     }
 
     fn receive(

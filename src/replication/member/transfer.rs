@@ -63,7 +63,7 @@ where
     }
 
     /// This node leads no more in this term, though Raft does not know: any other may.
-    fn resign(&self, status: &Status) {
+    pub(super) fn resign(&self, status: &Status) {
         self.resigned_term.store(status.term, Ordering::Release);
         let mut body = BytesMut::new();
         wire::put_group(&mut body, self.id);
