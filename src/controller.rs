@@ -16,6 +16,7 @@ pub mod producer_ids;
 pub mod quorum;
 pub mod reassign;
 pub mod refusal;
+mod reports;
 pub mod service;
 pub mod spread;
 pub mod steps;

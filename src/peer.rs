@@ -95,6 +95,8 @@ kinds! {
     HandOver = 9,
     /// How do the nodes stand that keep the metadata?
     Quorum = 14,
+    /// I lead these partitions.
+    ReportLeaders = 15,
     /// A vote of Raft.
     Vote = 10,
     /// Entries of Raft, or none.

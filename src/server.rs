@@ -29,6 +29,7 @@ use crate::coordinator::group::settings::GroupSettings;
 use crate::coordinator::runtime::{Coordinator, Parts};
 use crate::log::dir::{Identity, LogDir};
 use crate::log::flusher;
+use crate::metadata::image::Image;
 use crate::metadata::publisher::Images;
 use crate::metadata::records::Endpoint;
 use crate::metrics::flush::FlushMetrics;
@@ -48,6 +49,9 @@ use crate::wire::listener::{Acceptor, ConnectionCount};
 const STORE_DIR: &str = ".ottla";
 /// How long connections may take to end when the broker stops.
 const CONNECTIONS_END: Duration = Duration::from_millis(500);
+
+/// How long the metadata may take to name those that lead instead of a broker that stops.
+const TOLD_ELSEWHERE: Duration = Duration::from_secs(1);
 
 /// A running broker.
 #[derive(Debug)]
@@ -185,6 +189,7 @@ impl Server {
         if self.context.settings.config.controlled_shutdown_enable {
             // Others lead before this node is gone, so that clients find a leader at all times.
             self.context.registry.hand_over().await;
+            told_elsewhere(&self.context).await;
             self.context.controller.hand_over().await;
         }
         self.stopper.stop();
@@ -202,6 +207,24 @@ impl Server {
             Some(listening) => listening.stop().await,
             None => Ok(()),
         }
+    }
+}
+
+/// Waits until the metadata names others as leaders of what this node has handed over: a client
+/// that is sent here until the end meets a closed port.
+async fn told_elsewhere(context: &Context) {
+    let mut images = context.images.clone();
+    let partitions = context.registry.partitions();
+    let is_named = |image: &Image| {
+        partitions.iter().filter(|partition| !partition.status().leads).any(|partition| {
+            let topic = image.topic_by_id(partition.id.topic_id);
+            let place = topic.and_then(|topic| topic.partitions.get(&partition.id.partition));
+            place.is_some_and(|place| place.leader == Some(context.node))
+        })
+    };
+    let told = async { while is_named(&context.image()) && images.changed().await.is_some() {} };
+    if tokio::time::timeout(TOLD_ELSEWHERE, told).await.is_err() {
+        tracing::debug!("the metadata names this node as a leader to the end");
     }
 }
 

@@ -112,12 +112,7 @@ impl Leadership {
                 }
             }
             for reports in reports.chunks(REPORTS_COUNT_MAX) {
-                let node = self.node();
-                let report = |image: &Image| {
-                    let records = leaders::report(image, node, reports);
-                    Decision { records, answer: () }
-                };
-                let done = self.controller.run(report).await;
+                let done = self.controller.report(reports).await;
                 if let Err(error) = done {
                     // The next check finds the same again.
                     tracing::debug!(?error, "leaders were not reported");

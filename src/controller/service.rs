@@ -4,6 +4,8 @@
 //! controller, which takes it only if no other decision was made meanwhile; if one was, the node
 //! waits until its image has it and decides again.
 
+mod reporting;
+
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -16,6 +18,7 @@ use crate::base::ids::NodeId;
 use crate::base::task::{self, Fault};
 use crate::controller::producer_ids;
 use crate::controller::quorum::{QuorumView, ReplicaView};
+use crate::controller::service::reporting::Reports;
 use crate::log::entry::EntryId;
 use crate::metadata::image::Image;
 use crate::metadata::publisher::Images;
@@ -54,6 +57,14 @@ impl<A> Decision<A> {
     }
 }
 
+/// How a proposal is answered.
+fn answer(status: u8, offset: u64) -> Bytes {
+    let mut answer = BytesMut::with_capacity(9);
+    answer.put_u8(status);
+    answer.put_u64(offset);
+    answer.freeze()
+}
+
 /// The way to the active controller, which may be this node.
 #[derive(Debug)]
 pub struct Controller {
@@ -62,6 +73,7 @@ pub struct Controller {
     images: Images,
     /// One permit: decisions take turns.
     turn: Arc<Semaphore>,
+    reports: Reports,
     /// Producer ids of this broker that are left of its block.
     producer_ids: Mutex<Range<i64>>,
     /// One permit: a block is asked for once.
@@ -75,6 +87,7 @@ impl Controller {
             peers,
             images,
             turn: Arc::new(Semaphore::new(1)),
+            reports: Reports::default(),
             producer_ids: Mutex::default(),
             refill: Semaphore::new(1),
         })
@@ -237,10 +250,7 @@ impl Controller {
             }
             _ => (NOT_CONTROLLER, 0),
         };
-        let mut answer = BytesMut::with_capacity(9);
-        answer.put_u8(status);
-        answer.put_u64(offset);
-        Ok(vec![answer.freeze()])
+        Ok(vec![answer(status, offset)])
     }
 
     async fn take_proposal(&self, expected: u64, records: Bytes) -> Result<(u8, u64), String> {

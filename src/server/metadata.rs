@@ -91,6 +91,11 @@ fn connect(handlers: &Handlers, groups: &Groups, controller: &Arc<Controller>) {
         Kind::Leaving,
     ];
     handlers.set_for_members(&raft, move |from, kind, body| groups.receive(from, kind, body));
+    let reported = Arc::clone(controller);
+    handlers.set_for_members(&[Kind::ReportLeaders], move |from, _, body| {
+        let controller = Arc::clone(&reported);
+        async move { controller.receive_reports(from, &body).await }.boxed()
+    });
     let controller = Arc::clone(controller);
     let kinds = [Kind::ProposeMetadata, Kind::MetadataOffset, Kind::Quorum];
     handlers.set_for_members(&kinds, move |_, kind, body| {
