@@ -96,7 +96,7 @@ kinds! {
     /// How do the nodes stand that keep the metadata?
     Quorum = 14,
     /// I lead these partitions.
-    ReportLeaders = 15,
+    ReportLeaders = 16,
     /// A vote of Raft.
     Vote = 10,
     /// Entries of Raft, or none.
