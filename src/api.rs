@@ -116,7 +116,7 @@ pub struct Api {
 
 /// A handler of one message type, run in turn, and beside it `errors`, the codes in its response.
 /// A version above `$coded` has the same bytes as it. Requests from version `$hand` on are unknown
-/// to kafka-protocol (their responses are not) and read by `decode` beside the handler.
+/// to kafka-protocol and read by `decode` beside the handler.
 macro_rules! in_turn {
     ($key:literal, $name:literal, $module:ident, $request:ty, $min:literal..=$max:literal) => {
         in_turn!($key, $name, $module, $request, $min..=$max, coded as $max)
@@ -132,7 +132,14 @@ macro_rules! in_turn {
         $key:literal, $name:literal, $module:ident, $request:ty, $min:literal..=$max:literal,
         read by hand from $hand:literal
     ) => {
-        in_turn!(@ $key, $name, $module, $request, $min..=$max, $max,
+        in_turn!($key, $name, $module, $request, $min..=$max, coded as $max,
+            read by hand from $hand)
+    };
+    (
+        $key:literal, $name:literal, $module:ident, $request:ty, $min:literal..=$max:literal,
+        coded as $coded:literal, read by hand from $hand:literal
+    ) => {
+        in_turn!(@ $key, $name, $module, $request, $min..=$max, $coded,
             |raw: &RawRequest| match raw.version {
                 $hand.. => $module::decode(&raw.body).ok_or(UNDECODED),
                 version => decode(raw, version),
@@ -282,7 +289,15 @@ pub static TABLE: &[Api] = &[
         msg::DescribeTopicPartitionsRequest,
         0..=0
     ),
-    in_turn!(80, "AddRaftVoter", add_raft_voter, msg::AddRaftVoterRequest, 0..=0),
+    in_turn!(
+        80,
+        "AddRaftVoter",
+        add_raft_voter,
+        msg::AddRaftVoterRequest,
+        0..=1,
+        coded as 0,
+        read by hand from 1
+    ),
     in_turn!(81, "RemoveRaftVoter", remove_raft_voter, msg::RemoveRaftVoterRequest, 0..=0),
 ];
 

@@ -20,6 +20,7 @@ pub mod service;
 pub mod spread;
 pub mod steps;
 pub mod topic_name;
+pub mod unclean;
 pub mod update_features;
 
 /// The most records of one decision (`QuorumController.MAX_RECORDS_PER_USER_OP`).

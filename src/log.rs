@@ -10,5 +10,6 @@ pub mod partition_log;
 pub mod producer_state;
 pub mod records;
 pub mod recovery;
+pub mod retention;
 pub mod segment;
 mod sync_pool;

@@ -6,3 +6,4 @@ pub mod names;
 pub mod peers;
 pub mod recorder;
 pub mod requests;
+pub mod retention;

@@ -2,6 +2,7 @@
 
 mod open;
 pub mod registry;
+pub mod retention;
 mod throttles;
 pub mod validate;
 
@@ -20,6 +21,7 @@ use crate::config::TopicConfig;
 use crate::log::batch::Batch;
 use crate::log::partition_log::{LogConfig, LogSlice, Offsets, ReadError};
 use crate::log::producer_state::{AppendOutcome, SequenceError};
+use crate::log::retention::Limits;
 use crate::replication::groups::{Progress, Status};
 use crate::replication::partition_group::{PartitionGroup, Proposal, ProposeError};
 
@@ -305,6 +307,34 @@ impl Partition {
             self.group.drop_deleted_segments().await?;
         }
         Ok(Some(self.offsets().log_start))
+    }
+
+    /// Drops what `retention.ms` and `retention.bytes` do not keep, on all replicas if this one
+    /// leads, and the segments here that are below the log start.
+    pub async fn retain(&self, now_ms: i64) -> Result<(), AppendError> {
+        let config = self.config();
+        if config.cleanup_policy.delete && self.leader_epoch().is_some() {
+            let limits = Limits {
+                age_ms: Some(config.retention_ms).filter(|age_ms| *age_ms >= 0),
+                bytes: u64::try_from(config.retention_bytes).ok(),
+            };
+            let segments = self.group.log().segment_facts();
+            let committed = self.offsets().high_watermark;
+            if let Some(start) =
+                crate::log::retention::log_start(&segments, limits, now_ms, committed)
+            {
+                let (topic, partition) = (&self.topic, self.id.partition);
+                tracing::info!(topic, partition, start, "retention drops old segments");
+                self.delete_records(start).await?;
+            }
+        }
+        Ok(self.group.drop_deleted_segments().await?)
+    }
+
+    /// Deletes files of segments that were dropped long enough ago; when the next ones are due, in
+    /// ms. Blocks.
+    pub fn empty_trash(&self, now_ms: i64) -> Option<i64> {
+        self.group.log().empty_trash(now_ms)
     }
 
     /// The folder of the log.

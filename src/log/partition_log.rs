@@ -9,6 +9,7 @@
 //! * All writes go through one writer per log dir, in the order of the appends.
 
 mod read;
+pub(crate) mod retire;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -52,6 +53,10 @@ pub struct LogConfig {
     /// `acks=all` waits for the page cache only.
     pub write_caching: bool,
     pub producer_expiration_ms: i64,
+    /// At most so much less than `segment_ms`, another time for each segment.
+    pub segment_jitter_ms: i64,
+    /// How long the files of a segment that was dropped stay.
+    pub file_delete_delay_ms: i64,
 }
 
 /// What a log is opened with.
@@ -122,6 +127,8 @@ pub struct PartitionLog {
     config: Mutex<LogConfig>,
     state: Mutex<State>,
     closed: AtomicBool,
+    /// Files to be deleted, and when, in ms.
+    trash: Mutex<Vec<(i64, PathBuf)>>,
 }
 
 impl fmt::Debug for PartitionLog {
@@ -208,7 +215,8 @@ impl PartitionLog {
         let state = recovery::recover(&setup)?;
         let config = Mutex::new(setup.config.clone());
         let (state, closed) = (Mutex::new(state), AtomicBool::new(false));
-        Ok(Arc::new(Self { setup, config, state, closed }))
+        let trash = Mutex::default();
+        Ok(Arc::new(Self { setup, config, state, closed, trash }))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -265,19 +273,6 @@ impl PartitionLog {
         (state.purged, state.last_id())
     }
 
-    /// The last entry of the last segment that holds nothing but records below the log start.
-    pub fn last_below_log_start(&self) -> Option<EntryId> {
-        let state = self.lock();
-        let below = |pair: &&[Segment]| match pair {
-            [_, next] => next.base_offset <= state.log_start_offset,
-            _ => false,
-        };
-        let index = state.segments.windows(2).rfind(below)?.first()?.next_index.checked_sub(1)?;
-        let index = index.min(state.applied_index);
-        let start = state.terms.iter().rev().find(|start| start.first.index <= index)?;
-        Some(EntryId { term: start.first.term, index })
-    }
-
     /// Where each term begins, oldest first.
     pub fn terms(&self) -> Vec<TermStart> {
         self.lock().terms.clone()
@@ -303,16 +298,25 @@ impl PartitionLog {
         let mut job = self.new_job(&mut state, &config);
         for entry in entries {
             assert_eq!(entry.id.index, state.next_index(), "entries follow each other");
-            if let EntryBody::Batch(batch) = &entry.body {
-                let rolls = must_roll(state.active(), &config, now_ms, batch);
-                // The writer makes an entry without a batch durable before the batches after it.
-                if rolls || job.sync_raft {
-                    self.push_write(job);
-                    if rolls {
-                        self.roll(&mut state, now_ms)?;
-                    }
-                    job = self.new_job(&mut state, &config);
+            let rolls = match &entry.body {
+                EntryBody::Batch(batch) => {
+                    let age_ms = self.age_max_ms(state.active().base_offset, &config);
+                    must_roll(state.active(), &config, now_ms, age_ms, batch)
                 }
+                // Nothing that is there stays, so the whole segment can go.
+                EntryBody::DeleteRecords(before) => {
+                    *before >= state.next_offset && state.active().size > 0
+                }
+                EntryBody::Blank | EntryBody::Void | EntryBody::Membership(_) => false,
+            };
+            // The writer makes an entry without a batch durable before the batches after it.
+            let waits = job.sync_raft && matches!(&entry.body, EntryBody::Batch(_));
+            if rolls || waits {
+                self.push_write(job);
+                if rolls {
+                    self.roll(&mut state, now_ms)?;
+                }
+                job = self.new_job(&mut state, &config);
             }
             self.append_entry(&mut state, &mut job, entry, &config, now_ms);
         }
@@ -320,6 +324,16 @@ impl PartitionLog {
         state.check_invariants();
         self.push_write(job);
         Ok(())
+    }
+
+    /// `segment.ms` less a jitter, which is the same whenever it is asked for.
+    fn age_max_ms(&self, base_offset: Offset, config: &LogConfig) -> i64 {
+        let jitter_max = config.segment_jitter_ms.min(config.segment_ms);
+        let seed = crc32c::crc32c_append(
+            crc32c::crc32c(self.setup.name.as_bytes()),
+            &base_offset.to_be_bytes(),
+        );
+        config.segment_ms - i64::from(seed).checked_rem(jitter_max).unwrap_or(0)
     }
 
     /// A log that has never had an entry begins with whatever index comes first.
@@ -531,66 +545,6 @@ impl PartitionLog {
         Ok(())
     }
 
-    /// Forgets entries up to `upto`: whole segments below it are deleted. The log start offset is
-    /// never behind the first kept segment. Blocks for the deletion of the names only.
-    pub fn purge(self: &Arc<Self>, upto: EntryId) -> io::Result<()> {
-        let mut state = self.lock();
-        if state.purged.is_some_and(|purged| purged.index >= upto.index) {
-            return Ok(());
-        }
-        let key = [&self.setup.key[..], b"p"].concat();
-        let value = [upto.term.to_be_bytes(), upto.index.to_be_bytes()].concat();
-        self.setup.kv.write(&[Change::Put { key, value }])?;
-        if upto.index >= state.next_index() {
-            return self.restart_at(&mut state, upto);
-        }
-        state.purged = Some(upto);
-        let dropped = state.segments.iter().take_while(|s| s.next_index <= upto.index + 1).count();
-        // The active segment stays, even if it is empty of entries that count.
-        let dropped = dropped.min(state.segments.len() - 1);
-        let segments: Vec<Segment> = state.segments.drain(..dropped).collect();
-        let base_offset = state.segments.first().map_or(0, |segment| segment.base_offset);
-        state.log_start_offset = state.log_start_offset.max(base_offset);
-        let kept = state.terms.partition_point(|term| term.first.index <= upto.index);
-        state.terms.drain(..kept.saturating_sub(1));
-        drop(state);
-        self.delete_files(&segments);
-        Ok(())
-    }
-
-    /// The whole log is behind a snapshot that came from elsewhere.
-    fn restart_at(&self, state: &mut State, purged: EntryId) -> io::Result<()> {
-        let segments = std::mem::take(&mut state.segments);
-        let base_offset = state.next_offset;
-        self.delete_files(&segments);
-        let disk = self.setup.disk.as_ref();
-        let files = Arc::new(SegmentFiles::open(disk, &self.setup.dir, base_offset)?);
-        files.log.set_len(0)?;
-        files.write_raft_head(purged.index + 1)?;
-        files.raft.sync()?;
-        disk.sync_dir(&self.setup.dir)?;
-        let segment = Segment::empty(files, purged.index + 1);
-        let waiters = std::mem::take(&mut state.waiters);
-        *state = State::new(vec![segment], Vec::new(), ProducerStates::default(), base_offset);
-        state.purged = Some(purged);
-        state.applied_index = purged.index;
-        state.waiters = waiters;
-        Ok(())
-    }
-
-    fn delete_files(&self, segments: &[Segment]) {
-        for segment in segments {
-            for extension in ["log", "raft", "index", "timeindex", "state"] {
-                let path = segment.files.path(extension);
-                if self.setup.disk.exists(&path)
-                    && let Err(error) = self.setup.disk.remove_file(&path)
-                {
-                    tracing::warn!(%error, path = %path.display(), "a file was not deleted");
-                }
-            }
-        }
-    }
-
     /// Moves the high watermark over the entry at `index` and wakes who waits for records.
     pub fn apply(&self, index: u64, meta: &EntryMeta) {
         let mut state = self.lock();
@@ -675,12 +629,18 @@ impl PartitionLog {
 }
 
 /// Whether `batch` begins a new segment.
-fn must_roll(segment: &Segment, config: &LogConfig, now_ms: i64, batch: &Batch) -> bool {
+fn must_roll(
+    segment: &Segment,
+    config: &LogConfig,
+    now_ms: i64,
+    age_max_ms: i64,
+    batch: &Batch,
+) -> bool {
     if segment.size == 0 {
         return false;
     }
     let end = u64::from(segment.size) + batch.size() as u64;
-    let too_old = segment.first_append_ms.is_some_and(|first| now_ms - first >= config.segment_ms);
+    let too_old = segment.first_append_ms.is_some_and(|first| now_ms - first >= age_max_ms);
     let index_is_full = segment.offset_index.size() >= config.index_bytes_max as usize;
     index_is_full || end > u64::from(config.segment_bytes) || end > SEGMENT_BYTES_MAX || too_old
 }

@@ -26,6 +26,7 @@ use crate::log::batch::Batch;
 use crate::log::dir::deleted_name;
 use crate::log::entry::{EntryId, EntryKind, EntryMeta, META_BYTES};
 use crate::log::index::{OffsetIndex, TimeIndex};
+use crate::log::partition_log::retire::DELETED;
 use crate::log::partition_log::{LogSetup, State};
 use crate::log::segment::{
     DurableNote, RAFT_HEAD_BYTES, RaftHead, Segment, SegmentFiles, file_name, meta_position,
@@ -76,6 +77,9 @@ pub(crate) fn recover(setup: &LogSetup) -> Result<State, RecoveryError> {
     let disk = setup.disk.as_ref();
     disk.create_dir_all(&setup.dir)?;
     let purged = read_purged(setup)?;
+    for name in disk.list(&setup.dir)?.iter().filter(|name| name.ends_with(DELETED)) {
+        disk.remove_file(&setup.dir.join(name))?;
+    }
     let bases = segment_bases(&disk.list(&setup.dir)?);
     let segments = match bases.is_empty() {
         true => vec![first_segment(setup, purged)?],

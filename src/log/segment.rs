@@ -79,6 +79,9 @@ pub struct Segment {
     pub sealed: bool,
 }
 
+/// The files that a segment may have.
+pub(crate) const EXTENSIONS: [&str; 5] = ["log", "raft", "index", "timeindex", "state"];
+
 /// The name of a segment's file.
 pub fn file_name(base_offset: Offset, extension: &str) -> String {
     format!("{base_offset:020}.{extension}")

@@ -53,6 +53,10 @@ metrics! {
     LOG_SIZE = "ottla_log_size_bytes", Gauge;
     /// Segments of a partition's log.
     LOG_SEGMENTS = "ottla_log_segments", Gauge;
+    /// Segments dropped by retention or by DeleteRecords.
+    SEGMENTS_DROPPED = "ottla_log_segments_dropped_total", Counter;
+    /// Bytes of the segments that were dropped.
+    DROPPED_BYTES = "ottla_log_dropped_bytes_total", Counter;
     /// First offset of a partition.
     LOG_START = "ottla_log_start_offset", Gauge;
     /// Offset after the last record of a partition's log.

@@ -4,8 +4,8 @@ use std::sync::{Mutex, PoisonError};
 
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
-use crate::metrics::elections;
 use crate::metrics::names::{self, Kind};
+use crate::metrics::{elections, retention};
 
 /// Buckets of durations, in seconds.
 const SECONDS: &[f64] = &[
@@ -30,6 +30,7 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
         .install_recorder()?;
     describe();
     elections::register();
+    retention::register();
     Ok(installed.insert(handle).clone())
 }
 

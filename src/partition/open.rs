@@ -84,6 +84,8 @@ impl Storage {
             index_bytes_max: config.segment_index_bytes,
             write_caching: config.write_caching || self.env.planted == Some(Planted::AckBeforeSync),
             producer_expiration_ms: self.producer_expiration_ms,
+            segment_jitter_ms: config.segment_jitter_ms,
+            file_delete_delay_ms: config.file_delete_delay_ms,
         }
     }
 

@@ -253,7 +253,9 @@ impl Registry {
                 let id = TopicPartition { topic_id: topic.id, partition: *partition };
                 if let Some(partition) = self.get(id) {
                     let founders = is_new(place).then(|| place.replicas.clone());
-                    partition.group().set_place(&preference(place), founders);
+                    if partition.group().set_place(&preference(place), founders) {
+                        self.storage.groups.look_at(id);
+                    }
                 }
             }
         }

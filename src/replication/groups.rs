@@ -7,6 +7,7 @@
 //! node that is cut off disturbs nobody.
 
 mod campaign;
+mod care;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::{BoxFuture, join_all};
+use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -23,23 +24,12 @@ use crate::base::ids::{NodeId, TopicPartition};
 use crate::base::task::{self, Fault, Stopping};
 use crate::metrics::elections;
 use crate::peer::{Body, Kind, Peers};
-use crate::replication::groups::campaign::Campaigns;
+use crate::replication::groups::care::Care;
 use crate::replication::member::Group;
 use crate::replication::throttle::Throttles;
 use crate::replication::wire;
 
 pub use crate::replication::member::{Progress, Status};
-
-/// Changes of many groups that come together are looked at together.
-const GATHER: Duration = Duration::from_millis(2);
-/// All groups are looked at this often even if nothing seems to happen.
-const SWEEP: Duration = Duration::from_secs(5);
-
-/// A node's start, and the lease that it gives.
-type Contact = (u64, Option<u64>);
-
-/// Followers of a leader that is not confirmed by a majority are asked again after this time.
-const CONFIRM_AGAIN: Duration = Duration::from_millis(200);
 
 /// How long a vote waits for a group that is being opened.
 const APPEARS: Duration = Duration::from_secs(1);
@@ -58,10 +48,10 @@ struct Shared {
     groups: RwLock<BTreeMap<TopicPartition, Entry>>,
     /// Groups whose leader or members have changed since somebody looked.
     changed: Mutex<BTreeSet<TopicPartition>>,
+    /// The same, for the elections.
+    to_look_at: Mutex<BTreeSet<TopicPartition>>,
     /// Wakes who reports changes.
     changed_report: Notify,
-    /// Counts changes, for all others who wait for one.
-    change_count: watch::Sender<u64>,
     /// Wakes the elections.
     wake: Notify,
     /// Counts the groups that were added; who waits for one watches it.
@@ -73,6 +63,8 @@ struct Shared {
 
 struct Entry {
     group: Arc<dyn Group>,
+    /// Counts its changes.
+    changes: Arc<watch::Sender<u64>>,
     watcher: task::Handle,
 }
 
@@ -95,8 +87,8 @@ impl Groups {
             peers,
             groups: RwLock::default(),
             changed: Mutex::default(),
+            to_look_at: Mutex::default(),
             changed_report: Notify::new(),
-            change_count: watch::Sender::new(0),
             wake: Notify::new(),
             added: watch::Sender::new(0),
             throttles: Arc::default(),
@@ -121,6 +113,8 @@ impl Groups {
     /// From now on messages reach the group and it is campaigned for.
     pub(crate) fn add(&self, group: Arc<dyn Group>) {
         let (id, mut changes) = (group.id(), group.changes());
+        let changes_here = Arc::new(watch::Sender::new(0));
+        let changed = Arc::clone(&changes_here);
         let shared = Arc::downgrade(&self.shared);
         let watcher = task::spawn("group watcher", Fault::Process, async move {
             let mut led_in = None;
@@ -134,17 +128,25 @@ impl Groups {
                     }
                     led_in = leads_in;
                 }
+                changed.send_modify(|count| *count += 1);
+                shared.note_change(id);
+            }
+            // It has stopped.
+            if let Some(shared) = shared.upgrade() {
                 shared.note_change(id);
             }
         });
-        let entry = Entry { group, watcher };
+        let entry = Entry { group, changes: changes_here, watcher };
         self.shared.groups.write().unwrap_or_else(PoisonError::into_inner).insert(id, entry);
         self.shared.added.send_modify(|count| *count += 1);
         self.shared.note_change(id);
     }
 
     pub(crate) fn remove(&self, id: TopicPartition) {
-        self.shared.groups.write().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        let removed =
+            self.shared.groups.write().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        drop(removed);
+        self.shared.look_at(id);
     }
 
     /// Groups whose leader or members have changed since the last call. Cancel safe.
@@ -161,9 +163,10 @@ impl Groups {
         }
     }
 
-    /// Changes whenever the leader or the members of any group do.
-    pub fn watch_changes(&self) -> watch::Receiver<u64> {
-        self.shared.change_count.subscribe()
+    /// Changes whenever the leader or the members of the group do, and ends with it.
+    pub fn watch(&self, id: TopicPartition) -> Option<watch::Receiver<u64>> {
+        let groups = self.shared.groups.read().unwrap_or_else(PoisonError::into_inner);
+        groups.get(&id).map(|entry| entry.changes.subscribe())
     }
 
     /// From now on this node campaigns for nothing: it is about to stop. The others are told, so
@@ -176,6 +179,11 @@ impl Groups {
         for node in members.into_iter().filter(|node| *node != self.node()) {
             campaign::tell(self.peers(), node, Kind::Leaving, Bytes::new());
         }
+    }
+
+    /// Has the elections look at a group: who may found it has changed.
+    pub fn look_at(&self, id: TopicPartition) {
+        self.shared.look_at(id);
     }
 
     /// Reports a group as changed once more.
@@ -242,80 +250,9 @@ impl Groups {
         task::spawn("elections", Fault::Process, async move {
             tokio::select! {
                 () = stopping.wait() => {}
-                () = groups.run() => {}
+                () = Care::new(groups).run() => {}
             }
         })
-    }
-
-    async fn run(&self) {
-        let mut nodes = self.peers().liveness().subscribe();
-        let mut known: BTreeMap<NodeId, Option<Contact>> = BTreeMap::new();
-        let mut unconfirmed = false;
-        let mut campaigns = Campaigns::new(self.node());
-        loop {
-            let pause = if unconfirmed { CONFIRM_AGAIN } else { SWEEP };
-            let next = campaigns.round(self).await.min(Instant::now() + pause);
-            tokio::select! {
-                _ = nodes.changed() => {}
-                () = self.shared.wake.notified() => {}
-                () = tokio::time::sleep_until(next) => {}
-            }
-            tokio::time::sleep(GATHER).await;
-            unconfirmed = self.greet_who_came(&mut known).await;
-            self.resign_failed().await;
-        }
-    }
-
-    /// Tells nodes that have come up, or were cut off for a while, which groups this node leads:
-    /// they have to confirm it. Returns whether a group that is led here is not confirmed by a
-    /// majority.
-    async fn greet_who_came(&self, known: &mut BTreeMap<NodeId, Option<Contact>>) -> bool {
-        let liveness = self.peers().liveness();
-        let all = self.shared.all();
-        let led: Vec<_> = all
-            .into_iter()
-            .map(|group| (group.status(), group))
-            .filter(|(status, _)| status.leads)
-            .collect();
-        let members: BTreeSet<NodeId> = led
-            .iter()
-            .flat_map(|(status, _)| status.voters.union(&status.learners))
-            .copied()
-            .filter(|node| *node != self.node())
-            .collect();
-        for node in members {
-            let incarnation = liveness.incarnation(node).filter(|_| liveness.is_alive(node));
-            let contact = incarnation.map(|incarnation| (incarnation, liveness.lease(node)));
-            let before = known.insert(node, contact).flatten();
-            if contact.is_some() && contact != before {
-                let has = |status: &Status| {
-                    status.voters.contains(&node) || status.learners.contains(&node)
-                };
-                let to_greet = led.iter().filter(|(status, _)| has(status));
-                join_all(to_greet.map(|(_, group)| group.greet(node))).await;
-            }
-        }
-        let silent = led.iter().filter(|(_, group)| !group.is_serving());
-        let silent: Vec<_> = silent.map(|(_, group)| group).collect();
-        join_all(silent.iter().map(|group| group.greet(self.node()))).await;
-        !silent.is_empty()
-    }
-
-    /// A group that has stopped here leaves its leadership to others.
-    async fn resign_failed(&self) {
-        let failed = self.shared.all().into_iter().filter(|group| !group.is_running());
-        for group in failed {
-            let id = group.id();
-            let others = group.status().voters;
-            self.remove(id);
-            let mut body = bytes::BytesMut::new();
-            wire::put_group(&mut body, id);
-            let body = body.freeze();
-            tracing::warn!(group = %id, "a group has stopped here");
-            for node in others.into_iter().filter(|node| *node != self.node()) {
-                campaign::tell(self.peers(), node, Kind::Resign, body.clone());
-            }
-        }
     }
 }
 
@@ -345,8 +282,17 @@ impl Shared {
     fn note_change(&self, id: TopicPartition) {
         self.changed.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
         self.changed_report.notify_one();
+        self.look_at(id);
+    }
+
+    /// Has the elections look at a group.
+    fn look_at(&self, id: TopicPartition) {
+        self.to_look_at.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
         self.wake.notify_one();
-        self.change_count.send_modify(|count| *count += 1);
+    }
+
+    fn take_to_look_at(&self) -> BTreeSet<TopicPartition> {
+        std::mem::take(&mut *self.to_look_at.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

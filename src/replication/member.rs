@@ -63,6 +63,8 @@ pub struct Status {
     /// The leader, if it is this node or is alive.
     pub leader: Option<NodeId>,
     pub term: u64,
+    /// Who wants to lead in this term, as long as it is not known that it does.
+    pub candidate: Option<NodeId>,
     /// Empty as long as the group has no members.
     pub voters: BTreeSet<NodeId>,
     pub learners: BTreeSet<NodeId>,
@@ -175,8 +177,12 @@ where
         *self.preference.lock().unwrap_or_else(PoisonError::into_inner) = nodes.into();
     }
 
-    pub(crate) fn set_founders(&self, founders: Option<Vec<NodeId>>) {
-        *self.founders.lock().unwrap_or_else(PoisonError::into_inner) = founders;
+    /// Returns whether they are others than before.
+    pub(crate) fn set_founders(&self, founders: Option<Vec<NodeId>>) -> bool {
+        let mut known = self.founders.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_news = *known != founders;
+        *known = founders;
+        is_news
     }
 
     /// The term, if this node leads and may serve: it has applied an entry of its term, so it knows
@@ -348,6 +354,8 @@ where
             leads: now.state == ServerState::Leader,
             leader,
             term: now.vote.leader_id.term,
+            candidate: (!now.vote.committed && now.vote.leader_id.term > 0)
+                .then(|| node_id(now.vote.leader_id.voted_for)),
             voters: membership.voter_ids().map(node_id).collect(),
             learners: membership.learner_ids().map(node_id).collect(),
         }
@@ -448,13 +456,17 @@ where
 
     fn changes(&self) -> BoxStream<'static, ()> {
         let (server, applied) = (self.raft.server_metrics(), self.applied_term.0.subscribe());
-        // A leader serves only when it has applied an entry of its term, so that is a change too.
-        stream::unfold((server, applied), |(mut server, mut applied)| async move {
+        let confirmed = (Arc::clone(&self.confirmed), self.confirmed.subscribe());
+        // A leader serves only when it has applied an entry of its term and a majority has
+        // confirmed it, so these are changes too.
+        let all = (server, applied, confirmed);
+        stream::unfold(all, |(mut server, mut applied, mut confirmed)| async move {
             tokio::select! {
                 changed = server.changed() => changed.ok()?,
                 changed = applied.changed() => changed.ok()?,
+                changed = confirmed.1.changed() => changed.ok()?,
             }
-            Some(((), (server, applied)))
+            Some(((), (server, applied, confirmed)))
         })
         .boxed()
     }

@@ -25,6 +25,7 @@ use openraft::raft::{
     TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::{RaftNetworkFactory, RaftNetworkV2};
+use tokio::sync::watch;
 use tokio::time::Sleep;
 
 use crate::base::ids::{NodeId, TopicPartition};
@@ -56,16 +57,27 @@ pub(crate) struct Network {
 pub(crate) struct Confirmed {
     /// The term that it holds for.
     by_node: Mutex<(u64, BTreeMap<NodeId, u64>)>,
+    /// Counts the confirmations after the first one of a term.
+    changes: watch::Sender<u64>,
 }
 
 impl Confirmed {
+    /// Changes when another node has confirmed, or one has done so again after it was cut off:
+    /// the leader may serve again.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
     fn note(&self, term: u64, node: NodeId, lease: u64) {
         let mut known = self.by_node.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.0 < term {
+        let is_first = known.0 < term;
+        if is_first {
             *known = (term, BTreeMap::new());
         }
-        if known.0 == term {
-            known.1.insert(node, lease);
+        let is_news = known.0 == term && known.1.insert(node, lease) != Some(lease);
+        drop(known);
+        if is_news && !is_first {
+            self.changes.send_modify(|count| *count += 1);
         }
     }
 
@@ -332,9 +344,13 @@ mod tests {
         // The node was cut off meanwhile, and may have voted for another.
         assert!(!confirmed.holds(3, node, 8));
         assert!(!confirmed.holds(4, node, 7) && !confirmed.holds(3, NodeId(1), 7));
+        let changes = confirmed.subscribe();
         confirmed.note(4, NodeId(1), 1);
         confirmed.note(3, node, 8);
+        assert!(!changes.has_changed().unwrap());
+        confirmed.note(4, node, 8);
+        assert!(changes.has_changed().unwrap());
         assert!(confirmed.holds(4, NodeId(1), 1));
-        assert!(!confirmed.holds(3, node, 8) && !confirmed.holds(4, node, 8));
+        assert!(!confirmed.holds(3, node, 8) && confirmed.holds(4, node, 8));
     }
 }

@@ -230,10 +230,11 @@ impl PartitionGroup {
         self.member.status()
     }
 
-    /// Who should lead, best first, and the members if nobody has led it yet.
-    pub fn set_place(&self, preference: &[NodeId], founders: Option<Vec<NodeId>>) {
+    /// Who should lead, best first, and the members if nobody has led it yet. Returns whether the
+    /// latter are others than before.
+    pub fn set_place(&self, preference: &[NodeId], founders: Option<Vec<NodeId>>) -> bool {
         self.member.set_preference(preference);
-        self.member.set_founders(founders);
+        self.member.set_founders(founders)
     }
 
     pub fn preference(&self) -> Arc<[NodeId]> {

@@ -6,6 +6,7 @@
 //! can do until then.
 
 mod clients;
+mod diary;
 mod faults;
 mod ledger;
 mod node;
@@ -29,6 +30,7 @@ use crate::base::rng::Rng;
 use crate::base::task::{self, Fault as OnPanic};
 use crate::sim::client::Place;
 use crate::sim::cluster::clients::{Committer, Consumer, Orders, Producer};
+use crate::sim::cluster::diary::Diary;
 use crate::sim::cluster::ledger::{Ledger, Verdict};
 use crate::sim::cluster::node::{Common, News, Node};
 use crate::sim::cluster::router::{Router, Wanted};
@@ -48,9 +50,13 @@ const RECOVERS: Duration = Duration::from_secs(60);
 const ENDS: Duration = Duration::from_millis(1500);
 /// How long a process that ended by itself is left alone.
 const RESTART: Duration = Duration::from_millis(500);
+/// The first of those who read all at the end, among the processes of the history.
+const FIRST_READER: u32 = 100;
 const TOPIC: &str = "kept";
 const PARTITIONS_COUNT: i32 = 2;
 const TOPIC_ALREADY_EXISTS: i16 = 36;
+/// What stands in the history after each phase with faults.
+pub const PHASE_ENDS: &str = "a phase ends";
 
 /// What a run is like.
 #[derive(Debug, Clone, Copy)]
@@ -108,15 +114,25 @@ struct World {
     ending: bool,
 }
 
-/// Runs a seed; the error is the promise that was broken.
-pub fn run(seed: u64, options: Options, make_runtime: MakeRuntime) -> Result<Summary, String> {
+/// What a run leaves.
+#[derive(Debug)]
+pub struct Run {
+    /// The error is the promise that was broken.
+    pub result: Result<Summary, String>,
+    /// What clients did and were told, in the lines of `histcheck`. [`PHASE_ENDS`] is among them.
+    pub history: Vec<String>,
+}
+
+/// Runs a seed.
+pub fn run(seed: u64, options: Options, make_runtime: MakeRuntime) -> Run {
     let mut world = World::new(seed, options, make_runtime);
     let result = world.live();
     if result.is_err() {
         world.watch.tell();
     }
     let now = world.now;
-    result.map_err(|why| format!("after {} ms: {why}", now.as_millis()))
+    let result = result.map_err(|why| format!("after {} ms: {why}", now.as_millis()));
+    Run { result, history: world.orders.diary.take() }
 }
 
 fn client_address(number: u8) -> IpAddr {
@@ -145,8 +161,12 @@ impl World {
         let inside = runtime.enter();
         let begun = Instant::now();
         drop(inside);
-        let orders =
-            Orders { finish: Arc::default(), verdict: Verdict::default(), clock: clock.clone() };
+        let orders = Orders {
+            finish: Arc::default(),
+            verdict: Verdict::default(),
+            diary: Diary::new(clock.clone()),
+            clock: clock.clone(),
+        };
         Self {
             options,
             nodes: nodes.collect(),
@@ -171,6 +191,7 @@ impl World {
         self.pass(millis(500))?;
         for phase in 0..self.options.phases {
             self.suffer().map_err(|why| format!("in phase {phase}: {why}"))?;
+            self.orders.diary.fault(PHASE_ENDS);
         }
         self.recover()?;
         self.verify()?;
@@ -311,7 +332,7 @@ impl World {
     }
 
     fn start_clients(&mut self) {
-        let mut number = 1;
+        let (mut number, mut process) = (1, 0);
         let mut router = |world: &mut Self| {
             number += 1;
             world.router(number)
@@ -320,13 +341,24 @@ impl World {
             let place = Place { topic: TOPIC.to_owned(), partition };
             let ledger = Ledger::default();
             let orders = self.orders.clone();
-            let producer =
-                Producer::new(place.clone(), ledger.clone(), router(self), orders.clone());
+            let mut pen = || {
+                process += 1;
+                orders.diary.pen(process, &place)
+            };
+            let (producing, consuming) = (pen(), pen());
+            let producer = Producer::new(
+                place.clone(),
+                ledger.clone(),
+                router(self),
+                orders.clone(),
+                producing,
+            );
             let consumer = Consumer {
                 place: place.clone(),
                 ledger: ledger.clone(),
                 router: router(self),
-                orders,
+                orders: orders.clone(),
+                pen: consuming,
                 position: 0,
             };
             self.spawn(producer.run());
@@ -335,7 +367,8 @@ impl World {
         }
         let place = Place { topic: TOPIC.to_owned(), partition: 0 };
         let orders = self.orders.clone();
-        let committer = Committer::new("group", place, router(self), orders);
+        let pen = orders.diary.pen(process + 1, &place);
+        let committer = Committer::new("group", place, router(self), orders, pen);
         self.spawn(committer.run());
     }
 
@@ -373,7 +406,8 @@ impl World {
 
     /// All that was promised is there.
     fn verify(&mut self) -> Result<(), String> {
-        for (place, ledger) in self.clients.ledgers.clone() {
+        self.orders.diary.rest();
+        for (process, (place, ledger)) in (FIRST_READER..).zip(self.clients.ledgers.clone()) {
             let (mut router, wanted) = (self.router(200), place.clone());
             let reading = async move {
                 loop {
@@ -384,6 +418,9 @@ impl World {
                 }
             };
             let contents = self.ask("reading all", RECOVERS, reading)?;
+            let pen = self.orders.diary.pen(process, &place);
+            pen.assigned(0);
+            pen.polled(&contents.batches, 0)?;
             let checked = ledger.lock().check(&contents);
             checked.map_err(|why| format!("{place:?}: {why}"))?;
         }
@@ -394,6 +431,7 @@ impl World {
     fn compare_replicas(&mut self) -> Result<(), String> {
         let equal = |world: &Self| replicas::difference(&world.nodes).is_none();
         let within = self.pass_until("equality of the replicas", RECOVERS, equal);
+        replicas::write_down(&self.nodes, &self.orders.diary);
         let why = replicas::difference(&self.nodes).unwrap_or_default();
         within.map_err(|what| format!("{what}: {why}"))
     }

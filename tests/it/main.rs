@@ -16,6 +16,7 @@ mod cluster;
 mod harness;
 mod lag;
 mod moves;
+mod retention;
 mod sim;
 mod sim_cluster;
 mod tidy;

@@ -14,7 +14,9 @@ use kafka_protocol::messages::{
 };
 use uuid::Uuid;
 
+use crate::harness::batch;
 use crate::harness::cluster::{Cluster, Seat, free_ports, sees};
+use crate::harness::records::Topic;
 use crate::harness::{Broker, eventually, run, text, topic_name};
 
 async fn partition(broker: &Broker, topic: &str) -> MetadataResponsePartition {
@@ -140,6 +142,51 @@ fn a_new_node_gets_replicas_and_one_that_is_drained_loses_them() {
         set_draining(cluster.broker(1), 4).await;
         eventually(async || replicas_of(4).await == 0).await;
         fourth.stop().await;
+        cluster.stop().await;
+    });
+}
+
+/// `unclean.leader.election.enable`: the one topic goes on with half of its replicas, the other
+/// waits.
+#[test]
+fn a_partition_goes_on_without_its_majority_if_it_may() {
+    run(async {
+        let settings = [
+            ("KAFKA_DEFAULT_REPLICATION_FACTOR", "2"),
+            ("OTTLA_AUTO_REPLICA_REBALANCE_ENABLE", "false"),
+        ];
+        let mut cluster = Cluster::start_with(3, &settings).await;
+        let unclean = [("unclean.leader.election.enable", "true")];
+        let bold = Topic::create(cluster.broker(1), "bold", 1, &unclean).await;
+        let safe = Topic::create(cluster.broker(1), "safe", 1, &[]).await;
+        for topic in ["bold", "safe"] {
+            reassign(cluster.broker(1), topic, &[1, 2]).await;
+        }
+        eventually(async || moving(cluster.broker(1)).await == 0).await;
+        let write = async |cluster: &Cluster, topic: &Topic| {
+            let at = partition(cluster.broker(1), topic.name).await.leader_id.0;
+            let at = usize::try_from(at).unwrap_or(1);
+            cluster.client(at).await.produce(topic, batch::of(&[b"x"])).await
+        };
+        for topic in [&bold, &safe] {
+            eventually(async || write(&cluster, topic).await.error_code == 0).await;
+        }
+        cluster.stop_node(2).await;
+        let before = partition(cluster.broker(1), "bold").await;
+        eventually(async || write(&cluster, &bold).await.error_code == 0).await;
+        let after = partition(cluster.broker(1), "bold").await;
+        assert_eq!((after.leader_id.0, numbers(&after.isr_nodes)), (1, vec![1]));
+        assert!(after.leader_epoch > before.leader_epoch);
+        assert_ne!(write(&cluster, &safe).await.error_code, 0);
+        let end = write(&cluster, &bold).await.base_offset;
+        cluster.start_node(2).await;
+        for topic in ["bold", "safe"] {
+            eventually(async || partition(cluster.broker(3), topic).await.isr_nodes.len() == 2)
+                .await;
+        }
+        // Both replicas have what one of them took alone.
+        reassign(cluster.broker(1), "bold", &[2, 1]).await;
+        eventually(async || write(&cluster, &bold).await.base_offset == end + 1).await;
         cluster.stop().await;
     });
 }

@@ -6,19 +6,21 @@
 
 #![expect(clippy::print_stderr, reason = "a seed must be seen")]
 
+use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use histcheck::{Anomaly, Checker, Op};
 use ottla::base::env::Planted;
-use ottla::sim::cluster::{self, Options, Summary};
+use ottla::sim::cluster::{self, Options, PHASE_ENDS, Run, Summary};
 use tokio::runtime::{Builder, RngSeed, Runtime};
 
 const SEEDS_COUNT: u64 = 100;
 /// Of as many seeds one finds out what is planted.
 const PLANTED_SEEDS_COUNT: u64 = 10;
 /// Ways in which it is seen that something is not there any more.
-const LOST: [&str; 3] = ["is gone", "goes back", "not within"];
+const LOST: [&str; 5] = ["is gone", "goes back", "not within", "lost-write", "stale-end"];
 /// What a run says first if all is well.
 const KEPT: &str = "all was kept: ";
 
@@ -35,10 +37,40 @@ fn runtime(seed: u64) -> Runtime {
 
 fn run(seed: u64, planted: Option<Planted>) -> Summary {
     let options = Options { planted, ..Options::of(seed) };
-    match cluster::run(seed, options, runtime) {
-        Ok(summary) => summary,
-        Err(why) => panic!("seed {seed}: {why}\nagain: make sim SEED={seed}"),
+    let Run { result, history } = cluster::run(seed, options, runtime);
+    let judged = judge(&history);
+    // Clients may have noticed, and what the checker has to say is told all the same.
+    let why = match (result, judged) {
+        (Ok(summary), Ok(())) => return summary,
+        (Err(why), Ok(())) | (Ok(_), Err(why)) => why,
+        (Err(why), Err(judged)) => format!("{why}; {judged}"),
+    };
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("sim-{seed}.jsonl"));
+    std::fs::write(&file, history.join("\n")).unwrap();
+    let file = file.display();
+    panic!("seed {seed}: {why}\nagain: make sim SEED={seed}; its history: {file}")
+}
+
+/// The checker of real clusters looks at the history when each phase ends, and when all has ended.
+fn judge(history: &[String]) -> Result<(), String> {
+    let mut checker = Checker::new(histcheck::Options::default());
+    for line in history {
+        let event = histcheck::jsonl::parse(line).unwrap_or_else(|why| panic!("{why}: {line}"));
+        checker.feed(&event);
+        if matches!(&event.op, Op::Nemesis { what } if what == PHASE_ENDS) {
+            // Readers are on their way: they have not read all there is.
+            tell(checker.clone(), |anomaly| anomaly != Anomaly::Unseen)?;
+        }
     }
+    let is_whole = history.iter().any(|line| line.contains(r#""f":"final""#));
+    tell(checker, |anomaly| is_whole || anomaly != Anomaly::Unseen)
+}
+
+fn tell(checker: Checker, counts: impl Fn(Anomaly) -> bool) -> Result<(), String> {
+    let findings = checker.finish().findings.into_iter();
+    let findings = findings.filter(|finding| counts(finding.anomaly)).map(|f| f.to_string());
+    let findings: Vec<String> = findings.collect();
+    if findings.is_empty() { Ok(()) } else { Err(findings.join("; ")) }
 }
 
 /// What a process of its own says of a seed.

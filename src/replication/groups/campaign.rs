@@ -16,11 +16,14 @@ use crate::log::entry::EntryId;
 use crate::peer::{Body, Kind, Lane, Peers};
 use crate::replication::codec;
 use crate::replication::groups::Groups;
+use crate::replication::groups::care::SWEEP;
 use crate::replication::member::{Group, Status};
 use crate::replication::wire;
 
 /// How much later the next voter in order tries.
 const TURN: Duration = Duration::from_millis(200);
+/// How long a candidate has to win: votes are written to disk, which may be busy.
+const ELECTION: Duration = Duration::from_millis(300);
 /// How long after an attempt the same voter tries again.
 const RETRY: Duration = Duration::from_millis(100);
 /// The longest time between two attempts.
@@ -33,7 +36,10 @@ const CAMPAIGNS_AT_ONCE_COUNT: usize = 512;
 /// A group without a leader.
 #[derive(Debug, Clone, Copy)]
 struct Vacancy {
+    /// When the voters' turns begin.
     since: Instant,
+    /// The last term that somebody was voted for in.
+    term: u64,
     attempts: u32,
     next: Instant,
 }
@@ -57,31 +63,45 @@ impl Campaigns {
         Self { node, vacancies: BTreeMap::new() }
     }
 
-    /// Campaigns for what is due; returns when something is due next.
-    pub(super) async fn round(&mut self, groups: &Groups) -> Instant {
+    /// The vacancies for which it is time.
+    pub(super) fn due(&self, now: Instant) -> impl Iterator<Item = TopicPartition> {
+        let due = self.vacancies.iter().filter(move |(_, vacancy)| vacancy.next <= now);
+        due.map(|(id, _)| *id)
+    }
+
+    /// The group is not here any more.
+    pub(super) fn forget(&mut self, id: TopicPartition) {
+        self.vacancies.remove(&id);
+    }
+
+    /// Campaigns for those of these groups for which it is time; returns when something is due
+    /// next.
+    pub(super) async fn round(
+        &mut self,
+        groups: &Groups,
+        looked_at: Vec<Arc<dyn Group>>,
+    ) -> Instant {
         let now = Instant::now();
         if groups.shared.retired.load(Ordering::Acquire) {
-            return now + super::SWEEP;
+            return now + SWEEP;
         }
-        let all = groups.shared.all();
-        let ids: BTreeSet<TopicPartition> = all.iter().map(|group| group.id()).collect();
-        self.vacancies.retain(|id, _| ids.contains(id));
         let mut due = Vec::new();
-        for group in all {
+        for group in looked_at {
+            if due.len() == CAMPAIGNS_AT_ONCE_COUNT {
+                groups.shared.look_at(group.id());
+                continue;
+            }
             let status = group.status();
             if status.leader.is_some() {
                 self.vacancies.remove(&group.id());
             } else if self.is_due(&groups.shared.peers, group.as_ref(), &status, now) {
                 due.push((group, status));
             }
-            if due.len() == CAMPAIGNS_AT_ONCE_COUNT {
-                break;
-            }
         }
         self.found(&mut due).await;
         campaign(groups, due).await;
         let next = self.vacancies.values().map(|vacancy| vacancy.next).min();
-        next.unwrap_or_else(|| Instant::now() + super::SWEEP)
+        next.unwrap_or_else(|| Instant::now() + SWEEP)
     }
 
     /// Whether this node's turn has come; if so, its next one is later.
@@ -94,15 +114,23 @@ impl Campaigns {
         }
         let is_alive = |node: &NodeId| *node == self.node || peers.liveness().is_alive(*node);
         let turn = turn_of(self.node, &group.preference(), &voters, is_alive);
-        let first = now + TURN.saturating_mul(turn);
+        let own_turn = TURN.saturating_mul(turn);
+        let is_under_way = status.candidate.is_some_and(|candidate| is_alive(&candidate));
         let vacancy = self.vacancies.entry(group.id()).or_insert(Vacancy {
             since: now,
+            term: 0,
             attempts: 0,
-            next: first,
+            next: now + own_turn,
         });
+        if is_under_way && vacancy.term < status.term {
+            // A second candidate, or the same one anew, would only undo what is nearly done.
+            vacancy.since = now + ELECTION;
+            vacancy.term = status.term;
+            vacancy.next = vacancy.next.max(vacancy.since + own_turn);
+        }
         // Somebody before this node may have gone meanwhile.
         if vacancy.attempts == 0 {
-            vacancy.next = vacancy.next.min(vacancy.since + TURN.saturating_mul(turn));
+            vacancy.next = vacancy.next.min(vacancy.since + own_turn);
         }
         if vacancy.next > now {
             return false;
@@ -111,7 +139,7 @@ impl Campaigns {
         let attempts = vacancy.attempts;
         tracing::debug!(group = %group.id(), attempts, turn, "there is no leader");
         let pause = RETRY.saturating_mul(vacancy.attempts).min(RETRY_MAX);
-        vacancy.next = now + pause + TURN.saturating_mul(turn);
+        vacancy.next = now + pause + own_turn;
         true
     }
 

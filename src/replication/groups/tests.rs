@@ -12,6 +12,8 @@ use crate::base::task::Stopper;
 use crate::log::entry::EntryId;
 use crate::peer::{Me, Service};
 use crate::replication::codec;
+use crate::replication::groups::campaign::Campaigns;
+use crate::replication::groups::care::SWEEP;
 
 /// A group as the test wants it.
 struct Fake {
@@ -38,6 +40,7 @@ impl Fake {
             leads: leader == Some(1),
             leader: leader.map(NodeId),
             term: 1,
+            candidate: None,
             voters: nodes(voters).into_iter().collect(),
             learners: BTreeSet::new(),
         }
@@ -59,6 +62,11 @@ impl Fake {
         let mut status = self.status.lock().unwrap();
         status.leader = leader.map(NodeId);
         status.leads = leader == Some(1);
+    }
+
+    fn set_candidate(&self, term: u64, candidate: i32) {
+        let mut status = self.status.lock().unwrap();
+        (status.term, status.candidate) = (term, Some(NodeId(candidate)));
     }
 
     fn campaigns(&self) -> usize {
@@ -207,11 +215,11 @@ async fn a_majority_is_asked_and_those_that_are_gone_are_not() {
     let theirs = Arc::new(Fake::new(0, &[1, 2, 3], 5));
     two.groups.add(Arc::clone(&theirs) as Arc<dyn Group>);
     // Node 3 is not there: one more vote is a majority.
-    Campaigns::new(NodeId(1)).round(&one.groups).await;
+    Campaigns::new(NodeId(1)).round(&one.groups, one.groups.shared.all()).await;
     assert_eq!((mine.campaigns(), two.asked.load(Ordering::Relaxed)), (1, 1));
     // A leader that the other node sees is not disturbed.
     theirs.set_leader(Some(2));
-    Campaigns::new(NodeId(1)).round(&one.groups).await;
+    Campaigns::new(NodeId(1)).round(&one.groups, one.groups.shared.all()).await;
     assert_eq!((mine.campaigns(), two.asked.load(Ordering::Relaxed)), (1, 2));
 }
 
@@ -223,13 +231,40 @@ async fn voters_take_turns() {
     let mut campaigns = Campaigns::new(NodeId(2));
     let begun = Instant::now();
     // Node 1 is alive and comes first.
-    let next = campaigns.round(&two.groups).await;
+    let next = campaigns.round(&two.groups, two.groups.shared.all()).await;
     assert!(next > begun && next < begun + SWEEP);
     tokio::time::sleep_until(next).await;
-    let later = campaigns.round(&two.groups).await;
+    let later = campaigns.round(&two.groups, two.groups.shared.all()).await;
     assert!(later > next, "it has been this node's turn");
     // Node 1 has no such group and does not vote.
     assert_eq!(group.campaigns(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_election_that_is_under_way_is_not_disturbed() {
+    let [one, two] = two_nodes().await;
+    let mine = Arc::new(Fake::new(0, &[1, 2, 3], 5));
+    for node in [&one, &two] {
+        node.groups.add(Arc::clone(&mine) as Arc<dyn Group>);
+    }
+    let mut campaigns = Campaigns::new(NodeId(1));
+    // Node 2 was voted for, and then another time: each has its time to win.
+    for term in 2..6 {
+        mine.set_candidate(term, 2);
+        let before = Instant::now();
+        let next = campaigns.round(&one.groups, one.groups.shared.all()).await;
+        assert!(next > before && mine.campaigns() == 0, "term {term}");
+        tokio::time::sleep((next - before) / 2).await;
+    }
+    // It did not win.
+    let next = campaigns.round(&one.groups, one.groups.shared.all()).await;
+    tokio::time::sleep_until(next).await;
+    campaigns.round(&one.groups, one.groups.shared.all()).await;
+    assert_eq!(mine.campaigns(), 1);
+    // A candidate that has gone is not waited for.
+    mine.set_candidate(9, 3);
+    Campaigns::new(NodeId(1)).round(&one.groups, one.groups.shared.all()).await;
+    assert_eq!(mine.campaigns(), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -243,7 +278,7 @@ async fn nobody_campaigns_without_a_majority() {
     }
     let mut campaigns = Campaigns::new(NodeId(1));
     for _ in 0..3 {
-        let next = campaigns.round(&groups).await;
+        let next = campaigns.round(&groups, groups.shared.all()).await;
         tokio::time::sleep_until(next).await;
     }
     assert!(alone.campaigns() > 0);
@@ -258,7 +293,7 @@ async fn a_vacancy_ends_with_a_leader_and_with_the_group() {
     let mut campaigns = Campaigns::new(NodeId(1));
     let idle = async |campaigns: &mut Campaigns| {
         let before = Instant::now();
-        campaigns.round(&groups).await >= before + SWEEP
+        campaigns.round(&groups, groups.shared.all()).await >= before + SWEEP
     };
     assert!(!idle(&mut campaigns).await);
     group.set_leader(Some(1));
@@ -267,6 +302,7 @@ async fn a_vacancy_ends_with_a_leader_and_with_the_group() {
     assert!(!idle(&mut campaigns).await);
     assert_eq!(group.campaigns(), 2);
     groups.remove(id(0));
+    campaigns.forget(id(0));
     assert!(idle(&mut campaigns).await);
     assert_eq!(group.campaigns(), 2);
 }
@@ -276,7 +312,7 @@ async fn a_new_group_is_made_and_not_campaigned_for() {
     let groups = lonely_groups();
     let group = Arc::new(Fake { founders: Some(nodes(&[1, 2])), ..Fake::new(0, &[], 0) });
     groups.add(Arc::clone(&group) as Arc<dyn Group>);
-    Campaigns::new(NodeId(1)).round(&groups).await;
+    Campaigns::new(NodeId(1)).round(&groups, groups.shared.all()).await;
     assert_eq!(*group.founded.lock().unwrap(), [nodes(&[1, 2])]);
     assert_eq!(group.campaigns(), 0);
 }
@@ -287,7 +323,7 @@ async fn who_is_about_to_stop_campaigns_for_nothing() {
     let group = Arc::new(Fake::new(0, &[1], 5));
     groups.add(Arc::clone(&group) as Arc<dyn Group>);
     groups.retire();
-    Campaigns::new(NodeId(1)).round(&groups).await;
+    Campaigns::new(NodeId(1)).round(&groups, groups.shared.all()).await;
     assert_eq!(group.campaigns(), 0);
 }
 

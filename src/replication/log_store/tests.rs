@@ -47,6 +47,8 @@ fn open_log(dir: &TempDir, kv: Arc<dyn KeyValue>) -> Arc<PartitionLog> {
             index_bytes_max: 1 << 20,
             write_caching: false,
             producer_expiration_ms: i64::MAX / 2,
+            segment_jitter_ms: 0,
+            file_delete_delay_ms: 0,
         },
         clean: false,
     })

@@ -11,6 +11,7 @@ use crate::base::clock::{Clock, ManualClock};
 use crate::base::ids::Offset;
 use crate::sim::checker::{Answer, Contents};
 use crate::sim::client::{Client, Place, encode_batch};
+use crate::sim::cluster::diary::{self, Diary, Pen, Stage};
 use crate::sim::cluster::ledger::{Ledger, Verdict};
 use crate::sim::cluster::router::{Router, Wanted};
 
@@ -34,6 +35,7 @@ pub(super) struct Orders {
     /// No new work is begun; what was begun is brought to its end.
     pub(super) finish: Arc<AtomicBool>,
     pub(super) verdict: Verdict,
+    pub(super) diary: Diary,
     pub(super) clock: ManualClock,
 }
 
@@ -69,6 +71,7 @@ pub(super) struct Producer {
     pub(super) ledger: Ledger,
     pub(super) router: Router,
     pub(super) orders: Orders,
+    pub(super) pen: Pen,
     id: Option<i64>,
     next_sequence: i32,
     /// Batches that were made and not acknowledged, in order.
@@ -76,8 +79,23 @@ pub(super) struct Producer {
 }
 
 impl Producer {
-    pub(super) fn new(place: Place, ledger: Ledger, router: Router, orders: Orders) -> Self {
-        Self { place, ledger, router, orders, id: None, next_sequence: 0, unanswered: Vec::new() }
+    pub(super) fn new(
+        place: Place,
+        ledger: Ledger,
+        router: Router,
+        orders: Orders,
+        pen: Pen,
+    ) -> Self {
+        Self {
+            place,
+            ledger,
+            router,
+            orders,
+            pen,
+            id: None,
+            next_sequence: 0,
+            unanswered: Vec::new(),
+        }
     }
 
     pub(super) async fn run(mut self) {
@@ -122,12 +140,12 @@ impl Producer {
         let rng = &self.router.rng;
         let count = 1 + i32::try_from(rng.below(3)).unwrap_or(0);
         let value = |record| {
-            let Place { topic, partition } = &self.place;
-            let mut value = BytesMut::from(&*format!("{topic}-{partition} {number}.{record} "));
+            let mut value = BytesMut::from(&*diary::record_text(number, record));
             value.put_bytes(b'.', usize::try_from(rng.below(RECORD_BYTES_MAX)).unwrap_or(0));
             value.freeze()
         };
-        let values: Vec<Bytes> = (0..count).map(value).collect();
+        let values: Vec<Bytes> = (0..).zip(0..count).map(|(record, _)| value(record)).collect();
+        self.pen.sends(number, values.len());
         let producer = (self.id.unwrap_or(-1), 0, self.next_sequence);
         let batch = encode_batch(&values, producer, self.orders.clock.now_ms());
         self.next_sequence += count;
@@ -165,6 +183,8 @@ impl Producer {
                 (Ok(Round::Done), _) => {
                     let mut ledger = self.ledger.lock();
                     ledger.history.answer(*number, Answer::Kept(*offset))?;
+                    let count = ledger.history.sent.get(*number).map_or(0, |sent| sent.count);
+                    self.pen.acknowledged(*number, *offset..*offset + count);
                     self.unanswered.retain(|unanswered| unanswered != number);
                 }
                 (Ok(Round::Again), _) => round = Round::Again,
@@ -187,11 +207,13 @@ pub(super) struct Consumer {
     pub(super) ledger: Ledger,
     pub(super) router: Router,
     pub(super) orders: Orders,
+    pub(super) pen: Pen,
     pub(super) position: Offset,
 }
 
 impl Consumer {
     pub(super) async fn run(mut self) {
+        self.pen.assigned(self.position);
         while !self.orders.finish() {
             match self.round().await {
                 Ok(Round::Done) => {
@@ -201,6 +223,7 @@ impl Consumer {
                         let ahead = u64::try_from(self.position).unwrap_or(0);
                         let back = self.router.rng.below(ahead);
                         self.position = i64::try_from(back).unwrap_or(0);
+                        self.pen.assigned(self.position);
                     }
                 }
                 Ok(Round::Again) => self.router.give_up().await,
@@ -217,6 +240,7 @@ impl Consumer {
             return Ok(Round::Again);
         };
         let size_max = 1 + i32::try_from(self.position % 7 * 900).unwrap_or(0);
+        self.pen.end(Stage::Invoke, -1);
         let Ok(data) = client.fetch(&self.place, self.position, size_max).await else {
             return Ok(Round::Again);
         };
@@ -229,6 +253,8 @@ impl Consumer {
             ..Contents::default()
         };
         contents.add(data.records.unwrap_or_default())?;
+        self.pen.end(Stage::Ok, contents.high_watermark);
+        self.pen.polled(&contents.batches, self.position)?;
         self.ledger.lock().saw(&contents)?;
         self.position = self.position.max(contents.next_offset());
         Ok(Round::Done)
@@ -264,15 +290,16 @@ pub(super) struct Committer {
     pub(super) place: Place,
     pub(super) router: Router,
     pub(super) orders: Orders,
+    pen: Pen,
     acknowledged: Offset,
     sent: Offset,
 }
 
 impl Committer {
-    pub(super) fn new(group: &str, place: Place, router: Router, orders: Orders) -> Self {
+    pub(super) fn new(group: &str, place: Place, router: Router, orders: Orders, pen: Pen) -> Self {
         let group = group.to_owned();
         // -1 is what is answered where nothing is committed.
-        Self { group, place, router, orders, acknowledged: -1, sent: -1 }
+        Self { group, place, router, orders, pen, acknowledged: -1, sent: -1 }
     }
 
     /// Ends when it has asked for the offset after all was done.
@@ -306,25 +333,31 @@ impl Committer {
     async fn commit(&mut self) -> Result<Round, String> {
         let (group, place) = (self.group.clone(), self.place.clone());
         let next = self.sent + 1;
+        let pen = self.pen.clone();
         let Ok(client) = self.client().await else { return Ok(Round::Again) };
+        pen.commits(Stage::Invoke, &group, next);
         let committed = client.commit_offset(&group, &place, next).await;
         self.sent = next;
         let Ok(code) = committed else { return Ok(Round::Again) };
         let round = judge(code)?;
         if let Round::Done = round {
             self.acknowledged = next;
+            pen.commits(Stage::Ok, &group, next);
         }
         Ok(round)
     }
 
     async fn verify(&mut self) -> Result<Round, String> {
         let (group, place) = (self.group.clone(), self.place.clone());
+        let pen = self.pen.clone();
         let Ok(client) = self.client().await else { return Ok(Round::Again) };
+        pen.fetches(Stage::Invoke, &group, -1);
         let fetched = client.committed_offset(&group, &place).await;
         let Ok((code, offset)) = fetched else { return Ok(Round::Again) };
         if let Round::Again = judge(code)? {
             return Ok(Round::Again);
         }
+        pen.fetches(Stage::Ok, &group, offset);
         let (least, most) = (self.acknowledged, self.sent);
         if !(least..=most).contains(&offset) {
             return Err(format!("it is at {offset}, not within {least}..={most}"));

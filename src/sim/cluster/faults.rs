@@ -95,6 +95,7 @@ impl World {
         for _ in 0..count {
             let fault = self.choose();
             tracing::info!(at = self.now.as_millis(), ?fault, "sim: fault");
+            self.orders.diary.fault(&format!("{fault:?}"));
             self.begin(fault)?;
             let time = 50 + self.rng.below(2_500);
             self.pass(millis(time))?;

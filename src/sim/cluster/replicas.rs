@@ -7,10 +7,11 @@ use bytes::Bytes;
 
 use crate::log::batch::Batch;
 use crate::sim::cluster::TOPIC;
+use crate::sim::cluster::diary::Diary;
 use crate::sim::cluster::node::Node;
 
 /// The batches of one replica by base offset.
-type Batches = BTreeMap<i64, Bytes>;
+type Batches = BTreeMap<i64, Batch>;
 
 /// The batches that lie in the segments of each partition.
 fn batches(node: &Node) -> BTreeMap<String, Batches> {
@@ -21,10 +22,8 @@ fn batches(node: &Node) -> BTreeMap<String, Batches> {
         let batches = found.entry(partition).or_default();
         let mut rest = Bytes::from(content);
         while !rest.is_empty() {
-            let before = rest.clone();
             let Ok(batch) = Batch::take(&mut rest) else { break };
-            let size = before.len() - rest.len();
-            batches.insert(batch.header().base_offset, before.slice(..size));
+            batches.insert(batch.header().base_offset, batch);
         }
     }
     found
@@ -54,6 +53,18 @@ pub(super) fn difference(nodes: &[Node]) -> Option<String> {
     None
 }
 
+pub(super) fn write_down(nodes: &[Node], diary: &Diary) {
+    for node in nodes {
+        for (partition, batches) in batches(node) {
+            diary.replica(node.id, &partition, batches.values());
+        }
+    }
+}
+
+fn is_same(mine: &Batch, theirs: &Batch) -> bool {
+    mine.head() == theirs.head() && mine.records() == theirs.records()
+}
+
 fn compare(mine: &Batches, theirs: &Batches) -> Option<String> {
     let (my_end, their_end) = (mine.last_key_value(), theirs.last_key_value());
     if my_end.map(|(base, _)| base) != their_end.map(|(base, _)| base) {
@@ -61,7 +72,9 @@ fn compare(mine: &Batches, theirs: &Batches) -> Option<String> {
     }
     // One may have deleted more than the other.
     let from = mine.keys().next().max(theirs.keys().next()).copied().unwrap_or(0);
-    let differing =
-        mine.range(from..).zip(theirs.range(from..)).find(|(mine, theirs)| mine != theirs);
+    let differing = mine
+        .range(from..)
+        .zip(theirs.range(from..))
+        .find(|(mine, theirs)| !is_same(mine.1, theirs.1));
     differing.map(|((base, _), _)| format!("the batches at {base} differ"))
 }

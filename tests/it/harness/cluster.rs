@@ -1,6 +1,7 @@
 //! Several brokers of this process that form a cluster.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use futures_util::future::join_all;
 use kafka_protocol::messages::{DescribeClusterRequest, DescribeClusterResponse};
@@ -51,11 +52,20 @@ impl Seat {
     }
 }
 
-/// Ports that nobody listens on.
+/// Ports for peers lie below those that the system gives to outgoing connections: one of these
+/// would take the port before the node that is to listen there, or while that is stopped.
+const PEER_PORT_MIN: u16 = 12_000;
+const PEER_PORTS_COUNT: u16 = 20_000;
+
+/// Ports that nobody listens on. No two calls give the same one.
 pub fn free_ports(count: usize) -> Vec<u16> {
-    let bound: Vec<_> =
-        (0..count).map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-    bound.iter().map(|listener| listener.local_addr().unwrap().port()).collect()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    // Other runs of the tests begin elsewhere.
+    let first = u16::try_from(std::process::id() % 200).unwrap() * 100;
+    let is_free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let wanted =
+        || (first + NEXT.fetch_add(1, Ordering::Relaxed)) % PEER_PORTS_COUNT + PEER_PORT_MIN;
+    std::iter::repeat_with(wanted).filter(is_free).take(count).collect()
 }
 
 /// Nodes 1 to n, which are listed as the metadata's voters.

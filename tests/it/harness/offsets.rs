@@ -114,7 +114,7 @@ impl Client {
         self.receive::<OffsetFetchRequest>(version, id).await
     }
 
-    async fn send_body(&mut self, version: i16, key: i16, body: &[u8]) -> i32 {
+    pub async fn send_body(&mut self, version: i16, key: i16, body: &[u8]) -> i32 {
         let id = 1_000;
         let header = RequestHeader::default()
             .with_request_api_key(key)

@@ -40,7 +40,8 @@ pub(crate) enum Reader {
     Final,
 }
 
-#[derive(Debug)]
+/// A clone may be finished while the history goes on.
+#[derive(Clone, Debug)]
 pub struct Checker {
     options: Options,
     partitions: BTreeMap<Key, Partition>,

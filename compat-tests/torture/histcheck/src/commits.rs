@@ -9,7 +9,7 @@ use crate::report::{Anomaly, Findings};
 /// There is no committed offset yet.
 const NONE: i64 = -1;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Commit {
     offset: i64,
     invoked_ns: u64,
@@ -17,14 +17,14 @@ struct Commit {
     acked_ns: Option<u64>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Fetched {
     offset: i64,
     invoked_ns: u64,
     answered_ns: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Commits {
     commits: Vec<Commit>,
     fetches: Vec<Fetched>,

@@ -6,7 +6,7 @@ use crate::checker::{Ends, Reader};
 use crate::event::{Outcome, Record, Stage};
 use crate::report::{Anomaly, Findings};
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Partition {
     sends: BTreeMap<u64, Send>,
     /// What each process sent, in that order.
@@ -35,7 +35,7 @@ pub(crate) struct Partition {
     seen: Vec<(Anomaly, String)>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Send {
     fate: Fate,
     acked: Option<i64>,
@@ -57,7 +57,7 @@ enum Fate {
 }
 
 /// A consumer got the offset `to` where `from` was the next.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Jump {
     process: u32,
     from: i64,

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::event::{Batch, Content};
 use crate::report::{Anomaly, Findings};
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Replicas(BTreeMap<i32, Vec<Batch>>);
 
 impl Replicas {

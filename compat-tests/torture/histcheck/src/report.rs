@@ -143,7 +143,7 @@ pub struct Report {
 }
 
 /// Gathers occurrences into findings.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Findings(BTreeMap<(Anomaly, Key), (usize, Vec<String>)>);
 
 impl Findings {

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 
 use crate::event::{Key, Outcome, Stage};
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Txns(BTreeMap<u64, Txn>);
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Txn {
     sends: Vec<(Key, u64)>,
     end: Option<Outcome>,

@@ -55,6 +55,8 @@ pub(crate) fn config(segment_bytes: u32, write_caching: bool) -> LogConfig {
         index_bytes_max: 1 << 20,
         write_caching,
         producer_expiration_ms: i64::MAX / 2,
+        segment_jitter_ms: 0,
+        file_delete_delay_ms: 0,
     }
 }
 

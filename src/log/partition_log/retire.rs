@@ -1,0 +1,136 @@
+//! The old end of the log: segments below the log start are dropped, their files some time later.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError};
+
+use crate::base::ids::Offset;
+use crate::base::kv::Change;
+use crate::log::entry::EntryId;
+use crate::log::partition_log::{PartitionLog, State};
+use crate::log::producer_state::ProducerStates;
+use crate::log::retention::SegmentFacts;
+use crate::log::segment::{EXTENSIONS, Segment, SegmentFiles};
+use crate::metrics::retention;
+
+/// The end of a file's name that is to be deleted, as in Kafka.
+pub(crate) const DELETED: &str = "deleted";
+
+impl PartitionLog {
+    /// The last entry of the last segment that holds nothing but records below the log start.
+    pub fn last_below_log_start(&self) -> Option<EntryId> {
+        let state = self.lock();
+        let below = |pair: &&[Segment]| match pair {
+            [_, next] => next.base_offset <= state.log_start_offset,
+            _ => false,
+        };
+        let index = state.segments.windows(2).rfind(below)?.first()?.next_index.checked_sub(1)?;
+        let index = index.min(state.applied_index);
+        let start = state.terms.iter().rev().find(|start| start.first.index <= index)?;
+        Some(EntryId { term: start.first.term, index })
+    }
+
+    /// Forgets entries up to `upto`: whole segments below it are deleted. The log start offset is
+    /// never behind the first kept segment. Blocks for the deletion of the names only.
+    pub fn purge(self: &Arc<Self>, upto: EntryId) -> io::Result<()> {
+        let mut state = self.lock();
+        if state.purged.is_some_and(|purged| purged.index >= upto.index) {
+            return Ok(());
+        }
+        let key = [&self.setup.key[..], b"p"].concat();
+        let value = [upto.term.to_be_bytes(), upto.index.to_be_bytes()].concat();
+        self.setup.kv.write(&[Change::Put { key, value }])?;
+        if upto.index >= state.next_index() {
+            return self.restart_at(&mut state, upto);
+        }
+        state.purged = Some(upto);
+        let dropped = state.segments.iter().take_while(|s| s.next_index <= upto.index + 1).count();
+        // The active segment stays, even if it is empty of entries that count.
+        let dropped = dropped.min(state.segments.len() - 1);
+        let segments: Vec<Segment> = state.segments.drain(..dropped).collect();
+        let base_offset = state.segments.first().map_or(0, |segment| segment.base_offset);
+        state.log_start_offset = state.log_start_offset.max(base_offset);
+        let kept = state.terms.partition_point(|term| term.first.index <= upto.index);
+        state.terms.drain(..kept.saturating_sub(1));
+        drop(state);
+        self.throw_away(&segments);
+        Ok(())
+    }
+
+    /// The whole log is behind a snapshot that came from elsewhere.
+    fn restart_at(&self, state: &mut State, purged: EntryId) -> io::Result<()> {
+        let segments = std::mem::take(&mut state.segments);
+        let base_offset = state.next_offset;
+        self.throw_away(&segments);
+        let disk = self.setup.disk.as_ref();
+        let files = Arc::new(SegmentFiles::open(disk, &self.setup.dir, base_offset)?);
+        files.log.set_len(0)?;
+        files.write_raft_head(purged.index + 1)?;
+        files.raft.sync()?;
+        disk.sync_dir(&self.setup.dir)?;
+        let segment = Segment::empty(files, purged.index + 1);
+        let waiters = std::mem::take(&mut state.waiters);
+        *state = State::new(vec![segment], Vec::new(), ProducerStates::default(), base_offset);
+        state.purged = Some(purged);
+        state.applied_index = purged.index;
+        state.waiters = waiters;
+        Ok(())
+    }
+
+    /// Gives the files other names, by which nobody finds them any more; they are deleted later.
+    fn throw_away(&self, segments: &[Segment]) {
+        let config = self.config();
+        let due_ms = self.setup.clock.now_ms().saturating_add(config.file_delete_delay_ms);
+        let disk = self.setup.disk.as_ref();
+        let mut trash = self.trash.lock().unwrap_or_else(PoisonError::into_inner);
+        for segment in segments {
+            retention::segment_dropped(u64::from(segment.size));
+            for extension in EXTENSIONS {
+                let path = segment.files.path(extension);
+                if !disk.exists(&path) {
+                    continue;
+                }
+                let hidden = path.with_extension(format!("{extension}.{DELETED}"));
+                match disk.rename(&path, &hidden) {
+                    Ok(()) => trash.push((due_ms, hidden)),
+                    Err(error) => {
+                        tracing::warn!(%error, path = %path.display(), "a file was not deleted");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Deletes the files for which it is time (`file.delete.delay.ms`); when it is for the next
+    /// ones, in ms.
+    pub fn empty_trash(&self, now_ms: i64) -> Option<i64> {
+        let due = {
+            let mut trash = self.trash.lock().unwrap_or_else(PoisonError::into_inner);
+            let (due, later) = trash.drain(..).partition(|(due_ms, _)| *due_ms <= now_ms);
+            *trash = later;
+            let due: Vec<(i64, PathBuf)> = due;
+            due
+        };
+        for (_, path) in due {
+            if let Err(error) = self.setup.disk.remove_file(&path) {
+                tracing::warn!(%error, path = %path.display(), "a file was not deleted");
+            }
+        }
+        let trash = self.trash.lock().unwrap_or_else(PoisonError::into_inner);
+        trash.iter().map(|(due_ms, _)| *due_ms).min()
+    }
+
+    /// The segments as retention sees them.
+    pub fn segment_facts(&self) -> Vec<SegmentFacts> {
+        let state = self.lock();
+        let ends = state.segments.iter().skip(1).map(|next| next.base_offset);
+        let ends = ends.chain([state.next_offset]);
+        let facts = |(segment, end_offset): (&Segment, Offset)| SegmentFacts {
+            base_offset: segment.base_offset,
+            end_offset,
+            bytes: u64::from(segment.size),
+            max_timestamp_ms: segment.max_timestamp.map(|(timestamp, _)| timestamp),
+        };
+        state.segments.iter().zip(ends).map(facts).collect()
+    }
+}

@@ -1,0 +1,18 @@
+//! What is counted of segments that are dropped, of all partitions of this node together.
+
+use metrics::counter;
+
+use crate::metrics::names;
+
+/// Shows the counters before anything has been counted.
+pub(super) fn register() {
+    for name in [names::SEGMENTS_DROPPED, names::DROPPED_BYTES] {
+        counter!(name).increment(0);
+    }
+}
+
+/// A segment is below the log start and goes.
+pub fn segment_dropped(bytes: u64) {
+    counter!(names::SEGMENTS_DROPPED).increment(1);
+    counter!(names::DROPPED_BYTES).increment(bytes);
+}
