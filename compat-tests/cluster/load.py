@@ -218,6 +218,8 @@ def all_topics():
 
 def move_to(nodes, timeout_s=240):
     """Lets the tool plan all topics over these nodes, and carries it out."""
+    # Of a partition that moves the tool counts the replicas that come and those that go.
+    eventually(lambda: "No partition reassignments found" in tool("kafka-reassign-partitions", "--list"), timeout_s)
     topics = json_file("all.json", {"version": 1, "topics": [{"topic": topic} for topic in all_topics()]})
     said = tool("kafka-reassign-partitions", "--generate", "--topics-to-move-json-file", topics, "--broker-list", ",".join(map(str, nodes)))
     plan = json_file("plan.json", json.loads([line for line in said.splitlines() if line.startswith("{")][1]))
