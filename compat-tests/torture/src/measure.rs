@@ -11,6 +11,7 @@ use crate::tools::is_root;
 
 const RATE: u32 = 200;
 const SYNCED: Duration = Duration::from_secs(90);
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
 /// Between two rounds, so that none pays for the one before.
 const QUIET: Duration = Duration::from_secs(2);
 
@@ -90,8 +91,20 @@ fn one(run: &mut Run, case: Case) -> Result<Duration, String> {
     outage.ok_or_else(|| format!("no record was acknowledged for {limit:?}"))
 }
 
-/// Gives the parts to nodes as the case wants them, and tells which node the fault is for.
+/// Gives the parts to nodes as the case wants them, and tells which node the fault is for. They may
+/// change by themselves while a node that was away comes back.
 fn target(run: &mut Run, case: Case) -> Result<Node, String> {
+    let deadline = Instant::now() + run.limit();
+    loop {
+        let given = give_parts(run, case);
+        if given.is_ok() || Instant::now() >= deadline {
+            return given;
+        }
+        std::thread::sleep(LOOK_AGAIN);
+    }
+}
+
+fn give_parts(run: &mut Run, case: Case) -> Result<Node, String> {
     let controller = run.controller()?;
     let leader = match case {
         Case::Both => controller,
