@@ -50,17 +50,21 @@ impl Housekeeper {
         let balance_interval = Duration::from_secs(seconds.unsigned_abs());
         let mut balanced = Instant::now();
         let mut fills = false;
+        // There was nothing to do for this one.
+        let mut idle_image: Option<Arc<Image>> = None;
         let mut look = tokio::time::interval(LOOK_INTERVAL);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             look.tick().await;
             if !self.controller.is_active() {
-                (balanced, fills) = (Instant::now(), false);
+                (balanced, fills, idle_image) = (Instant::now(), false, None);
                 continue;
             }
             let image = self.images.current();
-            self.empty(&image).await;
-            self.fill(&image, &mut fills).await;
+            if idle_image.as_ref().is_none_or(|idle| !Arc::ptr_eq(idle, &image)) {
+                let acted = self.empty(&image).await | self.fill(&image, &mut fills).await;
+                idle_image = (!acted && !fills).then(|| Arc::clone(&image));
+            }
             if self.config.auto_leader_rebalance_enable && balanced.elapsed() >= balance_interval {
                 balanced = Instant::now();
                 self.transfer(leaders::balance(&image, 0)).await;
@@ -68,33 +72,37 @@ impl Housekeeper {
         }
     }
 
-    /// Moves replicas and leaderships off nodes that are to be emptied.
-    async fn empty(&self, image: &Image) {
+    /// Moves replicas and leaderships off nodes that are to be emptied; whether there are any.
+    async fn empty(&self, image: &Image) -> bool {
         for node in image.draining.iter().copied() {
             if !spread::drain(image, node, MOVES_COUNT_MAX).records.is_empty() {
                 self.decide(|image| spread::drain(image, node, MOVES_COUNT_MAX).records).await;
             }
             self.transfer(leaders::leave(image, node)).await;
         }
+        !image.draining.is_empty()
     }
 
-    /// Gives replicas to nodes that have few, and to topics that could not have theirs at first.
-    async fn fill(&self, image: &Image, fills: &mut bool) {
-        if !spread::raise(image, &self.config, MOVES_COUNT_MAX).is_empty() {
+    /// Gives replicas to nodes that have few, and to topics that could not have theirs at first;
+    /// whether it did.
+    async fn fill(&self, image: &Image, fills: &mut bool) -> bool {
+        let raises = !spread::raise(image, &self.config, MOVES_COUNT_MAX).is_empty();
+        if raises {
             self.decide(|image| spread::raise(image, &self.config, MOVES_COUNT_MAX)).await;
         }
         if !self.config.auto_replica_rebalance_enable || !image.draining.is_empty() {
-            return;
+            return raises;
         }
         *fills |= spread::has_empty_node(image);
         if !*fills {
-            return;
+            return raises;
         }
         if spread::balance(image, MOVES_COUNT_MAX).is_empty() {
             *fills = spread::is_any_moving(image);
         } else {
             self.decide(|image| spread::balance(image, MOVES_COUNT_MAX)).await;
         }
+        true
     }
 
     async fn decide(&self, records: impl Fn(&Image) -> Vec<Record>) {

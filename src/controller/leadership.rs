@@ -28,8 +28,11 @@ use crate::partition::Partition;
 use crate::partition::registry::Registry;
 use crate::peer::{Body, Kind, Lane};
 
-/// How often the followers of what this node leads are looked at.
+/// How often the followers of what this node leads are looked at while some are not in sync, or
+/// replicas move.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// The same while all is as it should be, at most.
+const CALM_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 /// Reports that become one change of the metadata.
 const REPORTS_COUNT_MAX: usize = 2000;
 /// Groups whose members change at one time.
@@ -82,15 +85,19 @@ impl Leadership {
         let mut lost = Lost::default();
         let mut images = self.images.clone();
         let mut nodes = self.registry.groups().peers().liveness().subscribe();
-        let mut check = tokio::time::interval(CHECK_INTERVAL);
-        check.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut check = Instant::now();
         loop {
             let partitions = tokio::select! {
                 changed = self.registry.groups().changed() => self.find(changed),
-                _ = check.tick() => {
-                    followers.retain(|id, _| self.registry.get(*id).is_some());
+                () = tokio::time::sleep_until(check) => {
                     self.go_on(&mut lost).await;
-                    self.registry.partitions()
+                    let calm = lost.is_empty().then(|| self.calm_interval());
+                    check = Instant::now() + calm.unwrap_or(CHECK_INTERVAL);
+                    let partitions = self.registry.partitions();
+                    if followers.len() > partitions.len() {
+                        followers.retain(|id, _| self.registry.get(*id).is_some());
+                    }
+                    partitions
                 }
                 Some(_) = images.changed() => self.moving_partitions(),
                 // Who has gone is not in sync any more.
@@ -103,6 +110,9 @@ impl Leadership {
                 let Some(report) = self.look(&partition, known) else { continue };
                 let place = place_of(&image, partition.id);
                 if let Some(place) = place {
+                    if report.in_sync.len() < place.replicas.len() || moves::is_moving(place) {
+                        check = check.min(Instant::now() + CHECK_INTERVAL);
+                    }
                     self.move_on(&partition, place, &report);
                     if !leaders::report(&image, self.node(), std::slice::from_ref(&report))
                         .is_empty()
@@ -119,6 +129,12 @@ impl Leadership {
                 }
             }
         }
+    }
+
+    /// Often enough to see in time who lags.
+    fn calm_interval(&self) -> Duration {
+        let lag_max = Duration::from_millis(self.lag_max_ms.unsigned_abs());
+        (lag_max / 4).clamp(CHECK_INTERVAL, CALM_CHECK_INTERVAL)
     }
 
     /// Goes on with partitions that have lost their majority for long, if they are to.

@@ -33,6 +33,11 @@ impl Lost {
         is_due
     }
 
+    /// Whether all have a majority.
+    pub fn is_empty(&self) -> bool {
+        self.since.is_empty()
+    }
+
     /// Forgets partitions that are not here any more.
     pub fn retain(&mut self, is_here: impl Fn(TopicPartition) -> bool) {
         self.since.retain(|id, _| is_here(*id));
