@@ -38,6 +38,12 @@ pub struct CallersView {
     pub offline: Vec<NodeId>,
 }
 
+/// Whether so many replicas live, as the metadata knows, that they can elect a leader.
+pub(super) fn has_majority(image: &Image, place: &Partition) -> bool {
+    let alive = place.replicas.iter().filter(|replica| image.is_alive(**replica));
+    alive.count() * 2 > place.replicas.len()
+}
+
 impl PartitionView {
     /// A partition that is not there.
     pub fn nowhere() -> Self {
@@ -68,8 +74,9 @@ impl PartitionView {
             Own::Open(_) | Own::Failed => None,
         };
         // If it is to be this node and it does not serve, it may be cut off: then others lead by
-        // now, and know it.
-        let is_there = |leader: &NodeId| !offline.contains(leader) && *leader != node;
+        // now, and know it. Without a majority nobody else does, and all brokers name the same.
+        let is_elsewhere = |leader: &NodeId| *leader != node || !has_majority(image, place);
+        let is_there = |leader: &NodeId| !offline.contains(leader) && is_elsewhere(leader);
         let known = place.leader.filter(is_there);
         let leader = own_epoch.map(|_| node).or(known);
         if let Some(leader) = leader
@@ -142,6 +149,14 @@ mod tests {
         let view = PartitionView::new(&image(&[]), &place(), TWO, Own::Open(None));
         assert_eq!((view.leader, view.leader_epoch), (None, 5));
         assert_eq!((view.in_sync, view.offline), (NODES.to_vec(), Vec::new()));
+    }
+
+    #[test]
+    fn without_a_majority_all_brokers_name_who_led_last() {
+        for node in [ONE, TWO] {
+            let view = PartitionView::new(&image(&[ONE, THREE]), &place(), node, Own::Open(None));
+            assert_eq!((view.leader, view.leader_epoch), (Some(TWO), 5));
+        }
     }
 
     #[test]

@@ -21,6 +21,7 @@ use futures_util::future::join_all;
 use crate::api::context::{Caller, Context};
 use crate::api::errors::{self, Code};
 use crate::api::leader_hint::{self, LeaderHint, NodeEndpoint};
+use crate::api::leaders;
 use crate::api::response::Response;
 use crate::api::{Outcome, Pending, RawRequest};
 use crate::base::env::Planted;
@@ -130,10 +131,7 @@ async fn queue(
 /// can lead, and the client is told what is amiss. If not, it is this broker that is cut off; then
 /// the client must ask elsewhere who leads, which only this code makes it do.
 fn code_of(error: AppendError, place: Option<&Place>, image: &Image) -> Code {
-    let nobody_can_lead = place.is_some_and(|place| {
-        let alive = place.replicas.iter().filter(|replica| image.is_alive(**replica));
-        alive.count() * 2 <= place.replicas.len()
-    });
+    let nobody_can_lead = place.is_some_and(|place| !leaders::has_majority(image, place));
     match error {
         AppendError::CutOff if nobody_can_lead => Code::NotEnoughReplicas,
         AppendError::CutOffAfterAppend if nobody_can_lead => Code::NotEnoughReplicasAfterAppend,
