@@ -217,8 +217,7 @@ async fn told_elsewhere(context: &Context) {
     let partitions = context.registry.partitions();
     let is_named = |image: &Image| {
         partitions.iter().filter(|partition| !partition.status().leads).any(|partition| {
-            let topic = image.topic_by_id(partition.id.topic_id);
-            let place = topic.and_then(|topic| topic.partitions.get(&partition.id.partition));
+            let place = image.partition(partition.id);
             place.is_some_and(|place| place.leader == Some(context.node))
         })
     };

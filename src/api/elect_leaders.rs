@@ -20,7 +20,7 @@ use crate::api::errors::{Code, Told};
 use crate::base::ids::{LeaderEpoch, PartitionIndex};
 use crate::controller::leaders::{self, Election, Transfer};
 use crate::controller::refusal::{Reason, Refusal};
-use crate::metadata::image::{Image, Partition, Topic};
+use crate::metadata::image::{Image, Topic};
 
 /// How long a leader is asked to give way before it is told that this can not be.
 const TRYING: Duration = Duration::from_secs(10);
@@ -171,13 +171,7 @@ fn with_text(code: Code) -> Told {
 }
 
 fn epoch_of(image: &Image, transfer: Transfer) -> LeaderEpoch {
-    let place = place_of(image, transfer);
-    place.map_or(-1, |place| place.leader_epoch)
-}
-
-fn place_of(image: &Image, transfer: Transfer) -> Option<&Partition> {
-    let topic = image.topic_by_id(transfer.id.topic_id)?;
-    topic.partitions.get(&transfer.id.partition)
+    image.partition(transfer.id).map_or(-1, |place| place.leader_epoch)
 }
 
 /// Waits until the metadata names a leader of a later epoch, or the partition is gone. Returns
@@ -186,7 +180,7 @@ async fn led(context: &Context, transfer: Transfer, before: LeaderEpoch) -> bool
     let mut images = context.images.clone();
     loop {
         let image = context.image();
-        let Some(place) = place_of(&image, transfer) else { return true };
+        let Some(place) = image.partition(transfer.id) else { return true };
         if place.leader == Some(transfer.to) {
             return true;
         }

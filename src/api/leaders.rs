@@ -3,6 +3,7 @@
 
 use crate::api::errors::Code;
 use crate::base::ids::{LeaderEpoch, NodeId};
+use crate::controller::unclean;
 use crate::metadata::image::{Image, Partition};
 
 /// What this broker knows of its own replica.
@@ -40,8 +41,7 @@ pub struct CallersView {
 
 /// Whether so many replicas live, as the metadata knows, that they can elect a leader.
 pub(super) fn has_majority(image: &Image, place: &Partition) -> bool {
-    let alive = place.replicas.iter().filter(|replica| image.is_alive(**replica));
-    alive.count() * 2 > place.replicas.len()
+    !unclean::is_lost(place.replicas.iter().copied(), |replica| image.is_alive(replica))
 }
 
 impl PartitionView {

@@ -209,9 +209,8 @@ async fn answer(
     match tokio::time::timeout(deadline, pending.base_offset()).await {
         Err(_) => PartitionAnswer::error(Code::RequestTimedOut, None),
         Ok(Err(error)) => {
-            let (image, id) = (context.image(), partition.id);
-            let topic = image.topic_by_id(id.topic_id);
-            let place = topic.and_then(|topic| topic.partitions.get(&id.partition));
+            let image = context.image();
+            let place = image.partition(partition.id);
             PartitionAnswer::error(code_of(error, place, &image), None)
         }
         Ok(Ok(base_offset)) => appended(&partition, base_offset, append_time_ms),

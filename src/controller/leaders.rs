@@ -31,8 +31,7 @@ pub struct Transfer {
 /// is from a node that is no replica.
 pub fn report(image: &Image, reporter: NodeId, reports: &[Report]) -> Vec<Record> {
     let records = reports.iter().filter_map(|report| {
-        let topic = image.topic_by_id(report.id.topic_id)?;
-        let place = topic.partitions.get(&report.id.partition)?;
+        let place = image.partition(report.id)?;
         if !place.replicas.contains(&reporter) || report.epoch < place.leader_epoch {
             return None;
         }

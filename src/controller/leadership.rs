@@ -108,7 +108,7 @@ impl Leadership {
             for partition in partitions {
                 let known = followers.entry(partition.id).or_default();
                 let Some(report) = self.look(&partition, known) else { continue };
-                let place = place_of(&image, partition.id);
+                let place = image.partition(partition.id);
                 if let Some(place) = place {
                     if report.in_sync.len() < place.replicas.len() || moves::is_moving(place) {
                         check = check.min(Instant::now() + CHECK_INTERVAL);
@@ -155,7 +155,7 @@ impl Leadership {
             return;
         }
         for partition in &due {
-            let in_sync = place_of(&image, partition.id).map(|place| &place.in_sync);
+            let in_sync = image.partition(partition.id).map(|place| &place.in_sync);
             tracing::warn!(
                 topic = partition.topic,
                 partition = partition.id.partition,
@@ -180,7 +180,7 @@ impl Leadership {
     fn moving_partitions(&self) -> Vec<Arc<Partition>> {
         let image = self.images.current();
         let moves = |partition: &Arc<Partition>| {
-            place_of(&image, partition.id).is_some_and(moves::is_moving)
+            image.partition(partition.id).is_some_and(moves::is_moving)
         };
         let mut partitions = self.registry.partitions();
         partitions.retain(moves);
@@ -194,7 +194,7 @@ impl Leadership {
             return None;
         };
         let image = self.images.current();
-        let place = place_of(&image, partition.id)?;
+        let place = image.partition(partition.id)?;
         let liveness = self.registry.groups().peers().liveness();
         let progress = partition.progress().into_iter().map(|progress| Follower {
             node: progress.node,
@@ -308,7 +308,7 @@ impl Leadership {
             return handed.map_err(|error| io::Error::other(format!("{error:?}")));
         }
         let image = self.images.current();
-        let leader = place_of(&image, id).and_then(|place| place.leader);
+        let leader = image.partition(id).and_then(|place| place.leader);
         let leader = leader.filter(|leader| *leader != self.node());
         let leader = leader.ok_or_else(|| io::Error::other("the partition has no leader"))?;
         let mut body = BytesMut::new();
@@ -335,8 +335,4 @@ impl Leadership {
         let handed = partition.transfer_to(to).await;
         handed.map(|()| Vec::new()).map_err(|error| format!("{error:?}"))
     }
-}
-
-fn place_of(image: &Image, id: TopicPartition) -> Option<&image::Partition> {
-    image.topic_by_id(id.topic_id)?.partitions.get(&id.partition)
 }

@@ -48,8 +48,7 @@ pub(super) fn begin(
 
 /// The record that ends a move, when the group's voters are the replicas that were wanted.
 pub fn complete(image: &Image, id: TopicPartition, voters: &[NodeId]) -> Option<Record> {
-    let topic = image.topic_by_id(id.topic_id)?;
-    let place = topic.partitions.get(&id.partition).filter(|place| is_moving(place))?;
+    let place = image.partition(id).filter(|place| is_moving(place))?;
     let replicas: Vec<NodeId> = place.target().collect();
     let wanted: BTreeSet<&NodeId> = replicas.iter().collect();
     let TopicPartition { topic_id, partition } = id;

@@ -68,7 +68,7 @@ pub fn heir(image: &Image, place: &Partition) -> Option<NodeId> {
 
 /// The record by which a partition goes on with the replica `node`, if that is still needed.
 pub fn record(image: &Image, id: TopicPartition, node: NodeId) -> Option<Record> {
-    let place = image.topic_by_id(id.topic_id)?.partitions.get(&id.partition)?;
+    let place = image.partition(id)?;
     let old = place.replicas.iter().copied().filter(|node| !place.adding.contains(node));
     let is_needed = is_lost(old, |node| image.is_alive(node)) && heir(image, place) == Some(node);
     is_needed.then_some(Record::Recovery {

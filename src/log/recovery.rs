@@ -76,11 +76,11 @@ impl From<RecoveryError> for io::Error {
 pub(crate) fn recover(setup: &LogSetup) -> Result<State, RecoveryError> {
     let disk = setup.disk.as_ref();
     disk.create_dir_all(&setup.dir)?;
-    let purged = read_purged(setup)?;
-    for name in disk.list(&setup.dir)?.iter().filter(|name| name.ends_with(DELETED)) {
+    let (purged, names) = (read_purged(setup)?, disk.list(&setup.dir)?);
+    for name in names.iter().filter(|name| name.ends_with(DELETED)) {
         disk.remove_file(&setup.dir.join(name))?;
     }
-    let bases = segment_bases(&disk.list(&setup.dir)?);
+    let bases = segment_bases(&names);
     let segments = match bases.is_empty() {
         true => vec![first_segment(setup, purged)?],
         false => load_segments(setup, &bases, purged)?,

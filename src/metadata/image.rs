@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::base::ids::{LeaderEpoch, NodeId, PartitionIndex, TopicId};
+use crate::base::ids::{LeaderEpoch, NodeId, PartitionIndex, TopicId, TopicPartition};
 use crate::metadata::records::{BrokerRecord, Record, Resource};
 
 /// The overrides of one resource by key.
@@ -91,6 +91,10 @@ impl Image {
 
     pub fn topic_by_id(&self, id: TopicId) -> Option<&Arc<Topic>> {
         self.topics.get(self.names.get(&id)?)
+    }
+
+    pub fn partition(&self, id: TopicPartition) -> Option<&Partition> {
+        self.topic_by_id(id.topic_id)?.partitions.get(&id.partition)
     }
 
     /// All topics by name, in order.

@@ -144,9 +144,7 @@ impl Registry {
             let (storage, node) = (registry.storage.clone(), registry.storage.node);
             let orphans = task::blocking(registry.storage.env.threads, move || {
                 storage.delete_orphans(|id| {
-                    let topic = known.topic_by_id(id.topic_id);
-                    let place = topic.and_then(|topic| topic.partitions.get(&id.partition));
-                    place.is_some_and(|place| place.replicas.contains(&node))
+                    known.partition(id).is_some_and(|place| place.replicas.contains(&node))
                 })
             });
             if let Err(error) = orphans.await {
@@ -337,9 +335,7 @@ impl Registry {
 }
 
 fn lineage_of(image: &Image, id: TopicPartition) -> u32 {
-    let topic = image.topic_by_id(id.topic_id);
-    let place = topic.and_then(|topic| topic.partitions.get(&id.partition));
-    place.map_or(0, |place| place.lineage)
+    image.partition(id).map_or(0, |place| place.lineage)
 }
 
 /// Whether nobody has led the partition yet.

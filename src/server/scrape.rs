@@ -74,10 +74,8 @@ impl Scrape {
     /// Where the partitions begin and end that are led here or that these groups consume.
     async fn find_places(&self, groups: &[GroupView]) -> HashMap<TopicPartition, Place> {
         let (image, node) = (self.context.image(), self.context.node);
-        let leader = |id: TopicPartition| {
-            let topic = image.topic_by_id(id.topic_id)?;
-            topic.partitions.get(&id.partition)?.leader.filter(|leader| *leader != node)
-        };
+        let leader =
+            |id: TopicPartition| image.partition(id)?.leader.filter(|leader| *leader != node);
         let questions = self.lags.questions(groups, leader);
         let registry = &self.context.registry;
         let answers = places::ask(registry.groups().peers(), &questions).await;

@@ -13,9 +13,13 @@ use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+use kafka_protocol::messages::incremental_alter_configs_request::{
+    AlterConfigsResource, AlterableConfig,
+};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::{
-    CreateTopicsRequest, MetadataRequest, RequestHeader, ResponseHeader, TopicName,
+    CreateTopicsRequest, IncrementalAlterConfigsRequest, MetadataRequest, RequestHeader,
+    ResponseHeader, TopicName,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
 use ottla::base::env::Env;
@@ -212,6 +216,18 @@ impl Client {
         let answer = self.call(7, &request).await;
         assert_eq!(answer.topics[0].error_code, 0, "{:?}", answer.topics[0]);
         answer.topics[0].topic_id
+    }
+
+    /// Sets one config: 2 is a topic's, 4 a broker's.
+    pub async fn set_config(&mut self, resource: (i8, &str), key: &str, value: &str) {
+        let config = AlterableConfig::default().with_name(text(key)).with_value(Some(text(value)));
+        let resource = AlterConfigsResource::default()
+            .with_resource_type(resource.0)
+            .with_resource_name(text(resource.1))
+            .with_configs(vec![config]);
+        let request = IncrementalAlterConfigsRequest::default().with_resources(vec![resource]);
+        let answer = self.call(1, &request).await;
+        assert_eq!(answer.responses[0].error_code, 0, "{answer:?}");
     }
 
     /// What Metadata says of one topic.

@@ -4,20 +4,17 @@ use kafka_protocol::messages::alter_partition_reassignments_request::{
     ReassignablePartition, ReassignableTopic,
 };
 use kafka_protocol::messages::elect_leaders_request::TopicPartitions;
-use kafka_protocol::messages::incremental_alter_configs_request::{
-    AlterConfigsResource, AlterableConfig,
-};
 use kafka_protocol::messages::metadata_response::MetadataResponsePartition;
 use kafka_protocol::messages::{
     AlterPartitionReassignmentsRequest, BrokerId, ElectLeadersRequest, FetchRequest,
-    IncrementalAlterConfigsRequest, ListPartitionReassignmentsRequest,
+    ListPartitionReassignmentsRequest,
 };
 use uuid::Uuid;
 
 use crate::harness::batch;
 use crate::harness::cluster::{Cluster, Seat, free_ports, sees};
 use crate::harness::records::Topic;
-use crate::harness::{Broker, eventually, run, text, topic_name};
+use crate::harness::{Broker, eventually, run, topic_name};
 
 async fn partition(broker: &Broker, topic: &str) -> MetadataResponsePartition {
     broker.client().await.topic(topic).await.partitions.remove(0)
@@ -45,16 +42,8 @@ async fn moving(broker: &Broker) -> usize {
 }
 
 async fn set_draining(broker: &Broker, node: i32) {
-    let config = AlterableConfig::default()
-        .with_name(text("ottla.broker.draining"))
-        .with_value(Some(text("true")));
-    let resource = AlterConfigsResource::default()
-        .with_resource_type(4)
-        .with_resource_name(text(&node.to_string()))
-        .with_configs(vec![config]);
-    let request = IncrementalAlterConfigsRequest::default().with_resources(vec![resource]);
-    let answer = broker.client().await.call(1, &request).await;
-    assert_eq!(answer.responses[0].error_code, 0, "{answer:?}");
+    let mut client = broker.client().await;
+    client.set_config((4, &node.to_string()), "ottla.broker.draining", "true").await;
 }
 
 #[test]

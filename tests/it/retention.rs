@@ -3,14 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use kafka_protocol::messages::IncrementalAlterConfigsRequest;
-use kafka_protocol::messages::incremental_alter_configs_request::{
-    AlterConfigsResource, AlterableConfig,
-};
-
 use crate::harness::cluster::Cluster;
 use crate::harness::records::Topic;
-use crate::harness::{Broker, Client, batch, eventually, run, text};
+use crate::harness::{Broker, Client, batch, eventually, run};
 
 const SOON: (&str, &str) = ("KAFKA_LOG_RETENTION_CHECK_INTERVAL_MS", "20");
 const METRICS: (&str, &str) = ("OTTLA_METRICS_LISTENER", "127.0.0.1:0");
@@ -23,17 +18,6 @@ async fn fill(client: &mut Client, topic: &Topic) {
         let records = batch::with(&[b"0123456789"], batch::NO_PRODUCER, 1_000);
         assert_eq!(client.produce(topic, records).await.error_code, 0);
     }
-}
-
-async fn set(client: &mut Client, topic: &str, key: &str, value: &str) {
-    let config = AlterableConfig::default().with_name(text(key)).with_value(Some(text(value)));
-    let resource = AlterConfigsResource::default()
-        .with_resource_type(2)
-        .with_resource_name(text(topic))
-        .with_configs(vec![config]);
-    let request = IncrementalAlterConfigsRequest::default().with_resources(vec![resource]);
-    let answer = client.call(1, &request).await;
-    assert_eq!(answer.responses[0].error_code, 0, "{answer:?}");
 }
 
 async fn log_start(client: &mut Client, topic: &Topic) -> i64 {
@@ -55,7 +39,7 @@ fn old_records_go_and_the_others_stay_where_they_are() {
         let topic = Topic::create(&broker, "t", 1, &configs).await;
         let mut client = broker.client().await;
         fill(&mut client, &topic).await;
-        set(&mut client, "t", "retention.bytes", "500").await;
+        client.set_config((2, "t"), "retention.bytes", "500").await;
         eventually(async || log_start(&mut client, &topic).await > 0).await;
         let start = log_start(&mut client, &topic).await;
         assert!(start < BATCHES - 5, "five batches fit: {start}");
@@ -64,9 +48,9 @@ fn old_records_go_and_the_others_stay_where_they_are() {
         assert_eq!(batch::parts(client.fetch(&topic, start).await.records)[0].0, start);
 
         // Their time stamps are half a century old.
-        set(&mut client, "t", "retention.ms", "1000").await;
+        client.set_config((2, "t"), "retention.ms", "1000").await;
         eventually(async || log_start(&mut client, &topic).await == BATCHES).await;
-        set(&mut client, "t", "retention.ms", "-1").await;
+        client.set_config((2, "t"), "retention.ms", "-1").await;
         assert_eq!(client.produce(&topic, batch::of(&[b"a"])).await.base_offset, BATCHES);
 
         let broker = broker.restart().await;
@@ -138,7 +122,7 @@ fn all_replicas_drop_the_same() {
         eventually(async || leader().await > 0).await;
         let mut client = cluster.client(leader().await).await;
         fill(&mut client, &topic).await;
-        set(&mut client, "t", "retention.ms", "1000").await;
+        client.set_config((2, "t"), "retention.ms", "1000").await;
         for id in 1..=3 {
             eventually(async || {
                 let page = cluster.broker(id).scrape().await;

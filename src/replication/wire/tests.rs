@@ -196,14 +196,7 @@ proptest! {
         count: u32, kind in 0_u8..6, size: u32,
         garbage in prop::collection::vec(any::<u8>(), 0..200),
     ) {
-        let request = AppendEntriesRequest::<PartitionTypes> {
-            vote: Vote { leader_id: LeaderId { term: 1, voted_for: 1 }, committed: true },
-            prev_log_id: None,
-            entries: Vec::new(),
-            leader_commit: None,
-        };
-        let head = for_group(&put_append(GROUP, &request).finish());
-        let mut message = BytesMut::from(&head[..head.len() - 4]);
+        let mut message = head_of_append();
         message.put_u32(count);
         message.put_u64(1);
         message.put_u64(1);
@@ -221,8 +214,8 @@ proptest! {
     }
 }
 
-#[test]
-fn a_count_without_entries_is_refused() {
+/// An append up to the count of its entries.
+fn head_of_append() -> BytesMut {
     let request = AppendEntriesRequest::<PartitionTypes> {
         vote: Vote { leader_id: LeaderId { term: 1, voted_for: 1 }, committed: true },
         prev_log_id: None,
@@ -230,7 +223,12 @@ fn a_count_without_entries_is_refused() {
         leader_commit: None,
     };
     let head = for_group(&put_append(GROUP, &request).finish());
-    let mut message = BytesMut::from(&head[..head.len() - 4]);
+    BytesMut::from(&head[..head.len() - 4])
+}
+
+#[test]
+fn a_count_without_entries_is_refused() {
+    let mut message = head_of_append();
     message.put_u32(u32::MAX);
     assert!(get_append::<PartitionTypes>(message.freeze()).is_err());
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::api::context::Context;
-use crate::base::ids::{NodeId, TopicPartition};
+use crate::base::ids::NodeId;
 use crate::metadata::image::{self, Image};
 use crate::metrics::names;
 use crate::partition::Partition;
@@ -94,17 +94,13 @@ pub(super) fn write(
     let led: Vec<(&Arc<Partition>, &image::Partition)> = partitions
         .iter()
         .filter(|partition| partition.leader_epoch().is_some())
-        .filter_map(|partition| Some((partition, place_of(&image, partition.id)?)))
+        .filter_map(|partition| Some((partition, image.partition(partition.id)?)))
         .collect();
     write_led(text, &led);
     write_followers(text, &led);
     let all = All::of(&image);
     single(text, names::PARTITIONS_OFFLINE, all.offline);
     single(text, names::PARTITIONS_NOT_PREFERRED, all.not_preferred);
-}
-
-fn place_of(image: &Image, id: TopicPartition) -> Option<&image::Partition> {
-    image.topic_by_id(id.topic_id)?.partitions.get(&id.partition)
 }
 
 fn write_nodes(text: &mut String, image: &Image) {

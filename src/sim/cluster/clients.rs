@@ -3,7 +3,6 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -18,8 +17,6 @@ use crate::sim::cluster::router::{Router, Wanted};
 /// Requests in flight of one producer; as many batches are remembered.
 const IN_FLIGHT_COUNT_MAX: usize = 5;
 const RECORD_BYTES_MAX: u64 = 400;
-/// Between two rounds of a client, at most.
-const PAUSE_MS_MAX: u64 = 100;
 /// What a fetch may bring, at most.
 const FETCH_BYTES_MAX: u64 = 20_000;
 
@@ -102,8 +99,7 @@ impl Producer {
         while !self.orders.finish() || !self.unanswered.is_empty() {
             match self.round().await {
                 Ok(Round::Done) => {
-                    let pause = self.router.rng.below(PAUSE_MS_MAX);
-                    tokio::time::sleep(Duration::from_millis(pause)).await;
+                    self.router.pause().await;
                 }
                 Ok(Round::Again) => self.router.give_up().await,
                 Err(why) => {
@@ -217,8 +213,7 @@ impl Consumer {
         while !self.orders.finish() {
             match self.round().await {
                 Ok(Round::Done) => {
-                    let pause = self.router.rng.below(PAUSE_MS_MAX);
-                    tokio::time::sleep(Duration::from_millis(pause)).await;
+                    self.router.pause().await;
                     if self.router.rng.below(100) == 0 {
                         let ahead = u64::try_from(self.position).unwrap_or(0);
                         let back = self.router.rng.below(ahead);
@@ -314,8 +309,7 @@ impl Committer {
             match round {
                 Ok(Round::Done) if is_last => return,
                 Ok(Round::Done) => {
-                    let pause = self.router.rng.below(PAUSE_MS_MAX);
-                    tokio::time::sleep(Duration::from_millis(pause)).await;
+                    self.router.pause().await;
                 }
                 Ok(Round::Again) => self.router.give_up().await,
                 Err(why) => {

@@ -11,6 +11,8 @@ use crate::sim::cluster::node::{CLIENT_PORT, address};
 
 /// How long to wait before a broker is asked again, at least; twice as much at most.
 const BACKOFF_MS: u64 = 50;
+/// Between two rounds of a client, at most.
+const PAUSE_MS_MAX: u64 = 100;
 
 /// One client's view of the cluster.
 pub(super) struct Router {
@@ -52,6 +54,12 @@ impl Router {
         };
         let (host, port) = found.ok_or(io::ErrorKind::NotFound)?;
         Client::reach(&self.net, &host, port).await
+    }
+
+    /// Waits a while before the next round.
+    pub(super) async fn pause(&self) {
+        let pause = self.rng.below(PAUSE_MS_MAX);
+        tokio::time::sleep(Duration::from_millis(pause)).await;
     }
 
     /// The broker was the wrong one or is gone.
