@@ -12,8 +12,9 @@
 
 use std::time::Duration;
 
-/// Between two pings to a node.
-pub(super) const PING_INTERVAL: Duration = Duration::from_millis(100);
+/// Between two pings to a node. They are what an idle broker works for, and six of them have to be
+/// lost before a lease ends.
+pub(super) const PING_INTERVAL: Duration = Duration::from_millis(200);
 /// After this time of silence a node is held for dead.
 pub(super) const DEAD_AFTER: Duration = Duration::from_millis(1500);
 /// How long an answered ping is good for.

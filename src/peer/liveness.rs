@@ -100,6 +100,11 @@ impl Liveness {
         self.look(node, |watched| watched.lock().latency())?
     }
 
+    /// The other nodes that are watched.
+    pub fn nodes(&self) -> Vec<NodeId> {
+        self.watched.read().unwrap_or_else(PoisonError::into_inner).keys().copied().collect()
+    }
+
     /// Changes whenever a node comes up (also with another incarnation) or goes down.
     pub fn subscribe(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()

@@ -33,12 +33,14 @@ func main() {
 	w := &worker{seeds: strings.Split(os.Args[1], ","), stdout: bufio.NewWriter(os.Stdout)}
 	seeds := kgo.SeedBrokers(w.seeds...)
 	var options []kgo.Opt
-	// To measure the cluster and not how long the client waits before it asks again.
+	// To measure the cluster and not how long the client waits before it asks again. It dials a
+	// broker that is gone for each request in flight, one after the other, and may then ask that
+	// very one who leads.
 	if len(os.Args) > 2 && os.Args[2] == "impatient" {
 		options = append(options, kgo.MetadataMinAge(20*time.Millisecond),
 			kgo.RetryBackoffFn(func(int) time.Duration { return 20 * time.Millisecond }),
-			kgo.DialTimeout(500*time.Millisecond), kgo.RequestTimeoutOverhead(500*time.Millisecond),
-			kgo.ProduceRequestTimeout(500*time.Millisecond))
+			kgo.DialTimeout(100*time.Millisecond), kgo.RequestTimeoutOverhead(250*time.Millisecond),
+			kgo.ProduceRequestTimeout(250*time.Millisecond))
 	}
 	w.producer = get(kgo.NewClient(append(options, seeds, kgo.RecordPartitioner(kgo.ManualPartitioner()),
 		kgo.ProducerLinger(2*time.Millisecond), kgo.ProducerBatchCompression(kgo.NoCompression()))...))

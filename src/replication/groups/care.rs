@@ -3,7 +3,7 @@
 //! It looks at groups that have changed, and at all of them when nodes come or go and now and then:
 //! an election of a thousand groups is ten thousand changes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -91,28 +91,25 @@ impl Care {
     /// they have to confirm it.
     async fn greet_who_came(&mut self, all: &[Arc<dyn Group>]) {
         let liveness = self.groups.peers().liveness();
-        let led: Vec<_> = all
-            .iter()
-            .map(|group| (group.status(), group))
-            .filter(|(status, _)| status.leads)
-            .collect();
-        let members: BTreeSet<NodeId> = led
-            .iter()
-            .flat_map(|(status, _)| status.voters.union(&status.learners))
-            .copied()
-            .filter(|node| *node != self.groups.node())
-            .collect();
-        for node in members {
+        let mut came = Vec::new();
+        for node in liveness.nodes() {
             let incarnation = liveness.incarnation(node).filter(|_| liveness.is_alive(node));
             let contact = incarnation.map(|incarnation| (incarnation, liveness.lease(node)));
             let before = self.known.insert(node, contact).flatten();
             if contact.is_some() && contact != before {
-                let has = |status: &Status| {
-                    status.voters.contains(&node) || status.learners.contains(&node)
-                };
-                let to_greet = led.iter().filter(|(status, _)| has(status));
-                join_all(to_greet.map(|(_, group)| group.greet(node))).await;
+                came.push(node);
             }
+        }
+        if came.is_empty() {
+            return;
+        }
+        let led = all.iter().map(|group| (group.status(), group));
+        let led: Vec<_> = led.filter(|(status, _)| status.leads).collect();
+        for node in came {
+            let has =
+                |status: &Status| status.voters.contains(&node) || status.learners.contains(&node);
+            let to_greet = led.iter().filter(|(status, _)| has(status));
+            join_all(to_greet.map(|(_, group)| group.greet(node))).await;
         }
     }
 
