@@ -2,6 +2,7 @@
 //! files. Knows bytes, offsets, indexes and terms; knows neither openraft nor the protocol.
 
 pub mod batch;
+pub mod cleaner;
 pub mod dir;
 pub mod entry;
 pub mod flusher;

@@ -28,6 +28,7 @@ const CODEC_MASK: i16 = 0b111;
 const LOG_APPEND_TIME: i16 = 1 << 3;
 const TRANSACTIONAL: i16 = 1 << 4;
 const CONTROL: i16 = 1 << 5;
+const DELETE_HORIZON: i16 = 1 << 6;
 
 /// The decoded header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,6 +98,17 @@ impl BatchHeader {
         self.attributes & CONTROL != 0
     }
 
+    /// The largest timestamp of its records, in ms, if it has any.
+    pub fn newest_ms(&self) -> Option<i64> {
+        (self.record_count > 0).then_some(self.max_timestamp_ms)
+    }
+
+    /// From when on compaction drops the batch's tombstones, in ms (KIP-534); it stands in the place
+    /// of the base timestamp.
+    pub fn delete_horizon_ms(&self) -> Option<i64> {
+        (self.attributes & DELETE_HORIZON != 0).then_some(self.base_timestamp_ms)
+    }
+
     pub fn has_producer_id(&self) -> bool {
         self.producer_id != NO_PRODUCER_ID
     }
@@ -121,6 +133,15 @@ pub struct Batch {
     head: [u8; HEADER_BYTES],
     records: Bytes,
     header: BatchHeader,
+}
+
+/// What is left of a batch's header when some records are dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kept {
+    pub record_count: i32,
+    pub base_timestamp_ms: i64,
+    pub base_is_delete_horizon: bool,
+    pub max_timestamp_ms: i64,
 }
 
 /// Why bytes are no batch.
@@ -203,23 +224,40 @@ impl Batch {
         let mut batch = Self { records, ..self.clone() };
         let length = HEADER_BYTES - LENGTH_PREFIX_BYTES + batch.records.len();
         batch.header.length = i32::try_from(length).unwrap_or(i32::MAX);
-        if let Some(field) = batch.head.get_mut(8..12) {
-            field.copy_from_slice(&batch.header.length.to_be_bytes());
-        }
+        batch.put_field(8, &batch.header.length.to_be_bytes());
         batch.set_attributes(batch.header.attributes & !CODEC_MASK | codec & CODEC_MASK);
         batch
+    }
+
+    /// The same batch with some of its records: their number, the timestamps of the batch and
+    /// whether the first of those is a delete horizon change with them; first and last offset,
+    /// sequence and codec stay.
+    pub fn with_some_records(&self, records: Bytes, kept: &Kept) -> Self {
+        let codec = self.header.codec();
+        let mut batch = self.clone();
+        batch.header.base_timestamp_ms = kept.base_timestamp_ms;
+        batch.header.max_timestamp_ms = kept.max_timestamp_ms;
+        batch.header.record_count = kept.record_count;
+        let horizon = if kept.base_is_delete_horizon { DELETE_HORIZON } else { 0 };
+        batch.header.attributes = batch.header.attributes & !DELETE_HORIZON | horizon;
+        batch.put_field(27, &kept.base_timestamp_ms.to_be_bytes());
+        batch.put_field(35, &kept.max_timestamp_ms.to_be_bytes());
+        batch.put_field(57, &kept.record_count.to_be_bytes());
+        batch.with_records(codec, records)
     }
 
     /// Writes attributes and the checksum that follows from them.
     fn set_attributes(&mut self, attributes: i16) {
         self.header.attributes = attributes;
-        if let Some(field) = self.head.get_mut(21..23) {
-            field.copy_from_slice(&attributes.to_be_bytes());
-        }
+        self.put_field(21, &attributes.to_be_bytes());
         self.header.crc = self.checksum();
-        let crc = self.header.crc.to_be_bytes();
-        if let Some(field) = self.head.get_mut(17..21) {
-            field.copy_from_slice(&crc);
+        self.put_field(17, &self.header.crc.to_be_bytes());
+    }
+
+    /// Writes a field of the header where it stands in the bytes.
+    fn put_field(&mut self, at: usize, bytes: &[u8]) {
+        if let Some(field) = self.head.get_mut(at..at + bytes.len()) {
+            field.copy_from_slice(bytes);
         }
     }
 
@@ -227,9 +265,7 @@ impl Batch {
     /// take the max timestamp then; the deltas in the records stay.
     pub fn set_log_append_time(&mut self, now_ms: i64) {
         self.header.max_timestamp_ms = now_ms;
-        if let Some(field) = self.head.get_mut(35..43) {
-            field.copy_from_slice(&now_ms.to_be_bytes());
-        }
+        self.put_field(35, &now_ms.to_be_bytes());
         self.set_attributes(self.header.attributes | LOG_APPEND_TIME);
     }
 

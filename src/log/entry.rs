@@ -35,6 +35,8 @@ pub enum EntryBody {
     /// A batch that was not appended: a duplicate, or one that the producer's state refuses. It
     /// holds its place in the Raft log and takes no offset.
     Void,
+    /// A batch of which compaction has left nothing. It keeps its place and its offsets.
+    Compacted { last_offset_delta: u32 },
 }
 
 /// An entry to append.
@@ -62,6 +64,7 @@ pub enum EntryKind {
     Batch = 3,
     DeleteRecords = 4,
     Void = 5,
+    Compacted = 6,
 }
 
 impl EntryKind {
@@ -72,6 +75,7 @@ impl EntryKind {
             3 => Self::Batch,
             4 => Self::DeleteRecords,
             5 => Self::Void,
+            6 => Self::Compacted,
             _ => return None,
         })
     }
@@ -85,13 +89,14 @@ pub const META_BYTES: usize = 32;
 pub struct EntryMeta {
     pub term: u64,
     pub kind: EntryKind,
-    /// Of a batch: its first offset. Of any other: the log end offset at its place.
+    /// Of a batch, also of a compacted one: its first offset. Of any other: the log end offset at
+    /// its place.
     pub base_offset: Offset,
     /// Position in the `.log` file.
     pub position: u32,
     /// Bytes in the `.log` file; 0 for all but batches.
     pub size: u32,
-    /// Of a batch only.
+    /// Of a batch only, also of a compacted one.
     pub last_offset_delta: u32,
     /// Of a DeleteRecords only: the new log start offset.
     pub delete_before: Offset,
@@ -101,8 +106,13 @@ impl EntryMeta {
     /// The log end offset after this entry.
     pub fn next_offset(&self) -> Offset {
         match self.kind {
-            EntryKind::Batch => self.base_offset + i64::from(self.last_offset_delta) + 1,
-            _ => self.base_offset,
+            EntryKind::Batch | EntryKind::Compacted => {
+                self.base_offset + i64::from(self.last_offset_delta) + 1
+            }
+            EntryKind::Blank
+            | EntryKind::Membership
+            | EntryKind::DeleteRecords
+            | EntryKind::Void => self.base_offset,
         }
     }
 
@@ -170,6 +180,7 @@ mod tests {
             EntryKind::Batch,
             EntryKind::DeleteRecords,
             EntryKind::Void,
+            EntryKind::Compacted,
         ];
         let numbers = (any::<u32>(), any::<i64>(), any::<u32>(), any::<u32>(), any::<i64>());
         (proptest::sample::select(kinds.to_vec()), numbers).prop_map(

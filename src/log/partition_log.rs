@@ -8,6 +8,7 @@
 //! * State in memory runs ahead of the files: what is not written yet is in `recent`.
 //! * All writes go through one writer per log dir, in the order of the appends.
 
+mod clean;
 mod read;
 pub(crate) mod retire;
 
@@ -118,6 +119,8 @@ pub(crate) struct State {
     applied_index: u64,
     written_index: u64,
     durable_noted: u32,
+    /// How often a new segment has taken the places of others: where entries lie has changed.
+    swaps: u64,
     waiters: Vec<Arc<Notify>>,
 }
 
@@ -161,6 +164,7 @@ impl State {
             applied_index: 0,
             written_index: next_index,
             durable_noted: 0,
+            swaps: 0,
             waiters: Vec::new(),
         }
     }
@@ -307,7 +311,10 @@ impl PartitionLog {
                 EntryBody::DeleteRecords(before) => {
                     *before >= state.next_offset && state.active().size > 0
                 }
-                EntryBody::Blank | EntryBody::Void | EntryBody::Membership(_) => false,
+                EntryBody::Blank
+                | EntryBody::Void
+                | EntryBody::Membership(_)
+                | EntryBody::Compacted { .. } => false,
             };
             // The writer makes an entry without a batch durable before the batches after it.
             let waits = job.sync_raft && matches!(&entry.body, EntryBody::Batch(_));
@@ -384,7 +391,7 @@ impl PartitionLog {
         let Entry { id, body, ticket } = entry;
         state.note_term(id);
         let mut outcome = AppendOutcome::None;
-        let mut delete_before = 0;
+        let (mut delete_before, mut last_offset_delta) = (0, 0);
         let (kind, batch) = match body {
             EntryBody::Blank => (EntryKind::Blank, None),
             EntryBody::Void => (EntryKind::Void, None),
@@ -393,6 +400,10 @@ impl PartitionLog {
             EntryBody::DeleteRecords(before) => {
                 delete_before = before;
                 (EntryKind::DeleteRecords, None)
+            }
+            EntryBody::Compacted { last_offset_delta: delta } => {
+                last_offset_delta = delta;
+                (EntryKind::Compacted, None)
             }
             EntryBody::Batch(batch) => {
                 // Only the proposer judges: on any other replica the entry has been judged.
@@ -412,7 +423,7 @@ impl PartitionLog {
             base_offset: state.next_offset,
             position: state.active().size,
             size: 0,
-            last_offset_delta: 0,
+            last_offset_delta,
             delete_before,
         };
         let batch = batch.map(|batch| {
@@ -540,6 +551,7 @@ impl PartitionLog {
         state.high_watermark = old.high_watermark.max(state.log_start_offset);
         state.visible_end = old.visible_end;
         state.applied_index = old.applied_index;
+        state.swaps = old.swaps + 1;
         state.waiters = old.waiters;
         state.check_invariants();
         Ok(())

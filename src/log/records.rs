@@ -3,6 +3,7 @@
 
 pub mod build;
 mod codec;
+pub mod filter;
 
 use std::io;
 

@@ -187,8 +187,10 @@ impl Segment {
     pub fn note_batch(&mut self, header: &BatchHeader, index_interval_bytes: u32) {
         let position = self.size;
         let last_offset = header.last_offset();
-        if self.max_timestamp.is_none_or(|(max, _)| max < header.max_timestamp_ms) {
-            self.max_timestamp = Some((header.max_timestamp_ms, last_offset));
+        if let Some(newest_ms) = header.newest_ms()
+            && self.max_timestamp.is_none_or(|(max, _)| max < newest_ms)
+        {
+            self.max_timestamp = Some((newest_ms, last_offset));
         }
         if self.bytes_since_index > index_interval_bytes {
             self.offset_index.push(self.base_offset, last_offset, position);
@@ -209,10 +211,14 @@ impl Segment {
         }
     }
 
-    /// What closing the segment writes, as of now. The time index ends with the segment's largest
-    /// timestamp, as Kafka leaves it when it closes a segment.
-    pub fn closing(&mut self, rolled: bool) -> Closing {
+    /// The time index of a closed segment ends with its largest timestamp, as Kafka leaves it.
+    pub fn complete_indexes(&mut self) {
         self.note_time();
+    }
+
+    /// What closing the segment writes, as of now.
+    pub fn closing(&mut self, rolled: bool) -> Closing {
+        self.complete_indexes();
         let indexes = (self.offset_index.encode(), self.time_index.encode());
         Closing {
             files: Arc::clone(&self.files),

@@ -72,6 +72,9 @@ fn to_log(entry: Entry) -> LogEntry {
             EntryBody::Batch(batch)
         }
         EntryPayload::Normal(Command::DeleteRecords { before }) => EntryBody::DeleteRecords(before),
+        EntryPayload::Normal(Command::Compacted { last_offset_delta }) => {
+            EntryBody::Compacted { last_offset_delta }
+        }
         // A stub is what a log hands out; nobody proposes one.
         EntryPayload::Normal(Command::Void | Command::Stub(_)) => EntryBody::Void,
     };
@@ -83,6 +86,9 @@ fn from_log(entry: LogEntry) -> io::Result<Entry> {
         EntryBody::Blank => EntryPayload::Blank,
         EntryBody::Void => EntryPayload::Normal(Command::Void),
         EntryBody::DeleteRecords(before) => EntryPayload::Normal(Command::DeleteRecords { before }),
+        EntryBody::Compacted { last_offset_delta } => {
+            EntryPayload::Normal(Command::Compacted { last_offset_delta })
+        }
         EntryBody::Membership(bytes) => {
             EntryPayload::Membership(codec::decode_membership(&mut &bytes[..])?)
         }

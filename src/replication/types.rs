@@ -57,6 +57,10 @@ pub(crate) enum Command {
     },
     /// A batch that was not appended.
     Void,
+    /// A batch of which compaction has left nothing.
+    Compacted {
+        last_offset_delta: u32,
+    },
     /// An entry without its records: all that applying needs.
     Stub(EntryStub),
 }
@@ -67,6 +71,7 @@ impl fmt::Display for Command {
             Self::Append { batch, .. } => write!(f, "append {} bytes", batch.size()),
             Self::DeleteRecords { before } => write!(f, "delete records before {before}"),
             Self::Void => f.write_str("void"),
+            Self::Compacted { .. } => f.write_str("compacted"),
             Self::Stub(stub) => write!(f, "entry {}", stub.id.index),
         }
     }

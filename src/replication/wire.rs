@@ -27,6 +27,7 @@ const MEMBERSHIP: u8 = 1;
 const DATA: u8 = 2;
 const DELETE_RECORDS: u8 = 3;
 const VOID: u8 = 4;
+const COMPACTED: u8 = 5;
 
 const SUCCESS: u8 = 0;
 const PARTIAL_SUCCESS: u8 = 1;
@@ -79,6 +80,10 @@ impl GroupTypes for PartitionTypes {
                 let before = Bytes::copy_from_slice(&before.to_be_bytes());
                 out.put_body(DELETE_RECORDS, &[before]);
             }
+            EntryPayload::Normal(Command::Compacted { last_offset_delta }) => {
+                let delta = Bytes::copy_from_slice(&last_offset_delta.to_be_bytes());
+                out.put_body(COMPACTED, &[delta]);
+            }
             // A stub is what a log hands out for applying; nobody sends one.
             EntryPayload::Normal(Command::Void | Command::Stub(_)) => out.put_body(VOID, &[]),
         }
@@ -99,6 +104,10 @@ impl GroupTypes for PartitionTypes {
                 EntryPayload::Normal(Command::DeleteRecords { before })
             }
             VOID => EntryPayload::Normal(Command::Void),
+            COMPACTED => {
+                let last_offset_delta = body.try_get_u32().map_err(damaged)?;
+                EntryPayload::Normal(Command::Compacted { last_offset_delta })
+            }
             _ => return Err(damaged(kind)),
         };
         Ok(Self::Entry { log_id, payload })

@@ -59,6 +59,8 @@ struct Place {
     floor: u32,
     /// Readers may see up to here.
     limit: u32,
+    /// Where the next segment begins.
+    next: Option<Offset>,
 }
 
 /// What an entry is, without its records.
@@ -80,10 +82,7 @@ impl PartitionLog {
         size_max: u32,
         first_whole: bool,
     ) -> Result<Option<LogSlice>, ReadError> {
-        let Some(place) = self.place(offset)? else { return Ok(None) };
-        let Some((position, first_size)) = seek(&place, |h| h.last_offset() >= offset)? else {
-            return Ok(None);
-        };
+        let Some((place, position, first_size)) = self.find(offset)? else { return Ok(None) };
         let available = place.limit - position;
         let size = if available <= size_max {
             available
@@ -93,6 +92,22 @@ impl PartitionLog {
             self.whole_batches(&place, position, size_max)?
         };
         Ok((size > 0).then_some(LogSlice { files: place.files, position, size }))
+    }
+
+    /// The committed batch that holds `offset`, or the next one: compaction leaves gaps, also at
+    /// the end of a segment.
+    fn find(&self, offset: Offset) -> Result<Option<(Place, u32, u32)>, ReadError> {
+        let mut from = offset;
+        while let Some(place) = self.place(from)? {
+            if let Some((position, size)) = seek(&place, |h| h.last_offset() >= offset)? {
+                return Ok(Some((place, position, size)));
+            }
+            match place.next {
+                Some(next) => from = next,
+                None => break,
+            }
+        }
+        Ok(None)
     }
 
     /// Committed bytes from `offset` on, about: what a long poll waits for.
@@ -118,12 +133,14 @@ impl PartitionLog {
             return Ok(None);
         }
         let at = state.segments.partition_point(|segment| segment.base_offset <= offset);
-        // After compaction an offset may lie between two segments: the next one has what follows.
-        for segment in state.segments.iter().skip(at.saturating_sub(1)) {
+        // A segment may be empty; the next one has what follows.
+        let from = at.saturating_sub(1);
+        for (at, segment) in state.segments.iter().enumerate().skip(from) {
             let floor = position_of(&state, segment, offset);
             let limit = visible_size(&state, segment);
             if floor < limit {
-                return Ok(Some(Place { files: Arc::clone(&segment.files), floor, limit }));
+                let next = state.segments.get(at + 1).map(|next| next.base_offset);
+                return Ok(Some(Place { files: Arc::clone(&segment.files), floor, limit, next }));
             }
         }
         Ok(None)
@@ -134,7 +151,7 @@ impl PartitionLog {
         let end = position.saturating_add(size_max);
         let known = {
             let state = self.lock();
-            let segment = state.segments.iter().find(|s| s.base_offset == place.files.base_offset);
+            let segment = state.segments.iter().find(|s| Arc::ptr_eq(&s.files, &place.files));
             segment.map_or(0, |segment| segment.offset_index.floor_position(end))
         };
         let mut at = known.max(position);
@@ -183,6 +200,7 @@ impl PartitionLog {
         let mut size = 0;
         let mut next = from;
         while next < to && (entries.is_empty() || size < size_max) {
+            let swaps = self.lock().swaps;
             let stubs = self.stubs(next, to)?;
             if stubs.is_empty() {
                 break;
@@ -191,39 +209,52 @@ impl PartitionLog {
                 if !entries.is_empty() && size >= size_max {
                     break;
                 }
+                // What has been moved meanwhile is looked for again.
+                let Some(body) = self.body(&stub, swaps)? else { break };
                 size += stub.meta.size as usize;
                 next = stub.id.index + 1;
-                entries.push(Entry { id: stub.id, body: self.body(&stub)?, ticket: None });
+                entries.push(Entry { id: stub.id, body, ticket: None });
             }
         }
         Ok(entries)
     }
 
-    fn body(&self, stub: &EntryStub) -> io::Result<EntryBody> {
-        Ok(match stub.meta.kind {
+    /// What an entry says, unless segments have been swapped since there were as many `swaps`.
+    fn body(&self, stub: &EntryStub, swaps: u64) -> io::Result<Option<EntryBody>> {
+        Ok(Some(match stub.meta.kind {
             EntryKind::Blank => EntryBody::Blank,
             EntryKind::Void => EntryBody::Void,
             EntryKind::DeleteRecords => EntryBody::DeleteRecords(stub.meta.delete_before),
             EntryKind::Membership => EntryBody::Membership(self.membership(stub.id.index)?),
-            EntryKind::Batch => EntryBody::Batch(self.batch(stub)?),
-        })
+            EntryKind::Batch => match self.batch(stub, swaps)? {
+                Some(batch) => EntryBody::Batch(batch),
+                None => return Ok(None),
+            },
+            EntryKind::Compacted => {
+                EntryBody::Compacted { last_offset_delta: stub.meta.last_offset_delta }
+            }
+        }))
     }
 
-    fn batch(&self, stub: &EntryStub) -> io::Result<Batch> {
+    fn batch(&self, stub: &EntryStub, swaps: u64) -> io::Result<Option<Batch>> {
         let state = self.lock();
+        if state.swaps != swaps {
+            return Ok(None);
+        }
         let recent = stub.id.index.checked_sub(state.recent_first);
         let recent = recent.and_then(|i| state.recent.get(usize::try_from(i).ok()?));
         if let Some(batch) = recent.and_then(|recent| recent.batch.clone()) {
-            return Ok(batch);
+            return Ok(Some(batch));
         }
         let at = state.segments.partition_point(|segment| segment.next_index <= stub.id.index);
         let files = state.segments.get(at).map(|segment| Arc::clone(&segment.files));
         drop(state);
         let files = files.ok_or(io::ErrorKind::NotFound)?;
         let slice = LogSlice { files, position: stub.meta.position, size: stub.meta.size };
-        Batch::take(&mut slice.read()?).map_err(|error| {
+        let batch = Batch::take(&mut slice.read()?).map_err(|error| {
             io::Error::new(io::ErrorKind::InvalidData, format!("damaged batch: {error:?}"))
-        })
+        });
+        batch.map(Some)
     }
 
     /// The first committed record whose timestamp is at least `timestamp_ms`: its timestamp and
@@ -232,19 +263,21 @@ impl PartitionLog {
         let log_start = self.offsets().log_start;
         let mut from = log_start;
         loop {
-            let Some(start) = self.time_place(timestamp_ms, from) else { return Ok(None) };
-            let (place, next_segment) = start;
+            let Some(mut place) = self.time_place(timestamp_ms, from) else { return Ok(None) };
             let wanted = |h: &BatchHeader| {
                 h.max_timestamp_ms >= timestamp_ms && h.last_offset() >= log_start
             };
-            if let Some((position, size)) = seek(&place, wanted)? {
-                let batch = LogSlice { files: place.files, position, size }.read()?;
+            while let Some((position, size)) = seek(&place, wanted)? {
+                let files = Arc::clone(&place.files);
+                let batch = LogSlice { files, position, size }.read()?;
                 let found = records::first_at_or_after(&batch, timestamp_ms, log_start)?;
                 if found.is_some() {
                     return Ok(found);
                 }
+                // Compaction may have left other records of the batch, or none.
+                place.floor = position.saturating_add(size);
             }
-            match next_segment {
+            match place.next {
                 Some(next) => from = next,
                 None => return Ok(None),
             }
@@ -253,27 +286,25 @@ impl PartitionLog {
 
     /// The timestamp of the first committed record from `offset` on. Blocks.
     pub fn timestamp_at(&self, offset: Offset) -> io::Result<Option<i64>> {
-        let place = match self.place(offset) {
-            Ok(Some(place)) => place,
-            Ok(None) | Err(ReadError::OutOfRange) => return Ok(None),
-            Err(ReadError::Io(error)) => return Err(error),
-        };
-        let found = seek(&place, |header| header.last_offset() >= offset)?;
-        let Some((position, size)) = found else { return Ok(None) };
-        let Some(header) = place.files.batch_header(position)? else { return Ok(None) };
-        Ok(if header.is_log_append_time() {
-            Some(header.max_timestamp_ms)
-        } else if header.base_offset >= offset || size > BATCH_WALKED_BYTES_MAX {
-            Some(header.base_timestamp_ms)
-        } else {
-            let batch = LogSlice { files: place.files, position, size }.read()?;
-            records::first_at_or_after(&batch, i64::MIN, offset)?.map(|(time, _)| time)
-        })
+        let mut from = offset;
+        loop {
+            let (place, position, size) = match self.find(from) {
+                Ok(Some(found)) => found,
+                Ok(None) | Err(ReadError::OutOfRange) => return Ok(None),
+                Err(ReadError::Io(error)) => return Err(error),
+            };
+            let Some(header) = place.files.batch_header(position)? else { return Ok(None) };
+            let slice = LogSlice { files: place.files, position, size };
+            if let Some(time_ms) = first_time(&header, &slice, from)? {
+                return Ok(Some(time_ms));
+            }
+            // Compaction has left nothing behind `from` in this batch.
+            from = header.last_offset() + 1;
+        }
     }
 
-    /// The first segment from offset `from` on that may hold the timestamp, and the next one's
-    /// base.
-    fn time_place(&self, timestamp_ms: i64, from: Offset) -> Option<(Place, Option<Offset>)> {
+    /// The first segment from offset `from` on that may hold the timestamp.
+    fn time_place(&self, timestamp_ms: i64, from: Offset) -> Option<Place> {
         let state = self.lock();
         let first = state.segments.partition_point(|s| s.base_offset <= from).saturating_sub(1);
         let candidates = state.segments.iter().enumerate().skip(first);
@@ -284,8 +315,9 @@ impl PartitionLog {
             files: Arc::clone(&segment.files),
             floor: segment.offset_index.floor(segment.base_offset, floor),
             limit: visible_size(&state, segment),
+            next: state.segments.get(at + 1).map(|next| next.base_offset),
         };
-        Some((place, state.segments.get(at + 1).map(|next| next.base_offset)))
+        Some(place)
     }
 
     /// The largest timestamp of the committed records and the offset of the first record that has
@@ -311,9 +343,13 @@ impl PartitionLog {
             let mut at = place.floor;
             while at < place.limit {
                 let Some(header) = place.files.batch_header(at)? else { break };
-                best = best.max(Some(header.max_timestamp_ms));
+                best = best.max(header.newest_ms());
                 offset = offset.max(header.last_offset() + 1);
                 at = at.saturating_add(u32::try_from(header.size()).unwrap_or(u32::MAX));
+            }
+            match place.next {
+                Some(next) => offset = offset.max(next),
+                None => break,
             }
         }
         best.map_or(Ok(None), |max| self.offset_for_timestamp(max))
@@ -340,6 +376,21 @@ impl PartitionLog {
         let after = state.terms.partition_point(|start| start.start_offset <= offset);
         let start = after.checked_sub(1).and_then(|i| state.terms.get(i));
         start.map_or(-1, |start| start.first.leader_epoch())
+    }
+}
+
+/// The timestamp of a batch's first record from `offset` on.
+fn first_time(header: &BatchHeader, batch: &LogSlice, offset: Offset) -> io::Result<Option<i64>> {
+    let begins_behind = header.base_offset >= offset || batch.size > BATCH_WALKED_BYTES_MAX;
+    if header.record_count == 0 {
+        Ok(None)
+    } else if begins_behind && header.is_log_append_time() {
+        Ok(Some(header.max_timestamp_ms))
+    } else if begins_behind && header.delete_horizon_ms().is_none() {
+        Ok(Some(header.base_timestamp_ms))
+    } else {
+        let found = records::first_at_or_after(&batch.read()?, i64::MIN, offset)?;
+        Ok(found.map(|(time_ms, _)| time_ms))
     }
 }
 

@@ -69,11 +69,11 @@ impl PartitionLog {
         files.raft.sync()?;
         disk.sync_dir(&self.setup.dir)?;
         let segment = Segment::empty(files, purged.index + 1);
-        let waiters = std::mem::take(&mut state.waiters);
+        let (waiters, swaps) = (std::mem::take(&mut state.waiters), state.swaps + 1);
         *state = State::new(vec![segment], Vec::new(), ProducerStates::default(), base_offset);
         state.purged = Some(purged);
         state.applied_index = purged.index;
-        state.waiters = waiters;
+        (state.waiters, state.swaps) = (waiters, swaps);
         Ok(())
     }
 

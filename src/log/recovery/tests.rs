@@ -3,6 +3,7 @@
 use std::io::IoSlice;
 use std::path::PathBuf;
 
+use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
@@ -10,7 +11,7 @@ use crate::base::disk::{Disk, DiskFile, OpenMode};
 use crate::log::batch::tests::Sample;
 use crate::log::entry::{Entry, EntryBody};
 use crate::log::partition_log::tests::{DIR, Rig, batch, bytes_of, config};
-use crate::log::segment::file_name;
+use crate::log::segment::{RAFT_HEAD_BYTES, file_name};
 
 /// Entries of a log with one segment; none of them in the durable note.
 const COUNT: usize = 24;

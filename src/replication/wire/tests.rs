@@ -44,7 +44,7 @@ fn any_batch() -> impl Strategy<Value = Batch> {
 type Entry<C> = <C as RaftTypeConfig>::Entry;
 
 fn any_partition_entry() -> impl Strategy<Value = (u8, Option<Batch>, Membership, i64)> {
-    (0_u8..5, prop::option::of(any_batch()), any_membership(), any::<i64>())
+    (0_u8..6, prop::option::of(any_batch()), any_membership(), any::<i64>())
 }
 
 fn partition_entry(
@@ -56,6 +56,10 @@ fn partition_entry(
         (MEMBERSHIP, _) => EntryPayload::Membership(membership),
         (DATA, Some(batch)) => EntryPayload::Normal(Command::Append { batch, ticket: None }),
         (DELETE_RECORDS, _) => EntryPayload::Normal(Command::DeleteRecords { before }),
+        (COMPACTED, _) => {
+            let last_offset_delta = u32::try_from(before & 0xffff).expect("small");
+            EntryPayload::Normal(Command::Compacted { last_offset_delta })
+        }
         _ => EntryPayload::Normal(Command::Void),
     };
     Entry::<PartitionTypes> { log_id, payload }

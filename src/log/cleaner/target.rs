@@ -1,0 +1,143 @@
+//! Writing a segment anew, under names that nobody else looks at.
+
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+
+use crate::base::disk::{Disk, OpenMode};
+use crate::log::batch::Batch;
+use crate::log::cleaner::source::SourceSegment;
+use crate::log::entry::{EntryKind, EntryMeta};
+use crate::log::partition_log::PartitionLog;
+use crate::log::records::filter::Left;
+use crate::log::recovery::swap;
+use crate::log::segment::{DurableNote, Segment, SegmentFiles, meta_position};
+
+/// What gathers before it is written.
+const WRITE_BYTES: usize = 1024 * 1024;
+
+/// A segment that is being written.
+#[derive(Debug)]
+pub(super) struct Target {
+    disk: Arc<dyn Disk>,
+    segment: Segment,
+    index_interval_bytes: u32,
+    log: Output,
+    raft: Output,
+    changed: bool,
+}
+
+/// Bytes on their way to the end of a file.
+#[derive(Debug)]
+struct Output {
+    waiting: Vec<u8>,
+    position: u64,
+}
+
+impl Target {
+    /// One segment for all of these, which follow each other.
+    pub(super) fn begin(log: &PartitionLog, sources: &[SourceSegment]) -> io::Result<Self> {
+        let first = sources.first().ok_or(io::ErrorKind::InvalidInput)?;
+        let (disk, dir) = (Arc::clone(log.disk()), log.dir());
+        let base_offset = first.facts.base_offset;
+        let open =
+            |extension| disk.open(&swap::cleaned(dir, base_offset, extension), OpenMode::Truncate);
+        let (data, raft) = (open("log")?, open("raft")?);
+        let files = SegmentFiles { base_offset, dir: dir.to_owned(), log: data, raft };
+        files.write_raft_head(first.base_index)?;
+        let segment = Segment::empty(Arc::new(files), first.base_index);
+        Ok(Self {
+            disk,
+            segment,
+            index_interval_bytes: log.config().index_interval_bytes,
+            log: Output { waiting: Vec::new(), position: 0 },
+            raft: Output { waiting: Vec::new(), position: meta_position(0, 0) },
+            changed: false,
+        })
+    }
+
+    /// Bytes of batches so far.
+    pub(super) fn size(&self) -> u64 {
+        u64::from(self.segment.size)
+    }
+
+    /// Whether anything is other than it was.
+    pub(super) fn has_changed(&self) -> bool {
+        self.changed
+    }
+
+    /// Takes the next entry.
+    pub(super) fn put(
+        &mut self,
+        index: u64,
+        meta: EntryMeta,
+        batch: Option<Batch>,
+        left: Left,
+    ) -> io::Result<()> {
+        let mut meta = EntryMeta { position: self.segment.size, ..meta };
+        self.changed |= left != Left::Same;
+        let batch = match left {
+            Left::Same => batch,
+            Left::Changed(batch) => Some(batch),
+            Left::Nothing => {
+                (meta.kind, meta.size) = (EntryKind::Compacted, 0);
+                None
+            }
+        };
+        if let Some(batch) = batch {
+            meta.size = u32::try_from(batch.size()).map_err(io::Error::other)?;
+            self.segment.note_batch(batch.header(), self.index_interval_bytes);
+            self.log.waiting.extend_from_slice(batch.head());
+            self.log.waiting.extend_from_slice(batch.records());
+        }
+        meta.encode(index, &mut self.raft.waiting);
+        self.segment.next_index = index + 1;
+        if self.log.waiting.len() >= WRITE_BYTES || self.raft.waiting.len() >= WRITE_BYTES {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let files = [&self.segment.files.log, &self.segment.files.raft];
+        for (file, output) in files.into_iter().zip([&mut self.log, &mut self.raft]) {
+            file.write_all_at(&[IoSlice::new(&output.waiting)], output.position)?;
+            output.position += output.waiting.len() as u64;
+            output.waiting.clear();
+        }
+        Ok(())
+    }
+
+    /// Writes what is left and makes it all durable.
+    pub(super) fn finish(mut self) -> io::Result<Segment> {
+        self.flush()?;
+        let mut segment = self.segment;
+        segment.complete_indexes();
+        let contents =
+            [("index", segment.offset_index.encode()), ("timeindex", segment.time_index.encode())];
+        let files = &segment.files;
+        for (extension, content) in contents {
+            let path = swap::cleaned(&files.dir, files.base_offset, extension);
+            let file = self.disk.open(&path, OpenMode::Truncate)?;
+            file.write_all_at(&[IoSlice::new(&content)], 0)?;
+            file.sync()?;
+        }
+        files.log.sync()?;
+        files.raft.sync()?;
+        files.write_note(&DurableNote {
+            position: segment.size,
+            end_index: segment.next_index,
+            closed: true,
+            rolled: true,
+        })?;
+        files.raft.sync()?;
+        self.disk.sync_dir(&files.dir)?;
+        (segment.indexes_written, segment.sealed) = (true, true);
+        Ok(segment)
+    }
+
+    /// Removes what was written.
+    pub(super) fn discard(self) -> io::Result<()> {
+        let files = &self.segment.files;
+        swap::remove_cleaned(self.disk.as_ref(), &files.dir, files.base_offset)
+    }
+}

@@ -1,0 +1,131 @@
+//! What compaction needs of a log: what there is to clean, and a new segment in the place of old
+//! ones.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::base::disk::Disk;
+use crate::base::ids::Offset;
+use crate::base::kv::Change;
+use crate::log::cleaner::SourceSegment;
+use crate::log::cleaner::plan::{self, Dirty, Policy};
+use crate::log::partition_log::{PartitionLog, State};
+use crate::log::recovery::swap;
+use crate::log::segment::Segment;
+
+impl PartitionLog {
+    pub(crate) fn disk(&self) -> &Arc<dyn Disk> {
+        &self.setup.disk
+    }
+
+    fn cleaned_to_key(&self) -> Vec<u8> {
+        [&self.setup.key[..], b"c"].concat()
+    }
+
+    /// The offset up to which the log has been cleaned. Blocks.
+    fn cleaned_to(&self) -> io::Result<Offset> {
+        let value = self.setup.kv.get(&self.cleaned_to_key())?;
+        let value = value.and_then(|value| value.as_slice().try_into().ok());
+        Ok(value.map_or(0, Offset::from_be_bytes))
+    }
+
+    pub(crate) fn set_cleaned_to(&self, offset: Offset) -> io::Result<()> {
+        let value = offset.to_be_bytes().to_vec();
+        self.setup.kv.write(&[Change::Put { key: self.cleaned_to_key(), value }])
+    }
+
+    /// What there is to clean, and when its first batch was made, in ms. Blocks.
+    pub fn dirty(&self, now_ms: i64, policy: &Policy) -> io::Result<Option<(Dirty, Option<i64>)>> {
+        let (facts, committed) = (self.segment_facts(), self.offsets().high_watermark);
+        let cleaned_to = self.cleaned_to()?;
+        let Some(dirty) = plan::dirty(&facts, cleaned_to, committed, now_ms, policy) else {
+            return Ok(None);
+        };
+        // Nobody else needs to know, and it has to be read.
+        let since_ms = match policy.max_lag_ms {
+            i64::MAX => None,
+            _ => self.timestamp_at(dirty.first)?,
+        };
+        Ok(Some((dirty, since_ms)))
+    }
+
+    /// The closed segments that begin before `end`.
+    pub(crate) fn closed_segments(&self, end: Offset) -> Vec<SourceSegment> {
+        let facts = self.segment_facts();
+        let state = self.lock();
+        let Some((_active, closed)) = state.segments.split_last() else { return Vec::new() };
+        let sources = closed.iter().zip(facts).map(|(segment, facts)| SourceSegment {
+            files: Arc::clone(&segment.files),
+            base_index: segment.base_index,
+            next_index: segment.next_index,
+            facts,
+        });
+        sources.filter(|source| source.facts.base_offset < end).collect()
+    }
+
+    /// The epoch and the last offset of each idempotent producer.
+    pub(crate) fn last_of_producers(&self) -> BTreeMap<i64, (i16, Offset)> {
+        let state = self.lock();
+        let last = state.producers.iter().filter_map(|(id, entry)| {
+            entry.batches.back().map(|batch| (id, (entry.epoch, batch.last_offset)))
+        });
+        last.collect()
+    }
+
+    /// Puts `new`, whose files are durable, into the place of `sources`. False if those are not
+    /// the log's any more. Blocks.
+    pub(crate) fn replace(&self, sources: &[SourceSegment], new: Segment) -> io::Result<bool> {
+        let (disk, dir) = (self.setup.disk.as_ref(), &self.setup.dir);
+        let bases: Vec<Offset> = sources.iter().map(|source| source.facts.base_offset).collect();
+        let mut state = self.lock();
+        let place = place_of(&state, sources);
+        let Some(at) = place.filter(|_| !self.closed.load(Ordering::Acquire)) else {
+            drop(state);
+            swap::remove_cleaned(disk, dir, new.base_offset)?;
+            return Ok(false);
+        };
+        swap::commit(disk, dir, &bases)?;
+        let carried_out = swap::carry_out(disk, dir, &bases);
+        if carried_out.is_err() {
+            // It has happened, and only a start can tell how far it came.
+            self.closed.store(true, Ordering::Release);
+        }
+        carried_out?;
+        state.take_in(at, sources.len(), new);
+        state.check_invariants();
+        drop(state);
+        swap::settle(disk, dir, &bases)?;
+        Ok(true)
+    }
+}
+
+/// Where these segments are, if they are the log's, closed and neighbours.
+fn place_of(state: &State, sources: &[SourceSegment]) -> Option<usize> {
+    let first = sources.first()?;
+    let at = state.segments.iter().position(|known| Arc::ptr_eq(&known.files, &first.files))?;
+    let (_active, closed) = state.segments.split_last()?;
+    let known = closed.get(at..at.checked_add(sources.len())?)?;
+    let same =
+        |(known, source): (&Segment, &SourceSegment)| Arc::ptr_eq(&known.files, &source.files);
+    known.iter().zip(sources).all(same).then_some(at)
+}
+
+impl State {
+    /// `new` takes the places of `count` segments from `at` on; all of them are visible.
+    fn take_in(&mut self, at: usize, count: usize, new: Segment) {
+        let (base_offset, size) = (new.base_offset, new.size);
+        let (end_index, end) = (new.next_index, at + count);
+        let replaced: Vec<Segment> = self.segments.splice(at..end, [new]).collect();
+        let (visible_base, _) = self.visible_end;
+        if replaced.iter().any(|segment| segment.base_offset == visible_base) {
+            self.visible_end = (base_offset, size);
+        }
+        // What is in memory of these entries tells where they were.
+        while self.recent_first < end_index && self.recent.pop_front().is_some() {
+            self.recent_first += 1;
+        }
+        self.swaps += 1;
+    }
+}
