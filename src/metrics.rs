@@ -1,5 +1,6 @@
 //! Metrics: their names, once, with help texts, and the recorder behind the endpoint.
 
+pub mod cleaner;
 pub mod elections;
 pub mod flush;
 pub mod names;

@@ -1,5 +1,6 @@
 //! The partitions of this broker: each a Raft group over a log, found by identity.
 
+pub mod cleaner;
 mod open;
 pub mod registry;
 pub mod retention;
@@ -364,6 +365,25 @@ impl Partition {
     /// Raft's index of the last entry.
     pub fn last_index(&self) -> Option<u64> {
         self.group.log().bounds().1.map(|last| last.index)
+    }
+
+    /// The offset below which every member of the group has every record; `None` if this node does
+    /// not lead.
+    pub(crate) fn had_by_all(&self) -> Option<Offset> {
+        self.leader_epoch()?;
+        let status = self.group.status();
+        let others = status.voters.union(&status.learners).count().saturating_sub(1);
+        if others == 0 {
+            return Some(Offset::MAX);
+        }
+        let progress = self.group.progress();
+        let matched = progress.iter().map(|follower| follower.matched.map_or(0, |id| id.index));
+        let log = self.group.log();
+        // Whoever is not among them has nothing yet.
+        let index = matched.min().filter(|_| progress.len() >= others)?;
+        let stubs = log.stubs(index, index + 1).ok()?;
+        let offset = stubs.first().filter(|stub| stub.id.index == index);
+        Some(offset.map_or_else(|| log.offsets().log_start, |stub| stub.meta.next_offset()))
     }
 
     /// Lets a node follow without a vote.

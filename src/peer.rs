@@ -107,6 +107,8 @@ kinds! {
     TransferLeader = 13,
     /// I am about to stop: hand nothing over to me.
     Leaving = 15,
+    /// Up to where do all replicas have a partition that you lead?
+    HadByAll = 17,
 }
 
 impl Kind {

@@ -35,6 +35,7 @@ use crate::metadata::records::Endpoint;
 use crate::metrics::flush::FlushMetrics;
 use crate::metrics::recorder;
 use crate::metrics::requests::RequestMetrics;
+use crate::partition::cleaner::{self, Cleaner};
 use crate::partition::registry::{OpenDir, Registry, Storage};
 use crate::partition::retention::Retention;
 use crate::peer::Kind;
@@ -90,7 +91,6 @@ impl Server {
         let stores = (Arc::clone(&kv), kv_writer.clone());
         let storage = storage(&env, config, groups.clone(), dirs, stores)?;
         let registry = Registry::new(storage, config.topic_defaults.clone());
-        scrape::answer_others(&node.handlers, &env, &registry);
         let parts = Parts {
             env: env.clone(),
             images: images.clone(),
@@ -105,15 +105,15 @@ impl Server {
             Arc::clone(&controller),
             config.replica_lag_time_max_ms,
         );
-        answer_hand_overs(&node.handlers, Arc::clone(&leadership));
+        answer_others(&node.handlers, &env, &registry, &leadership);
         let housekeeper = housekeeper(config, &images, &controller, &leadership);
         tasks.extend([
             registry.start(images.clone(), stopper.stopping()),
             coordinator.start(stopper.stopping()),
             leadership.start(stopper.stopping()),
             housekeeper.start(stopper.stopping()),
-            retention(&env, config, &registry).start(stopper.stopping()),
         ]);
+        tasks.extend(upkeep(&env, config, &registry, &stopper));
         let context = Arc::new(Context {
             sessions: fetch_sessions(&env, config),
             env,
@@ -278,11 +278,33 @@ async fn open_store(env: &Env, dirs: &[Arc<LogDir>]) -> io::Result<(Arc<dyn KeyV
     Ok((kv, writer))
 }
 
-fn answer_hand_overs(handlers: &Handlers, leadership: Arc<Leadership>) {
+/// Has other nodes' questions about partitions answered.
+fn answer_others(
+    handlers: &Handlers,
+    env: &Env,
+    registry: &Arc<Registry>,
+    leadership: &Arc<Leadership>,
+) {
+    scrape::answer_others(handlers, env, registry);
+    let leadership = Arc::clone(leadership);
     handlers.set_for_members(&[Kind::HandOver], move |_, _, body| {
         let leadership = Arc::clone(&leadership);
         async move { leadership.receive(body).await }.boxed()
     });
+    let registry = Arc::clone(registry);
+    handlers.set_for_members(&[Kind::HadByAll], move |_, _, body| {
+        std::future::ready(cleaner::answer(&registry, body)).boxed()
+    });
+}
+
+fn cleaner(env: &Env, config: &Config, registry: &Arc<Registry>) -> Cleaner {
+    let settings = cleaner::Settings {
+        at_once_count: usize::try_from(config.log_cleaner_threads).unwrap_or(1),
+        map_bytes_max: usize::try_from(config.log_cleaner_dedupe_buffer_size).unwrap_or(usize::MAX),
+        bytes_per_second: config.log_cleaner_io_max_bytes_per_second,
+        backoff: Duration::from_millis(config.log_cleaner_backoff_ms.unsigned_abs()),
+    };
+    Cleaner::new(env.clone(), Arc::clone(registry), settings)
 }
 
 fn housekeeper(
@@ -299,10 +321,21 @@ fn housekeeper(
     }
 }
 
-fn retention(env: &Env, config: &Config, registry: &Arc<Registry>) -> Retention {
+/// Retention and compaction.
+fn upkeep(
+    env: &Env,
+    config: &Config,
+    registry: &Arc<Registry>,
+    stopper: &Stopper,
+) -> Vec<task::Handle> {
     let millis = config.log_retention_check_interval_ms.unsigned_abs();
     let check_interval = Duration::from_millis(millis);
-    Retention { env: env.clone(), registry: Arc::clone(registry), check_interval }
+    let retention = Retention { env: env.clone(), registry: Arc::clone(registry), check_interval };
+    let mut tasks = vec![retention.start(stopper.stopping())];
+    if config.log_cleaner_enable {
+        tasks.push(cleaner(env, config, registry).start(stopper.stopping()));
+    }
+    tasks
 }
 
 fn fetch_sessions(env: &Env, config: &Config) -> FetchSessions {

@@ -17,7 +17,6 @@ pub(super) enum Inert {
 /// stands for every key that begins so.
 const NOT_YET: &[(&str, &[&str])] = &[
     ("transactions are not served yet", &["transaction.", "transactional."]),
-    ("compaction is not carried out yet", &["log.cleaner."]),
     (
         "records are always synced before they are acknowledged",
         &["log.flush.interval.", "log.preallocate"],
@@ -166,11 +165,7 @@ const IGNORED: &[(&str, &[&str])] = &[
             "group.consumer.max.assignment.interval.ms",
             "group.consumer.min.assignment.interval.ms",
             "group.consumer.regex.refresh.interval.ms",
-            "log.cleaner.backoff.ms",
-            "log.cleaner.dedupe.buffer.size",
-            "log.cleaner.enable",
-            "log.cleaner.io.*",
-            "log.cleaner.threads",
+            "log.cleaner.io.buffer.*",
             "log.dir.failure.timeout.ms",
             "log.flush.offset.checkpoint.interval.ms",
             "log.flush.start.offset.checkpoint.interval.ms",

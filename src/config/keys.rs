@@ -13,7 +13,7 @@ use super::listener::{
 };
 use super::quorum::{SERVERS, VOTERS, Voter};
 use super::topic::{TOPIC_KEYS, TopicConfig};
-use super::value::ConfigKind::{Boolean, Class, Int, List, Long, Short, String as Text};
+use super::value::ConfigKind::{Boolean, Class, Double, Int, List, Long, Short, String as Text};
 use super::value::Valid::{Any, AtLeast, Between, OneOf};
 use super::value::{Value, field, named_enum};
 
@@ -133,6 +133,24 @@ config_table! {
     /// How often to look for segments that retention can drop, in milliseconds.
     log_retention_check_interval_ms: i64 =
         key("log.retention.check.interval.ms", Long, "300000", AtLeast(1));
+
+    /// Compact the logs of topics with `cleanup.policy=compact`.
+    log_cleaner_enable: bool = key("log.cleaner.enable", Boolean, "true", Any);
+
+    /// How many partitions are compacted at one time.
+    log_cleaner_threads: i32 = key("log.cleaner.threads", Int, "1", AtLeast(0));
+
+    /// What the keys of the logs that are being compacted may take of the memory, in bytes, for all
+    /// of them together.
+    log_cleaner_dedupe_buffer_size: i64 =
+        key("log.cleaner.dedupe.buffer.size", Long, "134217728", AtLeast(1_048_576));
+
+    /// How many bytes compaction reads and writes in a second.
+    log_cleaner_io_max_bytes_per_second: f64 =
+        key("log.cleaner.io.max.bytes.per.second", Double, "1.7976931348623157E308", Any);
+
+    /// How long compaction rests when there is nothing to compact, in milliseconds.
+    log_cleaner_backoff_ms: i64 = key("log.cleaner.backoff.ms", Long, "15000", AtLeast(0));
 
     // Topics.
 

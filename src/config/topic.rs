@@ -221,6 +221,15 @@ impl Default for TopicConfig {
 }
 
 impl TopicConfig {
+    /// The age at which a segment is closed: of a compacted topic none grows older than the time
+    /// after which it has to be compacted (`LogConfig.maxSegmentMs`).
+    pub fn segment_age_max_ms(&self) -> i64 {
+        match self.cleanup_policy.compact {
+            true => self.segment_ms.min(self.max_compaction_lag_ms),
+            false => self.segment_ms,
+        }
+    }
+
     /// The settings of a topic with these overrides. The error is the message that goes with
     /// Kafka's `INVALID_CONFIG`.
     pub fn resolve(defaults: &Self, overrides: &BTreeMap<String, String>) -> Result<Self, String> {

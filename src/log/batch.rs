@@ -103,8 +103,8 @@ impl BatchHeader {
         (self.record_count > 0).then_some(self.max_timestamp_ms)
     }
 
-    /// From when on compaction drops the batch's tombstones, in ms (KIP-534); it stands in the place
-    /// of the base timestamp.
+    /// From when on compaction drops its tombstones, in ms (KIP-534). It stands in the place of the
+    /// base timestamp.
     pub fn delete_horizon_ms(&self) -> Option<i64> {
         (self.attributes & DELETE_HORIZON != 0).then_some(self.base_timestamp_ms)
     }

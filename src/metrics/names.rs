@@ -57,6 +57,20 @@ metrics! {
     SEGMENTS_DROPPED = "ottla_log_segments_dropped_total", Counter;
     /// Bytes of the segments that were dropped.
     DROPPED_BYTES = "ottla_log_dropped_bytes_total", Counter;
+    /// Compactions of a log that have ended.
+    CLEANER_RUNS = "ottla_log_cleaner_runs_total", Counter;
+    /// Bytes of batches that compaction has read.
+    CLEANER_READ_BYTES = "ottla_log_cleaner_read_bytes_total", Counter;
+    /// Bytes of batches that compaction has written.
+    CLEANER_WRITTEN_BYTES = "ottla_log_cleaner_written_bytes_total", Counter;
+    /// Records that compaction has dropped.
+    CLEANER_RECORDS_DROPPED = "ottla_log_cleaner_records_dropped_total", Counter;
+    /// Bytes that the compaction under way still has to read.
+    CLEANER_LEFT_BYTES = "ottla_log_cleaner_left_bytes", Gauge;
+    /// The largest part of a compacted log that is not compacted yet, between 0 and 1.
+    CLEANER_DIRTY_RATIO_MAX = "ottla_log_cleaner_dirty_ratio_max", Gauge;
+    /// Partitions whose compaction has failed since the start; the reason is in the log.
+    CLEANER_UNCLEANABLE = "ottla_log_cleaner_uncleanable_partitions", Gauge;
     /// First offset of a partition.
     LOG_START = "ottla_log_start_offset", Gauge;
     /// Offset after the last record of a partition's log.

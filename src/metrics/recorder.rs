@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
 use crate::metrics::names::{self, Kind};
-use crate::metrics::{elections, retention};
+use crate::metrics::{cleaner, elections, retention};
 
 /// Buckets of durations, in seconds.
 const SECONDS: &[f64] = &[
@@ -30,6 +30,7 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
         .install_recorder()?;
     describe();
     elections::register();
+    cleaner::register();
     retention::register();
     Ok(installed.insert(handle).clone())
 }

@@ -79,7 +79,7 @@ impl Storage {
     pub(crate) fn log_config(&self, config: &TopicConfig) -> LogConfig {
         LogConfig {
             segment_bytes: config.segment_bytes,
-            segment_ms: config.segment_ms,
+            segment_ms: config.segment_age_max_ms(),
             index_interval_bytes: config.index_interval_bytes,
             index_bytes_max: config.segment_index_bytes,
             write_caching: config.write_caching || self.env.planted == Some(Planted::AckBeforeSync),

@@ -13,6 +13,7 @@
 mod api;
 mod cli;
 mod cluster;
+mod compaction;
 mod harness;
 mod lag;
 mod moves;

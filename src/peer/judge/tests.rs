@@ -139,9 +139,9 @@ fn what_is_lost_in_one_direction_ends_both() {
         let mut pair = Pair::new(ms(5));
         pair.run(ms(500));
         pair.lost[side] = true;
-        pair.run(DEAD_AFTER - ms(200));
+        pair.run(DEAD_AFTER - 2 * PING_INTERVAL);
         assert_eq!(pair.alive(), [true, true]);
-        pair.run(ms(400));
+        pair.run(3 * PING_INTERVAL);
         assert_eq!(pair.alive(), [false, false]);
         pair.lost[side] = false;
         pair.run(ms(400));

@@ -10,15 +10,29 @@ pub fn of(values: &[&[u8]]) -> Bytes {
 }
 
 pub fn with(values: &[&[u8]], producer: (i64, i16, i32), timestamp_ms: i64) -> Bytes {
+    let records: Vec<Pair<'_>> = values.iter().map(|value| (None, Some(*value))).collect();
+    of_records(&records, producer, timestamp_ms)
+}
+
+/// A key and a value; no value is a tombstone.
+pub type Pair<'a> = (Option<&'a [u8]>, Option<&'a [u8]>);
+
+pub fn of_records(values: &[Pair<'_>], producer: (i64, i16, i32), timestamp_ms: i64) -> Bytes {
     let mut records = BytesMut::new();
-    for (delta, value) in values.iter().enumerate() {
+    for (delta, (key, value)) in values.iter().enumerate() {
         let mut record = BytesMut::new();
         record.put_u8(0);
         varint(&mut record, 0);
         varint(&mut record, i64::try_from(delta).unwrap());
-        varint(&mut record, -1);
-        varint(&mut record, i64::try_from(value.len()).unwrap());
-        record.put_slice(value);
+        for bytes in [key, value] {
+            match bytes {
+                Some(bytes) => {
+                    varint(&mut record, i64::try_from(bytes.len()).unwrap());
+                    record.put_slice(bytes);
+                }
+                None => varint(&mut record, -1),
+            }
+        }
         varint(&mut record, 0);
         varint(&mut records, i64::try_from(record.len()).unwrap());
         records.put(record);

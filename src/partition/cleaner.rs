@@ -1,0 +1,245 @@
+//! Compacts the partitions of this node, the one with the largest dirty part first (Kafka's
+//! `LogCleaner`). Every replica cleans its own log.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use futures_util::future::join_all;
+
+use crate::base::env::Env;
+use crate::base::ids::{NodeId, Offset, TopicId, TopicPartition};
+use crate::base::task::{self, Fault, Stopping};
+use crate::log::cleaner::plan::{Dirty, Policy};
+use crate::log::cleaner::{Cleaning, Options, Step};
+use crate::metrics::cleaner as metrics;
+use crate::partition::Partition;
+use crate::partition::registry::Registry;
+use crate::peer::{Body, Kind, Lane, Peers};
+
+/// How long the leader has to say what all replicas have.
+const ASK_TIMEOUT: Duration = Duration::from_secs(5);
+/// Shorter pauses are not worth a timer.
+const PAUSE_MIN: Duration = Duration::from_millis(1);
+
+/// The broker's settings of compaction.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// `log.cleaner.threads`: partitions that are cleaned at one time.
+    pub at_once_count: usize,
+    /// `log.cleaner.dedupe.buffer.size`, for all of them together.
+    pub map_bytes_max: usize,
+    /// `log.cleaner.io.max.bytes.per.second`, read and written, for all of them together.
+    pub bytes_per_second: f64,
+    /// `log.cleaner.backoff.ms`.
+    pub backoff: Duration,
+}
+
+/// What compaction works with.
+#[derive(Debug)]
+pub struct Cleaner {
+    pub env: Env,
+    pub registry: Arc<Registry>,
+    pub settings: Settings,
+    /// Partitions that are being cleaned, and those that can not be until the next start.
+    claimed: Mutex<Claimed>,
+}
+
+#[derive(Debug, Default)]
+struct Claimed {
+    busy: BTreeSet<TopicPartition>,
+    uncleanable: BTreeSet<TopicPartition>,
+}
+
+impl Cleaner {
+    pub fn new(env: Env, registry: Arc<Registry>, settings: Settings) -> Self {
+        Self { env, registry, settings, claimed: Mutex::default() }
+    }
+
+    /// Runs until the broker stops.
+    pub fn start(self, stopping: Stopping) -> task::Handle {
+        task::spawn("cleaner", Fault::Process, async move {
+            let each = (0..self.settings.at_once_count).map(|_| self.run(stopping.clone()));
+            join_all(each).await;
+        })
+    }
+
+    async fn run(&self, mut stopping: Stopping) {
+        while !stopping.is_stopping() {
+            let Some((partition, dirty)) = self.claim_dirtiest().await else {
+                let backoff = tokio::time::timeout(self.settings.backoff, stopping.wait());
+                // Either of the two ends the wait.
+                let _ = backoff.await;
+                continue;
+            };
+            let cleaned = self.clean(&partition, dirty, &stopping).await;
+            let mut claimed = self.claimed();
+            claimed.busy.remove(&partition.id);
+            if let Err(error) = cleaned {
+                let (topic, index) = (&partition.topic, partition.id.partition);
+                tracing::error!(%error, topic, partition = index, "a log can not be cleaned");
+                claimed.uncleanable.insert(partition.id);
+                metrics::uncleanable(claimed.uncleanable.len());
+            }
+        }
+    }
+
+    fn claimed(&self) -> std::sync::MutexGuard<'_, Claimed> {
+        self.claimed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The partition that is due with the largest part to clean.
+    async fn claim_dirtiest(&self) -> Option<(Arc<Partition>, Dirty)> {
+        let mut partitions = self.registry.partitions();
+        partitions.retain(|partition| partition.config().cleanup_policy.compact);
+        if partitions.is_empty() {
+            metrics::dirty_ratio_max(0.0);
+            return None;
+        }
+        let now_ms = self.env.clock.now_ms();
+        let look = move || partitions.into_iter().filter_map(|one| look_at(one, now_ms)).collect();
+        let found: Vec<(Arc<Partition>, Dirty, bool)> =
+            task::blocking(self.env.threads, look).await;
+        let ratios = found.iter().map(|(_, dirty, _)| dirty.ratio());
+        metrics::dirty_ratio_max(ratios.fold(0.0, f64::max));
+        let mut claimed = self.claimed();
+        let may =
+            |id: &TopicPartition| !claimed.busy.contains(id) && !claimed.uncleanable.contains(id);
+        let due = found.into_iter().filter(|(partition, _, is_due)| *is_due && may(&partition.id));
+        let dirtiest = due.max_by(|(_, a, _), (_, b, _)| a.ratio().total_cmp(&b.ratio()));
+        let (partition, dirty, _) = dirtiest?;
+        claimed.busy.insert(partition.id);
+        Some((partition, dirty))
+    }
+
+    async fn clean(
+        &self,
+        partition: &Arc<Partition>,
+        dirty: Dirty,
+        stopping: &Stopping,
+    ) -> io::Result<()> {
+        let config = partition.config();
+        let options = Options {
+            map_bytes_max: self.settings.map_bytes_max / self.settings.at_once_count.max(1),
+            delete_retention_ms: config.delete_retention_ms,
+            tombstones_below: self.had_by_all(partition).await,
+            now_ms: self.env.clock.now_ms(),
+            seed: (self.env.rng.next_u64(), self.env.rng.next_u64()),
+        };
+        let (threads, log) = (self.env.threads, Arc::clone(partition.group().log()));
+        let mut cleaning =
+            task::blocking(threads, move || Cleaning::begin(log, dirty, options)).await;
+        let mut left_bytes = dirty.clean_bytes + 2 * dirty.dirty_bytes;
+        loop {
+            let work = move || {
+                let step = cleaning.step();
+                (cleaning, step)
+            };
+            let (worked, step) = task::blocking(threads, work).await;
+            cleaning = worked;
+            let is_over = step.as_ref().is_ok_and(|step| step.is_done);
+            if is_over || step.is_err() || stopping.is_stopping() {
+                metrics::left_bytes(0);
+                report(partition, &cleaning, is_over);
+                task::blocking(threads, move || cleaning.abandon()).await;
+                return step.map(drop);
+            }
+            let step = step?;
+            left_bytes = left_bytes.saturating_sub(step.read_bytes);
+            metrics::stepped(step.read_bytes, step.written_bytes, left_bytes);
+            self.keep_pace(&step, &mut stopping.clone()).await;
+        }
+    }
+
+    /// Waits as long as the step should have taken.
+    async fn keep_pace(&self, step: &Step, stopping: &mut Stopping) {
+        #[expect(clippy::cast_precision_loss, reason = "a duration need not be exact")]
+        let bytes = (step.read_bytes + step.written_bytes) as f64;
+        #[expect(clippy::cast_precision_loss, reason = "few")]
+        let share = self.settings.bytes_per_second / self.settings.at_once_count.max(1) as f64;
+        let pause = Duration::try_from_secs_f64(bytes / share).unwrap_or_default();
+        if pause >= PAUSE_MIN {
+            // Either of the two ends the wait.
+            let _ = tokio::time::timeout(pause, stopping.wait()).await;
+        }
+    }
+
+    /// The offset below which every replica has had every record, so that none misses a tombstone;
+    /// 0 if that can not be learned now.
+    async fn had_by_all(&self, partition: &Partition) -> Offset {
+        if let Some(offset) = partition.had_by_all() {
+            return offset;
+        }
+        let Some(leader) = partition.status().leader else { return 0 };
+        let peers = self.registry.groups().peers();
+        match ask(peers, leader, partition.id).await {
+            Ok(offset) => offset,
+            Err(error) => {
+                tracing::debug!(%leader, %error, "a leader did not say what all replicas have");
+                0
+            }
+        }
+    }
+}
+
+/// What there is to clean of a partition, and whether it is time. Blocks.
+fn look_at(partition: Arc<Partition>, now_ms: i64) -> Option<(Arc<Partition>, Dirty, bool)> {
+    let config = partition.config();
+    let policy = Policy {
+        min_dirty_ratio: config.min_cleanable_dirty_ratio,
+        min_lag_ms: config.min_compaction_lag_ms,
+        max_lag_ms: config.max_compaction_lag_ms,
+    };
+    match partition.group().log().dirty(now_ms, &policy) {
+        Ok(found) => {
+            let (dirty, since_ms) = found?;
+            let is_due = dirty.is_due(&policy, since_ms, now_ms);
+            Some((partition, dirty, is_due))
+        }
+        Err(error) => {
+            let (topic, index) = (&partition.topic, partition.id.partition);
+            tracing::warn!(%error, topic, partition = index, "a log was not looked at");
+            None
+        }
+    }
+}
+
+fn report(partition: &Partition, cleaning: &Cleaning, is_over: bool) {
+    let summary = cleaning.summary();
+    metrics::finished(summary.records_dropped);
+    if is_over && !summary.abandoned {
+        tracing::info!(
+            topic = partition.topic,
+            partition = partition.id.partition,
+            from = summary.first,
+            to = summary.end,
+            bytes_before = summary.bytes_before,
+            bytes_after = summary.bytes_after,
+            records_dropped = summary.records_dropped,
+            "a log is cleaned"
+        );
+    }
+}
+
+async fn ask(peers: &Peers, leader: NodeId, id: TopicPartition) -> io::Result<Offset> {
+    let mut body = BytesMut::new();
+    body.put_slice(&id.topic_id.0);
+    body.put_i32(id.partition);
+    let body = vec![body.freeze()];
+    let told = peers.call(leader, Lane::Control, Kind::HadByAll, body, ASK_TIMEOUT).await;
+    let mut told = told.map_err(io::Error::other)?;
+    told.try_get_i64().map_err(io::Error::other)
+}
+
+/// Answers another node that asks up to where all replicas have a partition that is led here.
+pub fn answer(registry: &Registry, mut body: Bytes) -> Result<Body, String> {
+    let mut topic_id = TopicId::ZERO;
+    body.try_copy_to_slice(&mut topic_id.0).map_err(|error| error.to_string())?;
+    let partition = body.try_get_i32().map_err(|error| error.to_string())?;
+    let found = registry.get(TopicPartition { topic_id, partition });
+    let offset = found.and_then(|partition| partition.had_by_all());
+    let offset = offset.ok_or("this node does not lead it")?;
+    Ok(vec![Bytes::copy_from_slice(&offset.to_be_bytes())])
+}

@@ -1,0 +1,207 @@
+//! Of each key the latest record stays: on one broker, over restarts, and on replicas that were
+//! away meanwhile.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use ottla::log::batch::Batch;
+use ottla::log::records::{KeyValue, key_values};
+
+use crate::harness::cluster::Cluster;
+use crate::harness::records::Topic;
+use crate::harness::{Broker, Client, batch, eventually, run};
+
+const OFTEN: (&str, &str) = ("KAFKA_LOG_CLEANER_BACKOFF_MS", "10");
+const METRICS: (&str, &str) = ("OTTLA_METRICS_LISTENER", "127.0.0.1:0");
+/// About three batches in a segment; whatever is dirty is cleaned.
+const COMPACT: [(&str, &str); 3] = [
+    ("cleanup.policy", "compact"),
+    ("internal.segment.bytes", "300"),
+    ("min.cleanable.dirty.ratio", "0.001"),
+];
+const KEYS: [&str; 4] = ["a", "b", "c", "d"];
+
+async fn put(client: &mut Client, topic: &Topic, key: &str, value: Option<&str>) {
+    let records = [(Some(key.as_bytes()), value.map(str::as_bytes))];
+    let records = batch::of_records(&records, batch::NO_PRODUCER, 1_000);
+    assert_eq!(client.produce(topic, records).await.error_code, 0);
+}
+
+/// All records that a consumer gets, from the first offset on.
+async fn read(client: &mut Client, topic: &Topic) -> Vec<KeyValue> {
+    let (mut next, mut found) = (0, Vec::new());
+    loop {
+        let data = client.fetch(topic, next).await;
+        assert_eq!(data.error_code, 0, "{next}");
+        let mut rest = data.records.unwrap_or_default();
+        if rest.is_empty() {
+            assert_eq!(next, data.high_watermark, "nothing is left behind a gap");
+            return found;
+        }
+        while let Ok(batch) = Batch::take(&mut rest) {
+            let whole: Bytes = [&batch.head()[..], batch.records()].concat().into();
+            found.extend(key_values(&whole).unwrap());
+            next = batch.header().last_offset() + 1;
+        }
+    }
+}
+
+fn latest(records: &[KeyValue]) -> BTreeMap<String, Option<String>> {
+    let text = |bytes: &Bytes| String::from_utf8(bytes.to_vec()).unwrap();
+    let pairs = records
+        .iter()
+        .map(|record| (text(record.key.as_ref().unwrap()), record.value.as_ref().map(text)));
+    pairs.collect()
+}
+
+/// Records of the log but for those of the active segment and the one before, which may not have
+/// been closed when the last cleaning began.
+fn old(records: &[KeyValue], end: i64) -> usize {
+    records.iter().filter(|record| record.offset < end).count()
+}
+
+#[test]
+fn the_latest_record_of_each_key_stays() {
+    run(async {
+        let broker = Broker::start_with(&[OFTEN, METRICS]).await;
+        let topic = Topic::create(&broker, "t", 1, &COMPACT).await;
+        let mut client = broker.client().await;
+        for round in 0..15 {
+            for key in KEYS {
+                put(&mut client, &topic, key, Some(&format!("{key}{round}"))).await;
+            }
+        }
+        let expected: BTreeMap<String, Option<String>> =
+            KEYS.iter().map(|key| ((*key).to_owned(), Some(format!("{key}14")))).collect();
+        let mut found = Vec::new();
+        eventually(async || {
+            found = read(&mut client, &topic).await;
+            old(&found, 50) == 0
+        })
+        .await;
+        assert_eq!(latest(&found), expected);
+        assert_eq!(client.fetch(&topic, 60).await.high_watermark, 60);
+        let page = broker.scrape().await;
+        let dropped =
+            page.lines().find(|line| line.starts_with("ottla_log_cleaner_records_dropped"));
+        let dropped: f64 = dropped.unwrap().rsplit_once(' ').unwrap().1.parse().unwrap();
+        assert!(dropped >= 50.0, "{dropped}");
+
+        let broker = broker.restart().await;
+        let mut client = broker.client().await;
+        assert_eq!(latest(&read(&mut client, &topic).await), expected);
+        put(&mut client, &topic, "e", Some("new")).await;
+        let records = read(&mut client, &topic).await;
+        assert_eq!(records.last().map(|record| record.offset), Some(60));
+        broker.stop().await;
+    });
+}
+
+#[test]
+fn tombstones_go_after_their_time() {
+    run(async {
+        let broker = Broker::start_with(&[OFTEN]).await;
+        let mut configs = COMPACT.to_vec();
+        configs.push(("delete.retention.ms", "600000"));
+        let topic = Topic::create(&broker, "t", 1, &configs).await;
+        let mut client = broker.client().await;
+        put(&mut client, &topic, "gone", Some("value")).await;
+        put(&mut client, &topic, "gone", None).await;
+        let mut others = 0;
+        // Something to clean comes again and again; whether the tombstone is there.
+        let mut until = async |wanted: bool| {
+            eventually(async || {
+                others += 1;
+                put(&mut client, &topic, "other", Some(&others.to_string())).await;
+                let found = read(&mut client, &topic).await;
+                let has = |value: bool| {
+                    let is = |record: &&KeyValue| record.key.as_deref() == Some(b"gone");
+                    found.iter().filter(is).any(|record| record.value.is_some() == value)
+                };
+                !has(true) && has(false) == wanted
+            })
+            .await;
+        };
+        until(true).await;
+        broker.client().await.set_config((2, "t"), "delete.retention.ms", "0").await;
+        // The time that it has was set when it was first cleaned.
+        let mut second = broker.client().await;
+        put(&mut second, &topic, "gone", None).await;
+        until(false).await;
+    });
+}
+
+#[test]
+fn a_replica_that_was_away_misses_no_tombstone() {
+    run(async {
+        let settings = [OFTEN, METRICS, ("KAFKA_DEFAULT_REPLICATION_FACTOR", "3")];
+        let mut cluster = Cluster::start_with(3, &settings).await;
+        let mut configs = COMPACT.to_vec();
+        configs.push(("delete.retention.ms", "0"));
+        let id = cluster.client(1).await.create_topic("t", 1, &configs).await;
+        let topic = Topic { name: "t", id };
+        let leader = async |cluster: &Cluster, away: usize| {
+            let mut leader = 0;
+            eventually(async || {
+                let asked = if away == 1 { 2 } else { 1 };
+                let told = cluster.client(asked).await.topic("t").await.partitions.remove(0);
+                leader = usize::try_from(told.leader_id.0).unwrap_or(0);
+                leader > 0 && leader != away
+            })
+            .await;
+            leader
+        };
+        let mut client = cluster.client(leader(&cluster, 0).await).await;
+        put(&mut client, &topic, "gone", Some("value")).await;
+        for round in 0..8 {
+            put(&mut client, &topic, "other", Some(&round.to_string())).await;
+        }
+        let first = leader(&cluster, 0).await;
+        let away = if first == 3 { 2 } else { 3 };
+        cluster.stop_node(away).await;
+        let mut client = cluster.client(leader(&cluster, away).await).await;
+        put(&mut client, &topic, "gone", None).await;
+        // Cleaned again and again, by those who are there.
+        let others: Vec<usize> = (1..=3).filter(|node| *node != away).collect();
+        let runs = async |cluster: &Cluster, node: usize| {
+            let page = cluster.broker(node).scrape().await;
+            let line = page.lines().find(|line| line.starts_with("ottla_log_cleaner_runs_total"));
+            line.unwrap().rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()
+        };
+        for node in &others {
+            let before = runs(&cluster, *node).await;
+            let mut round = 100;
+            eventually(async || {
+                round += 1;
+                put(&mut client, &topic, "other", Some(&round.to_string())).await;
+                runs(&cluster, *node).await > before + 3.0
+            })
+            .await;
+        }
+        let has_tombstone = |records: &[KeyValue]| {
+            let is = |record: &&KeyValue| record.key.as_deref() == Some(b"gone");
+            records.iter().find(is).is_some_and(|record| record.value.is_none())
+        };
+        assert!(has_tombstone(&read(&mut client, &topic).await), "one replica has not had it");
+        cluster.start_node(away).await;
+        // On every replica the key goes, as soon as all have had its tombstone.
+        for node in 1..=3 {
+            let mut there = cluster.client(node).await;
+            eventually(async || {
+                let mut client = cluster.client(leader(&cluster, 0).await).await;
+                put(&mut client, &topic, "other", Some("last")).await;
+                let found = read_replica(&mut there, &topic).await;
+                !found.is_empty()
+                    && found.iter().all(|record| record.key.as_deref() == Some(b"other"))
+            })
+            .await;
+        }
+        cluster.stop().await;
+    });
+}
+
+/// What one replica holds, or nothing if it does not answer now.
+async fn read_replica(client: &mut Client, topic: &Topic) -> Vec<KeyValue> {
+    let data = client.fetch(topic, 0).await;
+    if data.error_code == 0 { read(client, topic).await } else { Vec::new() }
+}
