@@ -494,6 +494,8 @@ impl PartitionLog {
         state.producers.expire(now_ms - self.config().producer_expiration_ms);
         let snapshot = recovery::encode_state(state);
         let closing = state.active().closing(true);
+        // What is before this in the writer's queue is not in the files yet.
+        state.active().sealed = false;
         let dir = &self.setup.dir;
         let files = Arc::new(SegmentFiles::open(self.setup.disk.as_ref(), dir, base_offset)?);
         files.write_raft_head(base_index)?;

@@ -34,8 +34,8 @@ async fn read(client: &mut Client, topic: &Topic) -> Vec<KeyValue> {
         let data = client.fetch(topic, next).await;
         assert_eq!(data.error_code, 0, "{next}");
         let mut rest = data.records.unwrap_or_default();
-        if rest.is_empty() {
-            assert_eq!(next, data.high_watermark, "nothing is left behind a gap");
+        // A follower may learn of more meanwhile.
+        if rest.is_empty() && next >= data.high_watermark {
             return found;
         }
         while let Ok(batch) = Batch::take(&mut rest) {
@@ -52,6 +52,12 @@ fn latest(records: &[KeyValue]) -> BTreeMap<String, Option<String>> {
         .iter()
         .map(|record| (text(record.key.as_ref().unwrap()), record.value.as_ref().map(text)));
     pairs.collect()
+}
+
+async fn metric(broker: &Broker, name: &str) -> f64 {
+    let page = broker.scrape().await;
+    let line = page.lines().find(|line| line.starts_with(name));
+    line.unwrap().rsplit_once(' ').unwrap().1.parse().unwrap()
 }
 
 /// Records of the log but for those of the active segment and the one before, which may not have
@@ -81,11 +87,10 @@ fn the_latest_record_of_each_key_stays() {
         .await;
         assert_eq!(latest(&found), expected);
         assert_eq!(client.fetch(&topic, 60).await.high_watermark, 60);
-        let page = broker.scrape().await;
-        let dropped =
-            page.lines().find(|line| line.starts_with("ottla_log_cleaner_records_dropped"));
-        let dropped: f64 = dropped.unwrap().rsplit_once(' ').unwrap().1.parse().unwrap();
-        assert!(dropped >= 50.0, "{dropped}");
+        eventually(async || {
+            metric(&broker, "ottla_log_cleaner_records_dropped_total").await >= 50.0
+        })
+        .await;
 
         let broker = broker.restart().await;
         let mut client = broker.client().await;
@@ -164,9 +169,7 @@ fn a_replica_that_was_away_misses_no_tombstone() {
         // Cleaned again and again, by those who are there.
         let others: Vec<usize> = (1..=3).filter(|node| *node != away).collect();
         let runs = async |cluster: &Cluster, node: usize| {
-            let page = cluster.broker(node).scrape().await;
-            let line = page.lines().find(|line| line.starts_with("ottla_log_cleaner_runs_total"));
-            line.unwrap().rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()
+            metric(cluster.broker(node), "ottla_log_cleaner_runs_total").await
         };
         for node in &others {
             let before = runs(&cluster, *node).await;

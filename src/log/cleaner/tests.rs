@@ -352,6 +352,28 @@ impl Run {
 }
 
 #[test]
+fn what_is_not_written_yet_is_not_cleaned() {
+    let mut rig = Rig::new(1, config(300, false));
+    let entry = |index: u64| {
+        let record = NewRecord { key: b"k"[..].into(), value: Some(vec![b'v'; 100].into()) };
+        let body = EntryBody::Batch(keyed(&[record], 1_000, 0, None));
+        Entry { id: EntryId { term: 1, index }, body, ticket: None }
+    };
+    rig.append_one(entry(0)).expect("appended");
+    rig.close().expect("closed");
+    // The last segment of an orderly stop is as good as closed, until more comes.
+    rig.open(true).expect("opened");
+    rig.append_later((1..8).map(entry).collect());
+    let stub = rig.log().stubs(7, 8).expect("stubs")[0];
+    rig.log().apply(7, &stub.meta);
+    assert!(rig.log().segment_count() > 2);
+    assert_eq!(rig.log().dirty(1_000, &POLICY).expect("looked at"), None);
+    assert!(rig.log().closed_segments(Offset::MAX).is_empty());
+    rig.append_one(entry(8)).expect("appended");
+    assert!(rig.log().dirty(1_000, &POLICY).expect("looked at").is_some());
+}
+
+#[test]
 fn of_each_key_the_latest_record_stays() {
     let (mut swaps, mut dropped) = (0, 0);
     for seed in 0..150 {

@@ -38,7 +38,9 @@ impl PartitionLog {
 
     /// What there is to clean, and when its first batch was made, in ms. Blocks.
     pub fn dirty(&self, now_ms: i64, policy: &Policy) -> io::Result<Option<(Dirty, Option<i64>)>> {
-        let (facts, committed) = (self.segment_facts(), self.offsets().high_watermark);
+        let (mut facts, committed) = (self.segment_facts(), self.offsets().high_watermark);
+        let sealed = self.lock().segments.iter().take_while(|segment| segment.sealed).count();
+        facts.truncate(sealed + 1);
         let cleaned_to = self.cleaned_to()?;
         let Some(dirty) = plan::dirty(&facts, cleaned_to, committed, now_ms, policy) else {
             return Ok(None);
@@ -51,7 +53,7 @@ impl PartitionLog {
         Ok(Some((dirty, since_ms)))
     }
 
-    /// The closed segments that begin before `end`.
+    /// The segments that begin before `end`, of those that are wholly on disk.
     pub(crate) fn closed_segments(&self, end: Offset) -> Vec<SourceSegment> {
         let facts = self.segment_facts();
         let state = self.lock();
@@ -62,6 +64,8 @@ impl PartitionLog {
             next_index: segment.next_index,
             facts,
         });
+        let sealed = closed.iter().take_while(|segment| segment.sealed).count();
+        let sources = sources.take(sealed);
         sources.filter(|source| source.facts.base_offset < end).collect()
     }
 
