@@ -97,6 +97,8 @@ pub(crate) trait Group: Send + Sync {
     fn initialize(&self, members: Vec<NodeId>) -> BoxFuture<'static, ()>;
     /// Tells a member that has come back who leads.
     fn greet(&self, node: NodeId) -> BoxFuture<'static, ()>;
+    /// Serves no more as the leader that it was when it stopped running.
+    fn lay_down(&self);
     /// The leader says that it does not lead any more.
     fn leader_resigned(&self, node: NodeId);
     fn receive(
@@ -432,6 +434,11 @@ where
             let _ = raft.trigger().heartbeat().await;
         }
         .boxed()
+    }
+
+    fn lay_down(&self) {
+        let term = self.server.borrow_watched().vote.leader_id.term;
+        self.resigned_term.store(term, Ordering::Release);
     }
 
     fn leader_resigned(&self, node: NodeId) {

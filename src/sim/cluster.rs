@@ -106,6 +106,8 @@ struct World {
     nodes: Vec<Node>,
     /// Nodes that are to be started again, and when.
     restarts: Vec<(i32, Duration)>,
+    /// Nodes whose power is to be cut, and when.
+    power_cuts: Vec<(i32, Duration)>,
     clients: Clients,
     orders: Orders,
     watch: Watch,
@@ -177,6 +179,7 @@ impl World {
             now: Duration::ZERO,
             steps: 0,
             restarts: Vec::new(),
+            power_cuts: Vec::new(),
             clients: Clients { runtime, begun, tasks: Vec::new(), ledgers: Vec::new() },
             orders,
             watch: Watch::default(),
@@ -214,6 +217,7 @@ impl World {
         let due = self.restarts.iter().filter(|(_, at)| *at <= now).map(|(id, _)| *id);
         let due: Vec<i32> = due.collect();
         self.restarts.retain(|(_, at)| *at > now);
+        self.cut_power(now);
         for node in &mut self.nodes {
             if due.contains(&node.id) && !node.is_running() {
                 tracing::info!(at = now.as_millis(), node = node.id, "sim: starts");
@@ -244,6 +248,22 @@ impl World {
             self.orders.verdict.take()?;
         }
         Ok(())
+    }
+
+    /// Cuts the power of those for whom it is time.
+    fn cut_power(&mut self, now: Duration) {
+        let due = self.power_cuts.iter().filter(|(_, at)| *at <= now).map(|(id, _)| *id);
+        let due: Vec<i32> = due.collect();
+        self.power_cuts.retain(|(_, at)| *at > now);
+        for node in self.nodes.iter_mut().filter(|node| due.contains(&node.id)) {
+            let was_running = node.is_running();
+            // Also of one that is down: it would start with a disk that fails.
+            node.power_off();
+            if was_running {
+                self.crashes += 1;
+                self.restarts.push((node.id, now + millis(self.rng.below(2_000))));
+            }
+        }
     }
 
     fn end(&mut self) -> Result<(), String> {
@@ -381,6 +401,9 @@ impl World {
     /// Without faults all clients come to their end.
     fn recover(&mut self) -> Result<(), String> {
         self.heal();
+        let now = self.now;
+        self.power_cuts.iter_mut().for_each(|(_, at)| *at = now);
+        self.cut_power(now);
         for node in &self.nodes {
             let is_planned = self.restarts.iter().any(|(id, _)| *id == node.id);
             if !node.is_running() && !is_planned {

@@ -136,6 +136,8 @@ impl Care {
     fn resign_failed(&self, groups: &[Arc<dyn Group>]) {
         for group in groups.iter().filter(|group| !group.is_running()) {
             let id = group.id();
+            // Before others are told: the node is alive, and who has stopped learns of no leader.
+            group.lay_down();
             let others = group.status().voters;
             self.groups.remove(id);
             let mut body = BytesMut::new();

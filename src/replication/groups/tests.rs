@@ -127,6 +127,8 @@ impl Group for Fake {
         std::future::ready(()).boxed()
     }
 
+    fn lay_down(&self) {}
+
     fn leader_resigned(&self, _node: NodeId) {
         self.set_leader(None);
     }

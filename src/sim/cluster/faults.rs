@@ -8,6 +8,7 @@ use crate::sim::client::Place;
 use crate::sim::cluster::node::Node;
 use crate::sim::cluster::router::Wanted;
 use crate::sim::cluster::{STEP, TOPIC, World, client_address, millis};
+use crate::sim::disk::Faults as DiskFaults;
 
 /// Clients that may be cut off; there are never more.
 const CLIENTS_COUNT_MAX: u8 = 20;
@@ -36,6 +37,8 @@ enum Fault {
     PowerFails(Whom),
     /// The power fails in the middle of writing.
     PowerFailsWhileWriting(Whom),
+    /// A sync fails, and the machine goes on until somebody looks after it.
+    SyncFails(Whom),
     Stop(Whom),
     /// Nothing reaches a node and nothing leaves it, but for the clients, who may be cut off too.
     Isolate,
@@ -59,7 +62,7 @@ enum Fault {
     Elect,
 }
 
-const FAULTS: [Fault; 26] = [
+const FAULTS: [Fault; 28] = [
     Fault::Kill(Whom::One),
     Fault::Kill(Whom::Some),
     Fault::Kill(Whom::All),
@@ -69,6 +72,8 @@ const FAULTS: [Fault; 26] = [
     Fault::PowerFails(Whom::All),
     Fault::PowerFailsWhileWriting(Whom::One),
     Fault::PowerFailsWhileWriting(Whom::All),
+    Fault::SyncFails(Whom::One),
+    Fault::SyncFails(Whom::Some),
     Fault::Stop(Whom::One),
     Fault::Stop(Whom::All),
     Fault::Isolate,
@@ -135,6 +140,16 @@ impl World {
                 let victims = self.victims(whom);
                 for node in self.nodes.iter().filter(|node| victims.contains(&node.id)) {
                     node.disk.crash_in(self.rng.below(60));
+                }
+            }
+            Fault::SyncFails(whom) => {
+                let victims = self.victims(whom);
+                for node in self.nodes.iter().filter(|node| victims.contains(&node.id)) {
+                    let failing_sync = Some(self.rng.below(60));
+                    node.disk.set_faults(DiskFaults { failing_sync, ..DiskFaults::default() });
+                    // A disk that has failed is not believed before the machine was off.
+                    let later = self.now + millis(self.rng.below(4_000));
+                    self.power_cuts.push((node.id, later));
                 }
             }
             Fault::Stop(whom) => {
