@@ -314,6 +314,8 @@ def named_late(turn):
 
 
 def leaders_are_named():
+    # The nodes that were killed before have to be in sync again, or they can not be elected.
+    whole()
     create("named", ",".join(":".join(map(str, ORDERS[p % 3])) for p in range(MOVED)))
     rounds = [named_late(turn) for turn in (1, 2, 3)]
     for late in rounds:
