@@ -14,6 +14,9 @@ use crate::log::segment::{DurableNote, Segment, SegmentFiles, meta_position};
 
 /// What gathers before it is written.
 const WRITE_BYTES: usize = 1024 * 1024;
+/// What is written before it is synced. A sync of another file may have to wait for all that the
+/// file system has not written yet, so there must never be much of it.
+const SYNC_BYTES: u64 = 2 * 1024 * 1024;
 
 /// A segment that is being written.
 #[derive(Debug)]
@@ -31,6 +34,7 @@ pub(super) struct Target {
 struct Output {
     waiting: Vec<u8>,
     position: u64,
+    synced: u64,
 }
 
 impl Target {
@@ -49,8 +53,8 @@ impl Target {
             disk,
             segment,
             index_interval_bytes: log.config().index_interval_bytes,
-            log: Output { waiting: Vec::new(), position: 0 },
-            raft: Output { waiting: Vec::new(), position: meta_position(0, 0) },
+            log: Output { waiting: Vec::new(), position: 0, synced: 0 },
+            raft: Output { waiting: Vec::new(), position: meta_position(0, 0), synced: 0 },
             changed: false,
         })
     }
@@ -103,6 +107,10 @@ impl Target {
             file.write_all_at(&[IoSlice::new(&output.waiting)], output.position)?;
             output.position += output.waiting.len() as u64;
             output.waiting.clear();
+            if output.position - output.synced >= SYNC_BYTES {
+                file.sync()?;
+                output.synced = output.position;
+            }
         }
         Ok(())
     }
