@@ -2,19 +2,16 @@
 
 import os
 import pathlib
-import random
 import re
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 
+from brokers import Kafka, Ottla
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
 from harness import TIMEOUT_S, eventually, run_tests
 
 WORK, JVM = pathlib.Path(sys.argv[1]), sys.argv[2:]
-COMPAT = pathlib.Path(__file__).resolve().parent.parent
 SETTINGS = {
     "log.segment.bytes": "1048576",
     "log.cleaner.backoff.ms": "100",
@@ -30,58 +27,7 @@ TOPICS = 2
 DUPLICATES = 20
 
 
-def free_port():
-    """A port below the ephemeral range: a client that reconnects could else be given the very port of the dead broker."""
-    for port in random.sample(range(20_000, 30_000), 100):
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-                return port
-            except OSError:
-                continue
-    raise AssertionError("no free port")
-
-
-class Ottla:
-    def __init__(self):
-        self.address, self.logs, self.process = f"127.0.0.1:{free_port()}", WORK / "data", None
-
-    def start(self):
-        env = {name: value for name, value in os.environ.items() if not name.startswith(("KAFKA_", "OTTLA_"))}
-        env |= {"KAFKA_" + key.upper().replace(".", "_"): value for key, value in SETTINGS.items()}
-        env |= {"KAFKA_LOG_DIRS": str(self.logs), "KAFKA_LISTENERS": f"PLAINTEXT://{self.address}", "OTTLA_METRICS_LISTENER": ""}
-        with open(WORK / "broker.err", "ab") as stderr:
-            command = [os.environ["OTTLA_BIN"], "server"]
-            self.process = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr)
-        line = self.process.stdout.readline().decode()
-        assert line.startswith("ready "), (line, (WORK / "broker.err").read_text(errors="replace")[-3000:])
-
-    def kill(self):
-        self.process.kill()
-        self.process.wait()
-
-    def stop(self):
-        self.process.terminate()
-        assert self.process.wait(TIMEOUT_S) == 0, f"exit code {self.process.returncode} after SIGTERM"
-
-
-class Kafka:
-    def __init__(self):
-        self.port = free_port()
-        self.address, self.logs = f"127.0.0.1:{self.port}", WORK / "kafka" / "data"
-
-    def start(self):
-        settings = [f"{key}={value}" for key, value in SETTINGS.items()]
-        subprocess.run([COMPAT / "kafka" / "start", str(self.port), WORK / "kafka", *settings], check=True)
-
-    def kill(self):
-        os.kill(int((WORK / "kafka" / "pid").read_text()), signal.SIGKILL)
-
-    def stop(self):
-        subprocess.run([COMPAT / "kafka" / "stop", WORK / "kafka"], check=True)
-
-
-broker = Ottla() if os.environ["BROKER"] == "ottla" else Kafka()
+broker = (Ottla if os.environ["BROKER"] == "ottla" else Kafka)(WORK, SETTINGS)
 
 
 def java(tool, *args):

@@ -4,13 +4,11 @@ import logging
 import os
 import pathlib
 import random
-import select
-import socket
-import subprocess
 import sys
 import threading
 import time
 
+from brokers import Ottla
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 from harness import TIMEOUT_S, eventually, run_tests
@@ -20,48 +18,6 @@ PARTITIONS = 3
 ACKS_PER_ROUND = 2_000
 TOPIC = "crash"
 WORK = pathlib.Path(sys.argv[1])
-
-
-def free_port():
-    """A port below the ephemeral range: a client that reconnects could else be given the very port of the dead broker."""
-    for port in random.sample(range(20_000, 30_000), 100):
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-                return port
-            except OSError:
-                continue
-    raise AssertionError("no free port")
-
-
-class Broker:
-    def __init__(self):
-        self.address = f"127.0.0.1:{free_port()}"
-        self.process = None
-
-    def start(self):
-        # It takes every KAFKA_ and OTTLA_ variable for a setting.
-        env = {name: value for name, value in os.environ.items() if not name.startswith(("KAFKA_", "OTTLA_"))} | {
-            "KAFKA_LOG_DIRS": str(WORK / "data"),
-            "KAFKA_LISTENERS": f"PLAINTEXT://{self.address}",
-            "OTTLA_METRICS_LISTENER": "",
-        }
-        with open(WORK / "broker.err", "ab") as stderr:
-            command = [os.environ["OTTLA_BIN"], "server"]
-            self.process = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr)
-        readable, _, _ = select.select([self.process.stdout], [], [], TIMEOUT_S)
-        line = self.process.stdout.readline().decode() if readable else ""
-        if not (line.startswith("ready ") and self.address in line):
-            said = (WORK / "broker.err").read_text(errors="replace")[-3000:]
-            raise AssertionError(f"not ready: {line!r}\n{said}")
-
-    def kill(self):
-        self.process.kill()
-        self.process.wait()
-
-    def stop(self):
-        self.process.terminate()
-        assert self.process.wait(TIMEOUT_S) == 0, f"exit code {self.process.returncode} after SIGTERM"
 
 
 # librdkafka tells of every connection that was refused while the broker was down.
@@ -128,7 +84,7 @@ class Load:
         assert self.producer.flush(4 * TIMEOUT_S) == 0, "not everything was acknowledged"
 
 
-broker = Broker()
+broker = Ottla(WORK)
 load = None
 
 
