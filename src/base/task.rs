@@ -5,7 +5,7 @@
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 
-use futures_util::FutureExt;
+use futures_util::{FutureExt, Stream, StreamExt};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -82,6 +82,19 @@ impl Stopping {
     }
 }
 
+/// Resolves when `holds` does, which is asked again after each change; `None` if they end first.
+/// The changes are watched from before the first question: none is lost that comes while it is
+/// asked.
+pub async fn until(
+    mut changes: impl Stream<Item = ()> + Unpin,
+    mut holds: impl FnMut() -> bool,
+) -> Option<()> {
+    while !holds() {
+        changes.next().await?;
+    }
+    Some(())
+}
+
 /// Runs blocking work off the async threads; in a simulation, right here.
 #[expect(clippy::disallowed_methods, reason = "this is the task seam")]
 pub async fn blocking<R: Send + 'static>(
@@ -98,5 +111,24 @@ pub async fn blocking<R: Send + 'static>(
             },
         },
         crate::base::worker::Threads::Inline | crate::base::worker::Threads::Paced(_) => work(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+
+    use super::*;
+
+    #[test]
+    fn what_changes_while_it_is_looked_at_is_not_missed() {
+        let state = watch::Sender::new(false);
+        let changes = stream::unfold(state.subscribe(), |mut state| async move {
+            state.changed().await.ok()?;
+            Some(((), state))
+        });
+        // The first look finds the old state, and the new one is there before it is over.
+        let reached = until(Box::pin(changes), || state.send_replace(true)).now_or_never();
+        assert_eq!(reached, Some(Some(())));
     }
 }

@@ -26,6 +26,7 @@ use openraft::{ChangeMembers, Raft, ServerState};
 use tokio::sync::watch;
 
 use crate::base::ids::{LeaderEpoch, NodeId, TopicPartition};
+use crate::base::task;
 use crate::log::entry::EntryId;
 use crate::metrics::elections;
 use crate::peer::{Body, Kind, Peers};
@@ -205,6 +206,13 @@ where
             node == self.node || lease.is_some_and(|lease| self.confirmed.holds(term, node, lease))
         };
         quorum(now.membership_config.membership(), &is_near).then_some(term)
+    }
+
+    /// Resolves when this node leads and has applied its first entry, so that all that was
+    /// acknowledged before is visible.
+    pub(crate) async fn wait_to_lead(&self) -> io::Result<()> {
+        let leads = task::until(self.changes(), || self.is_serving());
+        leads.await.ok_or_else(|| io::Error::other("the group stopped while it was opened"))
     }
 
     fn has_resigned(&self) -> bool {

@@ -97,23 +97,10 @@ impl MetadataGroup {
             group.member.campaign().await;
         }
         if founds || is_only_voter {
-            group.wait_to_lead().await?;
+            group.member.wait_to_lead().await?;
         }
         groups.add(Arc::clone(&group.member) as Arc<dyn Group>);
         Ok(group)
-    }
-
-    async fn wait_to_lead(&self) -> io::Result<()> {
-        let mut metrics = self.member.raft.metrics();
-        loop {
-            if self.member.serving_term().is_some() {
-                return Ok(());
-            }
-            if metrics.borrow_and_update().running_state.is_err() {
-                return Err(io::Error::other("the metadata group stopped"));
-            }
-            metrics.changed().await.map_err(|_| io::Error::other("the metadata group stopped"))?;
-        }
     }
 
     pub fn node(&self) -> NodeId {

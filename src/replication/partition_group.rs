@@ -204,25 +204,10 @@ impl PartitionGroup {
         }
         let group = Self { member: Arc::new(member), groups: groups.clone(), log };
         if is_only_voter || is_alone && fresh && setup.is_new {
-            group.wait_to_lead().await?;
+            group.member.wait_to_lead().await?;
         }
         groups.add(Arc::clone(&group.member) as Arc<dyn Group>);
         Ok(group)
-    }
-
-    /// Resolves when this replica leads and has applied its first entry, so that all that was
-    /// acknowledged before is visible.
-    async fn wait_to_lead(&self) -> io::Result<()> {
-        let mut metrics = self.member.raft.metrics();
-        loop {
-            if self.member.serving_term().is_some() {
-                return Ok(());
-            }
-            if metrics.borrow_and_update().running_state.is_err() {
-                return Err(io::Error::other("the group stopped while it was opened"));
-            }
-            metrics.changed().await.map_err(|_| io::Error::other("the group stopped"))?;
-        }
     }
 
     /// How the group looks from here.
