@@ -13,16 +13,27 @@ from harness import TIMEOUT_S
 COMPAT = pathlib.Path(__file__).resolve().parent
 
 
+given = set()
+
+
 def free_port():
     """A port below the ephemeral range: a client that reconnects could else be given the very port of the dead broker."""
     for port in random.sample(range(20_000, 30_000), 100):
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
-                return port
             except OSError:
                 continue
+        # Not twice: who got it before may not have bound it yet.
+        if port not in given:
+            given.add(port)
+            return port
     raise AssertionError("no free port")
+
+
+def variable(setting):
+    """The environment variable that carries a setting, by the rules of Apache Kafka's container image."""
+    return "KAFKA_" + setting.replace("_", "__").replace("-", "___").replace(".", "_").upper()
 
 
 class Ottla:
@@ -39,7 +50,7 @@ class Ottla:
             "KAFKA_LISTENERS": f"PLAINTEXT://{self.address}",
             "OTTLA_METRICS_LISTENER": "",
         }
-        env |= {"KAFKA_" + key.upper().replace(".", "_"): value for key, value in self.settings.items()}
+        env |= {variable(key): value for key, value in self.settings.items()}
         with open(self.work / "broker.err", "ab") as stderr:
             command = [os.environ["OTTLA_BIN"], "server"]
             self.process = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr)

@@ -32,6 +32,9 @@ use crate::peer::link::Link;
 pub use crate::peer::frame::PAYLOAD_BYTES_MAX;
 pub use crate::peer::liveness::Liveness;
 
+/// How long what needs no answer may be under way.
+const TELL_TIMEOUT: Duration = Duration::from_millis(500);
+
 /// Pieces of a payload, written as they are.
 pub type Body = Vec<Bytes>;
 
@@ -261,6 +264,14 @@ impl Peers {
             None => Err(CallError::Unreachable(format!("node {node} is not known"))),
         };
         async move { waiting?.answer().await }
+    }
+
+    /// Sends on the control lane what needs no answer; whoever is not reached finds out by itself.
+    pub fn tell(&self, node: NodeId, kind: Kind, body: Bytes) {
+        let told = self.call(node, Lane::Control, kind, vec![body], TELL_TIMEOUT);
+        task::spawn("telling a peer", task::Fault::Task, async move {
+            let _ = told.await;
+        });
     }
 
     /// One call over a connection of its own, to an address: for nodes that have no identity yet.

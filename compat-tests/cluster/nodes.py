@@ -13,14 +13,13 @@ its settings as Apache Kafka's container image does: `controller.quorum.voters` 
 import base64
 import os
 import pathlib
-import random
 import signal
-import socket
 import subprocess
 import sys
 import time
 import uuid
 
+from brokers import free_port, variable
 from cluster import wire
 
 COMPAT = pathlib.Path(__file__).resolve().parents[1]
@@ -41,29 +40,6 @@ SETTINGS = {
     "transaction.state.log.replication.factor": "3",
     "transaction.state.log.min.isr": "2",
 }
-
-
-given = set()
-
-
-def free_port():
-    """A port below the ephemeral range: a client that reconnects could else be given the very port of the dead broker."""
-    for port in random.sample(range(20_000, 30_000), 100):
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        # Not twice: who got it before may not have bound it yet.
-        if port not in given:
-            given.add(port)
-            return port
-    raise AssertionError("no free port")
-
-
-def variable(setting):
-    """The environment variable that carries a setting, by the rules of Apache Kafka's container image."""
-    return "KAFKA_" + setting.replace("_", "__").replace("-", "___").replace(".", "_").upper()
 
 
 def directory_id():

@@ -58,12 +58,18 @@ pub trait Disk: Send + Sync + Debug {
         Ok(content)
     }
 
+    /// Makes a file with this content, in the place of any old one. Content and length are durable;
+    /// the name is after a sync of the folder.
+    fn write(&self, path: &Path, content: &[u8]) -> io::Result<()> {
+        let file = self.open(path, OpenMode::Truncate)?;
+        file.write_all_at(&[IoSlice::new(content)], 0)?;
+        file.sync()
+    }
+
     /// Replaces a small file so that after a crash either the old or the new content is there.
     fn replace(&self, path: &Path, content: &[u8]) -> io::Result<()> {
         let new = path.with_extension("tmp");
-        let file = self.open(&new, OpenMode::Truncate)?;
-        file.write_all_at(&[IoSlice::new(content)], 0)?;
-        file.sync()?;
+        self.write(&new, content)?;
         self.rename(&new, path)?;
         match path.parent() {
             Some(dir) => self.sync_dir(dir),

@@ -24,7 +24,6 @@ use crate::log::cleaner::offset_map::{Full, OffsetMap};
 use crate::log::cleaner::plan::Dirty;
 use crate::log::cleaner::source::{Item, Reader};
 use crate::log::cleaner::target::Target;
-use crate::log::entry::{EntryKind, EntryMeta};
 use crate::log::partition_log::PartitionLog;
 use crate::log::records::filter::{Left, candidates, filter};
 use crate::log::retention::SegmentFacts;
@@ -125,11 +124,10 @@ impl Cleaning {
                 done.read_bytes = size_of_run(&run);
                 let is_last = run.is_empty();
                 let before = target.size();
-                for item in run {
-                    let Item { index, meta, batch } = item;
-                    let judge =
-                        Judge { map: &self.map, producers: &self.producers, options: self.options };
-                    let (left, dropped) = judge.left_of(&meta, batch.as_ref())?;
+                let judge =
+                    Judge { map: &self.map, producers: &self.producers, options: self.options };
+                for Item { index, meta, batch } in run {
+                    let (left, dropped) = judge.left_of(batch.as_ref())?;
                     self.summary.records_dropped += dropped;
                     target.put(index, meta, batch, left)?;
                 }
@@ -205,23 +203,15 @@ fn size_of_run(run: &[Item]) -> u64 {
 /// Whether the map is full now.
 fn map_run(map: &mut OffsetMap, run: &[Item], first: Offset) -> io::Result<bool> {
     for Item { meta, batch, .. } in run {
-        let mut is_full = false;
         if let Some(batch) = batch.as_ref().filter(|batch| !batch.header().is_control()) {
-            candidates(batch, |record| {
-                let Some(key) = record.key.filter(|_| record.offset >= first) else {
-                    return ControlFlow::Continue(());
-                };
-                match map.put(key, record.offset) {
-                    Ok(()) => ControlFlow::Continue(()),
-                    Err(Full) => {
-                        is_full = true;
-                        ControlFlow::Break(())
-                    }
-                }
-            })?;
-        }
-        if is_full {
-            return Ok(true);
+            let put =
+                candidates(batch, |record| match record.key.filter(|_| record.offset >= first) {
+                    Some(key) if map.put(key, record.offset) == Err(Full) => ControlFlow::Break(()),
+                    _ => ControlFlow::Continue(()),
+                });
+            if put?.is_break() {
+                return Ok(true);
+            }
         }
         map.reached(meta.next_offset() - 1);
     }
@@ -237,10 +227,8 @@ struct Judge<'a> {
 
 impl Judge<'_> {
     /// What is left of an entry's batch, and how many records are dropped.
-    fn left_of(&self, meta: &EntryMeta, batch: Option<&Batch>) -> io::Result<(Left, u64)> {
-        let Some(batch) = batch.filter(|_| meta.kind == EntryKind::Batch) else {
-            return Ok((Left::Same, 0));
-        };
+    fn left_of(&self, batch: Option<&Batch>) -> io::Result<(Left, u64)> {
+        let Some(batch) = batch else { return Ok((Left::Same, 0)) };
         let header = batch.header();
         // What lies behind the map is not judged yet, and whether a transaction was aborted is
         // told by its marker.

@@ -28,7 +28,9 @@ use crate::log::dir::deleted_name;
 use crate::log::entry::{EntryId, EntryMeta};
 use crate::log::partition_log::retire::DELETED;
 use crate::log::partition_log::{LogSetup, State};
-use crate::log::segment::{DurableNote, RaftHead, Segment, SegmentFiles, file_name, meta_position};
+use crate::log::segment::{
+    DurableNote, OWN_EXTENSIONS, RaftHead, Segment, SegmentFiles, file_name, meta_position,
+};
 use state_file::Replay;
 pub(crate) use state_file::{encode_state, write_state};
 
@@ -215,7 +217,7 @@ fn follows(before: &Segment, files: &SegmentFiles, head: Option<&RaftHead>) -> i
 fn remove_strangers(setup: &LogSetup, segments: &[Segment]) -> io::Result<()> {
     let is_stranger = |name: &str| {
         let (base, extension) = name.split_once('.').unwrap_or_default();
-        let is_ours = matches!(extension, "log" | "raft" | "index" | "timeindex");
+        let is_ours = OWN_EXTENSIONS.contains(&extension);
         let base = base.parse::<Offset>().ok().filter(|_| is_ours);
         base.is_some_and(|base| segments.iter().all(|segment| segment.base_offset != base))
     };
@@ -276,8 +278,8 @@ pub(crate) fn truncate(
     for pair in segments.windows(2).skip(kept - 1).rev() {
         let [before, segment] = pair else { continue };
         before.forget_successor()?;
-        let names = ["log", "raft", "index", "timeindex"].into_iter();
-        let names = names.map(|extension| file_name(segment.base_offset, extension));
+        let names =
+            OWN_EXTENSIONS.iter().map(|extension| file_name(segment.base_offset, extension));
         remove_names(setup, names.filter(|name| disk.exists(&setup.dir.join(name))).collect())?;
     }
     if let Some(segment) = segments.get(kept - 1) {

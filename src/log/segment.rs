@@ -79,7 +79,9 @@ pub struct Segment {
     pub sealed: bool,
 }
 
-/// The files that a segment may have.
+/// The files that are a segment's own.
+pub(crate) const OWN_EXTENSIONS: [&str; 4] = ["log", "raft", "index", "timeindex"];
+/// The files that a segment may have: a `.state` file tells of all that is before it.
 pub(crate) const EXTENSIONS: [&str; 5] = ["log", "raft", "index", "timeindex", "state"];
 
 /// The name of a segment's file.
@@ -266,8 +268,8 @@ impl Closing {
     pub fn write(&self, disk: &dyn Disk) -> io::Result<()> {
         self.files.log.sync()?;
         if let Some((offset_index, time_index)) = &self.indexes {
-            self.write_index(disk, "index", offset_index)?;
-            self.write_index(disk, "timeindex", time_index)?;
+            disk.write(&self.files.path("index"), offset_index)?;
+            disk.write(&self.files.path("timeindex"), time_index)?;
         }
         self.files.raft.sync()
     }
@@ -278,12 +280,6 @@ impl Closing {
         disk.sync_dir(&self.files.dir)?;
         self.files.write_note(&self.note)?;
         self.files.raft.sync()
-    }
-
-    fn write_index(&self, disk: &dyn Disk, extension: &str, content: &[u8]) -> io::Result<()> {
-        let file = disk.open(&self.files.path(extension), OpenMode::Truncate)?;
-        file.write_all_at(&[IoSlice::new(content)], 0)?;
-        file.sync()
     }
 }
 

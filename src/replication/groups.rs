@@ -177,7 +177,7 @@ impl Groups {
         let members: BTreeSet<NodeId> =
             status.flat_map(|status| status.voters.into_iter().chain(status.learners)).collect();
         for node in members.into_iter().filter(|node| *node != self.node()) {
-            campaign::tell(self.peers(), node, Kind::Leaving, Bytes::new());
+            self.peers().tell(node, Kind::Leaving, Bytes::new());
         }
     }
 

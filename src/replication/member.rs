@@ -98,7 +98,7 @@ pub(crate) trait Group: Send + Sync {
     fn initialize(&self, members: Vec<NodeId>) -> BoxFuture<'static, ()>;
     /// Tells a member that has come back who leads.
     fn greet(&self, node: NodeId) -> BoxFuture<'static, ()>;
-    /// Serves no more as the leader that it was when it stopped running.
+    /// Leaves the leadership to others, and tells them: it has stopped running.
     fn lay_down(&self);
     /// The leader says that it does not lead any more.
     fn leader_resigned(&self, node: NodeId);
@@ -445,8 +445,7 @@ where
     }
 
     fn lay_down(&self) {
-        let term = self.server.borrow_watched().vote.leader_id.term;
-        self.resigned_term.store(term, Ordering::Release);
+        self.resign(&self.status());
     }
 
     fn leader_resigned(&self, node: NodeId) {

@@ -125,9 +125,7 @@ impl Target {
         let files = &segment.files;
         for (extension, content) in contents {
             let path = swap::cleaned(&files.dir, files.base_offset, extension);
-            let file = self.disk.open(&path, OpenMode::Truncate)?;
-            file.write_all_at(&[IoSlice::new(&content)], 0)?;
-            file.sync()?;
+            self.disk.write(&path, &content)?;
         }
         files.log.sync()?;
         files.raft.sync()?;

@@ -38,9 +38,13 @@ impl PartitionLog {
 
     /// What there is to clean, and when its first batch was made, in ms. Blocks.
     pub fn dirty(&self, now_ms: i64, policy: &Policy) -> io::Result<Option<(Dirty, Option<i64>)>> {
-        let (mut facts, committed) = (self.segment_facts(), self.offsets().high_watermark);
-        let sealed = self.lock().segments.iter().take_while(|segment| segment.sealed).count();
-        facts.truncate(sealed + 1);
+        let (facts, committed) = {
+            let state = self.lock();
+            let mut facts = state.facts();
+            // The first one that is not closed on disk counts as the active one.
+            facts.truncate(state.sealed().len() + 1);
+            (facts, state.high_watermark)
+        };
         let cleaned_to = self.cleaned_to()?;
         let Some(dirty) = plan::dirty(&facts, cleaned_to, committed, now_ms, policy) else {
             return Ok(None);
@@ -55,17 +59,14 @@ impl PartitionLog {
 
     /// The segments that begin before `end`, of those that are wholly on disk.
     pub(crate) fn closed_segments(&self, end: Offset) -> Vec<SourceSegment> {
-        let facts = self.segment_facts();
         let state = self.lock();
-        let Some((_active, closed)) = state.segments.split_last() else { return Vec::new() };
-        let sources = closed.iter().zip(facts).map(|(segment, facts)| SourceSegment {
+        let sealed = state.sealed().iter().zip(state.facts());
+        let sources = sealed.map(|(segment, facts)| SourceSegment {
             files: Arc::clone(&segment.files),
             base_index: segment.base_index,
             next_index: segment.next_index,
             facts,
         });
-        let sealed = closed.iter().take_while(|segment| segment.sealed).count();
-        let sources = sources.take(sealed);
         sources.filter(|source| source.facts.base_offset < end).collect()
     }
 
@@ -117,6 +118,13 @@ fn place_of(state: &State, sources: &[SourceSegment]) -> Option<usize> {
 }
 
 impl State {
+    /// The closed segments that are wholly on disk.
+    fn sealed(&self) -> &[Segment] {
+        let closed = self.segments.split_last().map_or(&[][..], |(_active, closed)| closed);
+        let count = closed.iter().take_while(|segment| segment.sealed).count();
+        closed.get(..count).unwrap_or_default()
+    }
+
     /// `new` takes the places of `count` segments from `at` on; all of them are visible.
     fn take_in(&mut self, at: usize, count: usize, new: Segment) {
         let (base_offset, size) = (new.base_offset, new.size);

@@ -122,15 +122,20 @@ impl PartitionLog {
 
     /// The segments as retention sees them.
     pub fn segment_facts(&self) -> Vec<SegmentFacts> {
-        let state = self.lock();
-        let ends = state.segments.iter().skip(1).map(|next| next.base_offset);
-        let ends = ends.chain([state.next_offset]);
+        self.lock().facts()
+    }
+}
+
+impl State {
+    pub(super) fn facts(&self) -> Vec<SegmentFacts> {
+        let ends = self.segments.iter().skip(1).map(|next| next.base_offset);
+        let ends = ends.chain([self.next_offset]);
         let facts = |(segment, end_offset): (&Segment, Offset)| SegmentFacts {
             base_offset: segment.base_offset,
             end_offset,
             bytes: u64::from(segment.size),
             max_timestamp_ms: segment.max_timestamp.map(|(timestamp, _)| timestamp),
         };
-        state.segments.iter().zip(ends).map(facts).collect()
+        self.segments.iter().zip(ends).map(facts).collect()
     }
 }

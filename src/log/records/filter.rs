@@ -47,11 +47,9 @@ pub fn filter(
 ) -> io::Result<Left> {
     let header = batch.header();
     let body = codec::unpack(header, batch.records().clone())?;
-    let mut rest = &body[..];
     let mut stays = Vec::new();
-    for _ in 0..header.record_count {
-        let record = take_record(&mut rest).ok_or(Malformed)?;
-        let (candidate, record) = parse(header, record).ok_or(Malformed)?;
+    for record in records(header, &body) {
+        let (candidate, record) = record?;
         if retain(candidate) {
             stays.push(record);
         }
@@ -88,21 +86,31 @@ pub fn filter(
     Ok(Left::Changed(batch.with_some_records(packed, &kept)))
 }
 
-/// Shows the records of a batch one by one, until `each` has seen enough.
+/// Shows the records of a batch one by one, until `each` has seen enough; whether it has.
 pub fn candidates(
     batch: &Batch,
     mut each: impl FnMut(Candidate<'_>) -> ControlFlow<()>,
-) -> io::Result<()> {
+) -> io::Result<ControlFlow<()>> {
     let body = codec::unpack(batch.header(), batch.records().clone())?;
-    let mut rest = &body[..];
-    for _ in 0..batch.header().record_count {
-        let record = take_record(&mut rest).ok_or(Malformed)?;
-        let (candidate, _) = parse(batch.header(), record).ok_or(Malformed)?;
+    for record in records(batch.header(), &body) {
+        let (candidate, _) = record?;
         if each(candidate).is_break() {
-            break;
+            return Ok(ControlFlow::Break(()));
         }
     }
-    Ok(())
+    Ok(ControlFlow::Continue(()))
+}
+
+/// The records of an unpacked body; nothing is to be believed behind an error.
+fn records<'a>(
+    header: &'a BatchHeader,
+    body: &'a [u8],
+) -> impl Iterator<Item = Result<(Candidate<'a>, Stays<'a>), Malformed>> {
+    let mut rest = body;
+    (0..header.record_count).map(move |_| {
+        let record = take_record(&mut rest).ok_or(Malformed)?;
+        parse(header, record).ok_or(Malformed)
+    })
 }
 
 fn parse<'a>(header: &BatchHeader, record: &'a [u8]) -> Option<(Candidate<'a>, Stays<'a>)> {

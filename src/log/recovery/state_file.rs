@@ -1,12 +1,12 @@
 //! What a log knows besides its entries: terms and producers. A `.state` file holds them as of the
 //! start of a segment or of an orderly stop; entries after it are replayed.
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::path::Path;
 
 use bytes::{Buf, BufMut};
 
-use crate::base::disk::{Disk, OpenMode};
+use crate::base::disk::Disk;
 use crate::base::ids::Offset;
 use crate::log::entry::{EntryId, EntryKind, EntryMeta};
 use crate::log::partition_log::{LogSetup, State, TermStart};
@@ -162,9 +162,7 @@ pub(crate) fn write_state(
     offset: Offset,
     content: &[u8],
 ) -> io::Result<()> {
-    let file = disk.open(&dir.join(file_name(offset, "state")), OpenMode::Truncate)?;
-    file.write_all_at(&[IoSlice::new(content)], 0)?;
-    file.sync()
+    disk.write(&dir.join(file_name(offset, "state")), content)
 }
 
 /// Keeps the `.state` files at the starts of segments; the others are of earlier stops. One that

@@ -4,20 +4,18 @@
 //! the segments that they replace; once that is durable, the swap has happened: whoever finds it
 //! gives the new files their names and removes the others. Without it the new files are removed.
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use bytes::{Buf, BufMut};
 
-use crate::base::disk::{Disk, OpenMode};
+use crate::base::disk::Disk;
 use crate::base::ids::Offset;
 use crate::log::cleaner::CLEANED;
-use crate::log::segment::{EXTENSIONS, file_name};
+use crate::log::segment::{EXTENSIONS, OWN_EXTENSIONS, file_name};
 
 const SWAP: &str = "swap";
 const SWAP_MAGIC: u32 = 0x4f54_5702;
-/// What a new segment brings with it.
-const NEW_EXTENSIONS: [&str; 4] = ["log", "raft", "index", "timeindex"];
 
 /// A file of a segment that is being made.
 pub(crate) fn cleaned(dir: &Path, base_offset: Offset, extension: &str) -> PathBuf {
@@ -26,7 +24,7 @@ pub(crate) fn cleaned(dir: &Path, base_offset: Offset, extension: &str) -> PathB
 
 /// Removes the files of a segment that will not be.
 pub(crate) fn remove_cleaned(disk: &dyn Disk, dir: &Path, base_offset: Offset) -> io::Result<()> {
-    let paths = NEW_EXTENSIONS.iter().map(|extension| cleaned(dir, base_offset, extension));
+    let paths = OWN_EXTENSIONS.iter().map(|extension| cleaned(dir, base_offset, extension));
     paths.filter(|path| disk.exists(path)).try_for_each(|path| disk.remove_file(&path))
 }
 
@@ -53,16 +51,14 @@ fn decode(content: &[u8]) -> Option<Vec<Offset>> {
 /// durable `.swap` file on that is so.
 pub(crate) fn commit(disk: &dyn Disk, dir: &Path, bases: &[Offset]) -> io::Result<()> {
     let Some(first) = bases.first() else { return Ok(()) };
-    let file = disk.open(&dir.join(file_name(*first, SWAP)), OpenMode::Truncate)?;
-    file.write_all_at(&[IoSlice::new(&encode(bases))], 0)?;
-    file.sync()?;
+    disk.write(&dir.join(file_name(*first, SWAP)), &encode(bases))?;
     disk.sync_dir(dir)
 }
 
 /// Gives the new files their names and removes the replaced ones; may be done again.
 pub(crate) fn carry_out(disk: &dyn Disk, dir: &Path, bases: &[Offset]) -> io::Result<()> {
     let Some((first, replaced)) = bases.split_first() else { return Ok(()) };
-    for extension in NEW_EXTENSIONS {
+    for extension in OWN_EXTENSIONS {
         let new = cleaned(dir, *first, extension);
         if disk.exists(&new) {
             disk.rename(&new, &dir.join(file_name(*first, extension)))?;

@@ -246,14 +246,5 @@ fn would_vote(groups: &Groups, from: NodeId, id: TopicPartition, last: Option<En
     !is_led && own <= last
 }
 
-/// Sends something that needs no answer.
-pub(super) fn tell(peers: &Peers, node: NodeId, kind: Kind, body: Bytes) {
-    let call = peers.call(node, Lane::Control, kind, vec![body], ASK_TIMEOUT);
-    task::spawn("telling a peer", Fault::Task, async move {
-        // Whoever is not reached finds out by itself.
-        let _ = call.await;
-    });
-}
-
 #[cfg(test)]
 mod tests;

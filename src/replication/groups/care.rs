@@ -7,16 +7,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use crate::base::ids::{NodeId, TopicPartition};
-use crate::peer::Kind;
 use crate::replication::groups::Groups;
-use crate::replication::groups::campaign::{self, Campaigns};
+use crate::replication::groups::campaign::Campaigns;
 use crate::replication::member::{Group, Status};
-use crate::replication::wire;
 
 /// Changes of many groups that come together are looked at together.
 const GATHER: Duration = Duration::from_millis(2);
@@ -136,17 +133,9 @@ impl Care {
     fn resign_failed(&self, groups: &[Arc<dyn Group>]) {
         for group in groups.iter().filter(|group| !group.is_running()) {
             let id = group.id();
-            // Before others are told: the node is alive, and who has stopped learns of no leader.
-            group.lay_down();
-            let others = group.status().voters;
             self.groups.remove(id);
-            let mut body = BytesMut::new();
-            wire::put_group(&mut body, id);
-            let body = body.freeze();
             tracing::warn!(group = %id, "a group has stopped here");
-            for node in others.into_iter().filter(|node| *node != self.groups.node()) {
-                campaign::tell(self.groups.peers(), node, Kind::Resign, body.clone());
-            }
+            group.lay_down();
         }
     }
 }

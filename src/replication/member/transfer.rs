@@ -11,8 +11,7 @@ use openraft::storage::RaftStateMachine;
 use tokio::time::Instant;
 
 use crate::base::ids::NodeId;
-use crate::base::task::{self, Fault};
-use crate::peer::{Kind, Lane};
+use crate::peer::Kind;
 use crate::replication::member::{Group, Member, Status};
 use crate::replication::wire::{self, GroupTypes};
 
@@ -20,7 +19,6 @@ use crate::replication::wire::{self, GroupTypes};
 const TRANSFER: Duration = Duration::from_secs(2);
 /// A node that has not taken a leadership over is asked again after this time.
 const TRANSFER_REPEAT: Duration = Duration::from_millis(30);
-const RESIGN_TIMEOUT: Duration = Duration::from_millis(500);
 
 impl<C, SM> Member<C, SM>
 where
@@ -69,12 +67,7 @@ where
         wire::put_group(&mut body, self.id);
         let body = body.freeze();
         for node in status.voters.iter().filter(|node| **node != self.node) {
-            let body = vec![body.clone()];
-            let told = self.peers.call(*node, Lane::Control, Kind::Resign, body, RESIGN_TIMEOUT);
-            task::spawn("resigning", Fault::Task, async move {
-                // Whoever is not reached finds out by itself.
-                let _ = told.await;
-            });
+            self.peers.tell(*node, Kind::Resign, body.clone());
         }
     }
 }
