@@ -7,6 +7,7 @@ pub mod dir;
 pub mod entry;
 pub mod flusher;
 pub mod index;
+pub mod metas;
 pub mod partition_log;
 pub mod producer_state;
 pub mod records;

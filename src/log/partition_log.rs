@@ -8,11 +8,15 @@
 //! * State in memory runs ahead of the files: what is not written yet is in `recent`.
 //! * All writes go through one writer per log dir, in the order of the appends.
 
+mod check;
 mod clean;
+mod find;
 mod read;
 pub(crate) mod retire;
+mod scrub;
+mod times;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -34,6 +38,7 @@ use crate::log::producer_state::{AppendOutcome, ProducerStates};
 use crate::log::recovery;
 use crate::log::segment::{DurableNote, Segment, SegmentFiles, meta_position};
 
+pub use check::DamageBell;
 pub use read::{EntryStub, LogSlice, ReadError};
 
 /// Entries whose metas stay in memory although nobody needs them for sure.
@@ -75,6 +80,7 @@ pub struct LogSetup {
     pub config: LogConfig,
     /// Whether the broker stopped in order before this start.
     pub clean: bool,
+    pub damage_bell: DamageBell,
 }
 
 /// Where a term begins.
@@ -132,6 +138,10 @@ pub struct PartitionLog {
     closed: AtomicBool,
     /// Files to be deleted, and when, in ms.
     trash: Mutex<Vec<(i64, PathBuf)>>,
+    /// Raft indexes of batches that are not what was written.
+    damage: Mutex<BTreeSet<u64>>,
+    /// Wakes who waits for one of them to be as it was.
+    mended: Notify,
 }
 
 impl fmt::Debug for PartitionLog {
@@ -217,10 +227,19 @@ impl PartitionLog {
     /// Opens the log in `setup.dir`, repairing what a crash left. Blocks.
     pub fn open(setup: LogSetup) -> Result<Arc<Self>, recovery::RecoveryError> {
         let state = recovery::recover(&setup)?;
-        let config = Mutex::new(setup.config.clone());
-        let (state, closed) = (Mutex::new(state), AtomicBool::new(false));
-        let trash = Mutex::default();
-        Ok(Arc::new(Self { setup, config, state, closed, trash }))
+        let damaged: Vec<u64> =
+            state.segments.iter().flat_map(|segment| segment.damaged.iter().copied()).collect();
+        let log = Self {
+            config: Mutex::new(setup.config.clone()),
+            state: Mutex::new(state),
+            closed: AtomicBool::new(false),
+            trash: Mutex::default(),
+            damage: Mutex::default(),
+            mended: Notify::new(),
+            setup,
+        };
+        damaged.into_iter().for_each(|index| log.note_damage(index));
+        Ok(Arc::new(log))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

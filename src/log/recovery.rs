@@ -7,8 +7,9 @@
 //! * Missing or old indexes: made again by the scan.
 //! * Segments begun behind such a tail: nothing in them was ever reported, they are removed.
 //! * Segments of a purge whose names came back: the purge is noted in the store, they are removed.
-//! * A bad batch below the durable position is none of these but damage of acknowledged data: the
-//!   log is not opened.
+//! * A bad batch below the durable position is none of these but damage of acknowledged data: it
+//!   keeps its place, is not served, and may be mended from another replica. Where the place is not
+//!   to be told, the log is not opened.
 
 mod scan;
 mod state_file;

@@ -14,7 +14,7 @@ use crate::log::batch::Batch;
 use crate::log::batch::tests::{Sample, encode};
 use crate::log::entry::{Entry, EntryBody};
 use crate::log::flusher::{self, Completion};
-use crate::log::partition_log::{LogConfig, LogSetup, PartitionLog};
+use crate::log::partition_log::{DamageBell, LogConfig, LogSetup, PartitionLog};
 use crate::log::recovery::RecoveryError;
 use crate::metrics::flush::FlushMetrics;
 use crate::sim::disk::SimDisk;
@@ -94,6 +94,7 @@ impl Rig {
             writer: flusher::start(Threads::Inline, FlushMetrics::default())?,
             config: self.config.clone(),
             clean,
+            damage_bell: DamageBell::default(),
         })?;
         self.log = Some(log);
         Ok(())
@@ -145,6 +146,10 @@ impl Rig {
 
     pub(crate) fn truncate_after(&self, index: u64) -> std::io::Result<()> {
         self.wait(|done| self.log().truncate_after(Some(index), done))
+    }
+
+    pub(crate) fn mend(&self, index: u64, batch: Batch) -> std::io::Result<()> {
+        self.wait(|done| self.log().mend(index, batch, done))
     }
 
     pub(crate) fn close(&self) -> std::io::Result<()> {
