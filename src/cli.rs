@@ -2,6 +2,7 @@
 
 mod cluster;
 mod config;
+mod log;
 mod server;
 
 use std::ffi::OsString;
@@ -17,6 +18,10 @@ usage:
   ottla server [--config FILE]             run a broker
   ottla config --explain [KEY] [--config FILE]
                                            what each setting is, where it comes from, what it means
+  ottla log check [--config FILE]          whether the disks of a node that does not run still have
+                                           what was written
+  ottla log repair [--yes] [--config FILE] what of it would be dropped to go on without; with --yes
+                                           it is
   ottla cluster COMMAND --bootstrap-server HOST:PORT
                                            look after a cluster through any of its brokers:
       status                               the nodes, what they have, and what moves
@@ -38,6 +43,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let done = match words.as_slice() {
         ["server", options @ ..] => server::run(options),
         ["config", options @ ..] => config::run(options),
+        ["log", options @ ..] => log::run(options),
         ["cluster", options @ ..] => cluster::run(options),
         ["--version" | "-V"] => Ok(say(&format!("ottla {}\n", env!("CARGO_PKG_VERSION")))),
         ["--help" | "-h" | "help"] => Ok(say(USAGE)),

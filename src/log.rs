@@ -12,6 +12,7 @@ pub mod partition_log;
 pub mod producer_state;
 pub mod records;
 pub mod recovery;
+pub mod repair;
 pub mod retention;
 pub mod segment;
 mod sync_pool;

@@ -4,6 +4,7 @@ pub mod cleaner;
 pub mod mender;
 mod open;
 pub mod registry;
+pub mod repair;
 pub mod retention;
 pub mod scrubber;
 mod throttles;

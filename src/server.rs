@@ -29,7 +29,7 @@ use crate::coordinator::group::settings::GroupSettings;
 use crate::coordinator::runtime::{Coordinator, Parts};
 use crate::log::dir::{Identity, LogDir};
 use crate::log::flusher;
-use crate::log::partition_log::DamageBell;
+use crate::log::partition_log::{DamageBell, LogConfig};
 use crate::metadata::image::Image;
 use crate::metadata::publisher::Images;
 use crate::metadata::records::Endpoint;
@@ -39,6 +39,7 @@ use crate::metrics::requests::RequestMetrics;
 use crate::partition::cleaner::{self, Cleaner};
 use crate::partition::mender::{self, Mender};
 use crate::partition::registry::{OpenDir, Registry, Storage};
+use crate::partition::repair::Repair;
 use crate::partition::retention::Retention;
 use crate::partition::scrubber::Scrubber;
 use crate::peer::Kind;
@@ -270,6 +271,27 @@ fn open_dirs(env: &Env, config: &Config) -> io::Result<Vec<Arc<LogDir>>> {
         })
     };
     config.log_dirs.iter().map(open).collect()
+}
+
+/// The data of a node that does not run.
+pub async fn offline(env: &Env, config: &Config) -> io::Result<Repair> {
+    let dirs = open_dirs(env, config)?;
+    if dirs.first().is_none_or(|dir| !env.disk.exists(&dir.path.join(STORE_DIR))) {
+        return Err(io::Error::other("there is no data of a broker in the first log dir"));
+    }
+    let (kv, _) = open_store(env, &dirs).await?;
+    let write_caching = config.topic_defaults.write_caching;
+    let config = LogConfig {
+        segment_bytes: config.topic_defaults.segment_bytes,
+        segment_ms: i64::MAX,
+        index_interval_bytes: config.topic_defaults.index_interval_bytes,
+        index_bytes_max: config.topic_defaults.segment_index_bytes,
+        write_caching,
+        producer_expiration_ms: config.producer_id_expiration_ms,
+        segment_jitter_ms: 0,
+        file_delete_delay_ms: 0,
+    };
+    Ok(Repair { env: env.clone(), dirs, kv, config })
 }
 
 /// The key-value store lies in the first log dir.

@@ -3,6 +3,7 @@
 //! nothing else behind.
 
 use std::io;
+use std::ops::Range;
 
 use bytes::Bytes;
 
@@ -41,6 +42,69 @@ fn damaged(files: &SegmentFiles, index: u64) -> io::Error {
 /// How many records a `.raft` file has.
 pub fn count(files: &SegmentFiles) -> io::Result<u64> {
     Ok(files.raft.len()?.saturating_sub(RAFT_HEAD_BYTES) / META_BYTES as u64)
+}
+
+/// All records of a segment.
+#[derive(Debug)]
+pub(crate) struct Salvaged {
+    pub(crate) metas: Vec<EntryMeta>,
+    /// Entries of which nothing was known: they say nothing now, and have the offsets and the bytes
+    /// that nobody else has.
+    pub(crate) assumed: Vec<u64>,
+}
+
+/// Reads the records of entries `indexes`, which begin with the segment's first, whatever has
+/// become of them. `end_offset` is where the next segment begins, if there is one.
+pub(crate) fn salvage(
+    files: &SegmentFiles,
+    indexes: Range<u64>,
+    end_offset: Option<Offset>,
+) -> io::Result<Salvaged> {
+    let base_index = indexes.start;
+    let raw = read_raw(files, base_index, base_index, indexes.end)?;
+    let mut known = Vec::new();
+    for (chunk, index) in raw.chunks(META_BYTES).zip(base_index..) {
+        known.push(match EntryMeta::decode(index, chunk) {
+            Some(meta) => Some(meta),
+            None => made_again(files, base_index, index)?,
+        });
+    }
+    let end_position = u32::try_from(files.log.len()?).map_err(io::Error::other)?;
+    let mut before = Before::begin(files);
+    let mut salvaged = Salvaged { metas: Vec::with_capacity(known.len()), assumed: Vec::new() };
+    for (at, index) in indexes.enumerate() {
+        let mut later = known.iter().skip(at);
+        let meta = match later.next().copied().flatten() {
+            Some(meta) => meta,
+            None => {
+                salvaged.assumed.push(index);
+                match later.flatten().next() {
+                    Some(next) => nothing(&before, next.position, next.base_offset, next.term),
+                    None => {
+                        let end_offset = end_offset.unwrap_or(before.offset);
+                        nothing(&before, end_position, end_offset, before.term)
+                    }
+                }
+            }
+        };
+        before = Before::after(&meta);
+        salvaged.metas.push(meta);
+    }
+    Ok(salvaged)
+}
+
+/// An entry of which nothing is known but what is around it.
+fn nothing(before: &Before, end_position: u32, end_offset: Offset, next_term: u64) -> EntryMeta {
+    let missing = u32::try_from(end_offset - before.offset).unwrap_or(0);
+    EntryMeta {
+        term: if before.term > 0 { before.term } else { next_term },
+        kind: if missing > 0 { EntryKind::Compacted } else { EntryKind::Void },
+        base_offset: before.offset,
+        position: before.position,
+        size: end_position.saturating_sub(before.position),
+        last_offset_delta: missing.saturating_sub(1),
+        delete_before: 0,
+    }
 }
 
 /// The bytes of the records, whatever they are.

@@ -81,6 +81,9 @@ pub struct LogSetup {
     /// Whether the broker stopped in order before this start.
     pub clean: bool,
     pub damage_bell: DamageBell,
+    /// Entries of which nothing is known any more are taken for ones that say nothing. Otherwise a
+    /// log that has some is not opened.
+    pub salvage: bool,
 }
 
 /// Where a term begins.
@@ -536,6 +539,28 @@ impl PartitionLog {
         };
         self.setup.writer.push(Job::Run(Box::new(seal)));
         Ok(())
+    }
+
+    /// Begins a new segment unless the last one is empty; `done` is called when those before it are
+    /// closed.
+    pub(crate) fn roll_now(self: &Arc<Self>, done: Completion) {
+        let log = Arc::clone(self);
+        let run = move |health: io::Result<()>| {
+            health?;
+            let mut state = log.lock();
+            if state.next_offset > state.active().base_offset {
+                log.roll(&mut state, log.setup.clock.now_ms())?;
+            }
+            drop(state);
+            // Behind what closes the segment.
+            let told = move |health| {
+                done(health);
+                Ok(())
+            };
+            log.setup.writer.push(Job::Run(Box::new(told)));
+            Ok(())
+        };
+        self.setup.writer.push(Job::Run(Box::new(run)));
     }
 
     /// The segment before the one that begins at `base_offset` is closed.

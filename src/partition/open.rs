@@ -57,7 +57,7 @@ pub(crate) struct Place {
 }
 
 /// The prefix of a partition's keys in the store.
-fn store_key(id: TopicPartition) -> Vec<u8> {
+pub(super) fn store_key(id: TopicPartition) -> Vec<u8> {
     [&b"P"[..], &id.topic_id.0, &id.partition.to_be_bytes()].concat()
 }
 
@@ -131,6 +131,7 @@ impl Storage {
             config: self.log_config(&place.config),
             clean: open.dir.clean,
             damage_bell: Arc::clone(&self.damage_bell),
+            salvage: false,
         })?;
         // Before the first entry: a start that was cut short may have made the folder only.
         if owner.is_none() {

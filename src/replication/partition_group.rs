@@ -14,7 +14,7 @@ use openraft::raft::ClientWriteResult;
 use openraft::{Config, Raft, SnapshotPolicy};
 
 use crate::base::ids::{LeaderEpoch, NodeId, Offset, TopicPartition};
-use crate::base::kv::{Change, KvWriter};
+use crate::base::kv::{Change, KeyValue, KvWriter};
 use crate::log::batch::Batch;
 use crate::log::entry::{Entry, EntryBody, EntryId, Ticket};
 use crate::log::partition_log::PartitionLog;
@@ -26,7 +26,7 @@ pub use crate::replication::log_store::vote_key;
 use crate::replication::log_store::{PartitionLogStore, completion};
 use crate::replication::member::{AppliedTerm, Group, Member, Progress, Status};
 use crate::replication::network::{Confirmed, Network};
-use crate::replication::state_machine::PartitionStateMachine;
+use crate::replication::state_machine::{self, PartitionStateMachine};
 use crate::replication::types::{Command, Membership, PartitionTypes, Vote};
 
 /// Proposals that wait for the group's core; bytes are limited by who proposes.
@@ -135,6 +135,12 @@ pub async fn go_on_alone(log: &Arc<PartitionLog>, kv: &KvWriter, node: NodeId) -
     let entry = Entry { id, body: EntryBody::Membership(bytes), ticket: None };
     log.append([entry], done)?;
     flushed.await
+}
+
+/// How many members a group has that is not open; 0 if that is not known. `partition` is the prefix
+/// of its keys.
+pub fn members(kv: &dyn KeyValue, partition: &[u8]) -> io::Result<usize> {
+    state_machine::members(kv, partition)
 }
 
 /// How openraft is set up for groups that do not tick.

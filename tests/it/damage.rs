@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use ottla::log::batch::HEADER_BYTES;
 
@@ -11,6 +12,7 @@ use crate::harness::records::Topic;
 use crate::harness::{Broker, Client, batch, eventually, run};
 
 const METRICS: (&str, &str) = ("OTTLA_METRICS_LISTENER", "127.0.0.1:0");
+const NOT_LEADER: i16 = 6;
 const STORAGE_ERROR: i16 = 56;
 const BATCHES: i64 = 20;
 
@@ -85,6 +87,7 @@ fn a_lone_broker_serves_what_is_around_a_damaged_batch() {
         // The same after a restart, and it takes more.
         let broker = broker.restart_with(&[METRICS]).await;
         let mut client = broker.client().await;
+        eventually(async || served(&mut client, &topic, 0).await.1 != NOT_LEADER).await;
         assert_eq!(served(&mut client, &topic, 0).await, ((0..7).collect(), STORAGE_ERROR));
         assert_eq!(served(&mut client, &topic, 8).await, ((8..BATCHES).collect(), 0));
         let answer = client.produce(&topic, batch::of(&[b"more"])).await;
@@ -122,4 +125,49 @@ fn a_damaged_batch_is_mended_from_another_replica() {
         assert_eq!(served(&mut client, &topic, 0).await.0, (0..BATCHES).collect::<Vec<_>>());
         cluster.stop().await;
     });
+}
+
+fn log_command(dir: &Path, words: &[&str]) -> (Option<i32>, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ottla"));
+    command.arg("log").args(words).env_clear().env("KAFKA_LOG_DIRS", dir.join("data"));
+    let output = command.output().unwrap();
+    (output.status.code(), String::from_utf8(output.stdout).unwrap())
+}
+
+#[test]
+fn what_cannot_be_mended_is_dropped_when_that_is_asked_for() {
+    run(async {
+        let broker = Broker::start().await;
+        let topic = Topic::create(&broker, "t", 1, &[]).await;
+        let mut client = broker.client().await;
+        fill(&mut client, &topic).await;
+        let dir = broker.stop().await;
+        assert_eq!(log_command(dir.path(), &["check"]), (Some(0), sound(1, 0)));
+        let file = log_file(dir.path());
+        flip(&file, positions(&file)[7]);
+        let batch = "t-0: the batch of offsets 7 to 7 (";
+        let (code, said) = log_command(dir.path(), &["check"]);
+        assert!(
+            code == Some(1) && said.starts_with(batch) && said.ends_with(&sound(1, 1)),
+            "{said}"
+        );
+        let (code, said) = log_command(dir.path(), &["repair"]);
+        assert!(code == Some(1) && said.contains(": would be dropped\n"), "{said}");
+        let (code, said) = log_command(dir.path(), &["repair", "--yes"]);
+        assert!(code == Some(0) && said.contains(": dropped\n"), "{said}");
+        assert_eq!(log_command(dir.path(), &["check"]), (Some(0), sound(1, 0)));
+
+        let broker = Broker::start_in(dir, &[]).await;
+        let mut client = broker.client().await;
+        eventually(async || served(&mut client, &topic, 0).await.1 != NOT_LEADER).await;
+        let left = (0..BATCHES).filter(|offset| *offset != 7).collect();
+        assert_eq!(served(&mut client, &topic, 0).await, (left, 0));
+        let answer = client.produce(&topic, batch::of(&[b"more"])).await;
+        assert_eq!((answer.error_code, answer.base_offset), (0, BATCHES));
+        broker.stop().await;
+    });
+}
+
+fn sound(partitions: usize, damaged: usize) -> String {
+    format!("{partitions} partitions, {damaged} damaged\n")
 }

@@ -21,7 +21,7 @@ use crate::log::segment::SegmentFiles;
 use crate::metrics::damage as metrics;
 
 /// Read at once: it stays in the processor's cache between the copy and the checksum.
-const CHUNK_BYTES: usize = 128 * 1024;
+const CHUNK_BYTES: usize = 32 * 1024;
 
 /// Rings when a log finds damage; one for all logs of a broker.
 pub type DamageBell = Arc<Notify>;
@@ -58,7 +58,7 @@ impl PartitionLog {
     }
 
     /// The batch of an entry that is in the file.
-    pub(super) fn read_batch(
+    pub(crate) fn read_batch(
         &self,
         files: &SegmentFiles,
         index: u64,
@@ -89,6 +89,11 @@ impl PartitionLog {
             metrics::found();
             self.setup.damage_bell.notify_one();
         }
+    }
+
+    /// It is not there any more.
+    pub(crate) fn forget_damage(&self, index: u64) {
+        self.damage.lock().unwrap_or_else(PoisonError::into_inner).remove(&index);
     }
 
     /// Resolves when a damaged batch is mended after the call.
@@ -122,7 +127,7 @@ impl PartitionLog {
             place.files.log.sync()?;
             self.read_batch(&place.files, index, meta)?;
         }
-        self.damage.lock().unwrap_or_else(PoisonError::into_inner).remove(&index);
+        self.forget_damage(index);
         self.mended.notify_waiters();
         Ok(())
     }

@@ -4,6 +4,7 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 
 use crate::base::disk::read_exact_at;
+use crate::base::ids::Offset;
 use crate::log::entry::{EntryKind, EntryMeta, META_BYTES};
 use crate::log::index::{OffsetIndex, TimeIndex};
 use crate::log::metas::{self, Before, batch_after};
@@ -89,6 +90,9 @@ pub(super) fn scan(
                 _ if is_durable => segment.note_damaged(meta),
                 _ => intact = false,
             }
+        } else {
+            // Only what was salvaged has bytes without a batch.
+            segment.size += meta.size;
         }
         if !intact {
             break;
@@ -171,4 +175,19 @@ fn known_metas(
         }
     }
     Ok(known)
+}
+
+/// Writes the records of what was durable again, whatever they were; the entries that are assumed.
+pub(super) fn salvage(
+    files: &SegmentFiles,
+    base_index: u64,
+    note: &DurableNote,
+    end_offset: Option<Offset>,
+) -> io::Result<Vec<u64>> {
+    let end = note.end_index.min(base_index + metas::count(files)?).max(base_index);
+    let salvaged = metas::salvage(files, base_index..end, end_offset)?;
+    for (meta, index) in salvaged.metas.iter().zip(base_index..) {
+        files.write_meta(base_index, index, meta)?;
+    }
+    Ok(salvaged.assumed)
 }

@@ -52,6 +52,7 @@ fn open_log(dir: &TempDir, kv: Arc<dyn KeyValue>) -> Arc<PartitionLog> {
         },
         clean: false,
         damage_bell: DamageBell::default(),
+        salvage: false,
     })
     .expect("a log")
 }
