@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -28,6 +28,11 @@ use crate::replication::groups::Groups;
 
 /// Partitions opened, closed or deleted at one time.
 const TRANSITIONS_AT_ONCE_COUNT: usize = 32;
+
+/// How often it is told how far the opening of partitions is.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
+/// So many partitions are told when they are open, however quick that was.
+const PROGRESS_COUNT_MIN: usize = 100;
 
 /// How long leaderships may take to move elsewhere when the broker stops.
 const HAND_OVER: Duration = Duration::from_secs(5);
@@ -187,8 +192,14 @@ impl Registry {
             wanted.values().filter(is_recovered).map(|place| place.id).collect();
         each(recovered.iter().map(|id| self.close(*id))).await;
         let open: BTreeSet<_> = open.into_iter().filter(|id| !recovered.contains(id)).collect();
-        let new = wanted.values().filter(|place| !open.contains(&place.id));
-        each(new.map(|place| self.open(place.clone()))).await;
+        let new: Vec<&Place> = wanted.values().filter(|place| !open.contains(&place.id)).collect();
+        let progress = Progress::begin(new.len());
+        each(new.into_iter().map(|place| async {
+            self.open(place.clone()).await;
+            progress.opened();
+        }))
+        .await;
+        progress.end();
         self.update_configs(seen, image);
         self.update_places(seen, image);
         let (node, rate) = (self.storage.node, self.storage.catch_up_bytes_per_second);
@@ -337,6 +348,38 @@ impl Registry {
             return Ok(());
         }
         self.storage.dirs.iter().try_for_each(|open| open.dir.mark_clean())
+    }
+}
+
+/// Tells how far the opening of many partitions is.
+#[derive(Debug)]
+struct Progress {
+    total: usize,
+    begun: Instant,
+    state: Mutex<(usize, Instant)>,
+}
+
+impl Progress {
+    fn begin(total: usize) -> Self {
+        let now = Instant::now();
+        Self { total, begun: now, state: Mutex::new((0, now + PROGRESS_INTERVAL)) }
+    }
+
+    fn opened(&self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.0 += 1;
+        if Instant::now() >= state.1 {
+            state.1 = Instant::now() + PROGRESS_INTERVAL;
+            tracing::info!(opened = state.0, total = self.total, "opening partitions");
+        }
+    }
+
+    fn end(&self) {
+        let took = self.begun.elapsed();
+        if self.total >= PROGRESS_COUNT_MIN || took >= PROGRESS_INTERVAL {
+            let took_ms = took.as_millis();
+            tracing::info!(total = self.total, took_ms, "partitions are open");
+        }
     }
 }
 

@@ -51,6 +51,7 @@ impl Scenario {
 const LOOPBACK: Needs = Needs { nodes: 3, net: Net::Loopback, disk: Disk::Folder };
 const FIVE: Needs = Needs { nodes: 5, ..LOOPBACK };
 const HOSTS: Needs = Needs { net: Net::Namespaces, ..LOOPBACK };
+const ALONE: Needs = Needs { nodes: 1, ..DISKS };
 const DISKS: Needs = Needs { disk: Disk::Image, ..LOOPBACK };
 
 const EVERYTHING: Needs = Needs { disk: Disk::Image, ..HOSTS };
@@ -156,6 +157,13 @@ pub(crate) const ALL: &[Scenario] = &[
         networks::loss,
     ),
     scenario("vanish", "a leader's cable is pulled", HOSTS, Rank::Long, networks::vanish),
+    scenario(
+        "power-cut-alone",
+        "the power of the only node is cut, fifty times",
+        ALONE,
+        Rank::OttlaLong,
+        crashes::power_cut_alone,
+    ),
     scenario(
         "power-cut-one",
         "the power of one node is cut",

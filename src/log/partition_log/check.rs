@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, IoSlice};
+use std::ops::Range;
 use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
@@ -21,7 +22,7 @@ use crate::log::segment::SegmentFiles;
 use crate::metrics::damage as metrics;
 
 /// Read at once: it stays in the processor's cache between the copy and the checksum.
-const CHUNK_BYTES: usize = 32 * 1024;
+const CHUNK_BYTES: usize = 128 * 1024;
 
 /// Rings when a log finds damage; one for all logs of a broker.
 pub type DamageBell = Arc<Notify>;
@@ -151,8 +152,7 @@ impl<'a> Reader<'a> {
     /// Whether the batch is the one that was written for the entry.
     pub(super) fn is_right(&mut self, meta: &EntryMeta) -> io::Result<bool> {
         let (mut position, end) = (u64::from(meta.position), u64::from(meta.end_position()));
-        let Some(head) = self.read(position, HEADER_BYTES.min(meta.size as usize))?.first_chunk()
-        else {
+        let Some(head) = self.read(position, HEADER_BYTES..HEADER_BYTES)?.first_chunk() else {
             return Ok(false);
         };
         let Some(header) = BatchHeader::parse(head).filter(|header| meta.is_of(header)) else {
@@ -162,25 +162,26 @@ impl<'a> Reader<'a> {
         position += HEADER_BYTES as u64;
         while position < end {
             let left = usize::try_from(end - position).unwrap_or(usize::MAX);
-            let piece = self.read(position, left.min(CHUNK_BYTES))?;
+            let piece = self.read(position, 1..left)?;
             crc = crc32c::crc32c_append(crc, piece);
             position += piece.len() as u64;
         }
         Ok(crc == header.crc)
     }
 
-    /// So many bytes from `position` on; at most a chunk.
-    fn read(&mut self, position: u64, count: usize) -> io::Result<&[u8]> {
-        let is_here =
-            position >= self.at && position + count as u64 <= self.at + self.chunk.len() as u64;
-        if !is_here {
+    /// The bytes from `position` on, so many at least and at most. Nothing is read twice for the
+    /// sake of a piece that could be longer.
+    fn read(&mut self, position: u64, count: Range<usize>) -> io::Result<&[u8]> {
+        let known = self.at..self.at + self.chunk.len() as u64;
+        if !known.contains(&position) || position + count.start as u64 > known.end {
             let size = usize::try_from(self.end.saturating_sub(position)).unwrap_or(usize::MAX);
-            self.chunk.resize(size.clamp(count, CHUNK_BYTES), 0);
+            self.chunk.resize(size.clamp(count.start, CHUNK_BYTES), 0);
             self.at = position;
             read_exact_at(self.files.log.as_ref(), &mut self.chunk, position)?;
         }
         let from = usize::try_from(position - self.at).unwrap_or(usize::MAX);
-        self.chunk.get(from..from + count).ok_or_else(damaged)
+        let piece = self.chunk.get(from..).unwrap_or_default();
+        Ok(piece.get(..count.end).unwrap_or(piece))
     }
 }
 

@@ -125,20 +125,24 @@ pub(crate) fn rolling_restart(run: &mut Run) -> Result<(), String> {
     Ok(())
 }
 
+pub(crate) fn power_cut_alone(run: &mut Run) -> Result<(), String> {
+    power_cuts(run, 1, run.rounds(3, 50))
+}
+
 pub(crate) fn power_cut_one(run: &mut Run) -> Result<(), String> {
-    power_cuts(run, 1)
+    power_cuts(run, 1, run.rounds(2, 10))
 }
 
 pub(crate) fn power_cut_majority(run: &mut Run) -> Result<(), String> {
-    power_cuts(run, 2)
+    power_cuts(run, 2, run.rounds(2, 10))
 }
 
 pub(crate) fn power_cut_all(run: &mut Run) -> Result<(), String> {
-    power_cuts(run, 3)
+    power_cuts(run, 3, run.rounds(2, 10))
 }
 
-fn power_cuts(run: &mut Run, count: usize) -> Result<(), String> {
-    for _ in 0..run.rounds(2, 10) {
+fn power_cuts(run: &mut Run, count: usize, rounds: u64) -> Result<(), String> {
+    for _ in 0..rounds {
         run.breathe();
         let mut nodes = run.cluster.rig.nodes();
         run.rng.shuffle(&mut nodes);
