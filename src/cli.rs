@@ -2,6 +2,7 @@
 
 mod cluster;
 mod config;
+mod import;
 mod server;
 
 use std::ffi::OsString;
@@ -17,6 +18,9 @@ usage:
   ottla server [--config FILE]             run a broker
   ottla config --explain [KEY] [--config FILE]
                                            what each setting is, where it comes from, what it means
+  ottla import --from DIR[,DIR...] [--config FILE] [--partial]
+                                           fill empty log dirs with the topics and groups that are
+                                           in those of a stopped Apache Kafka broker
   ottla cluster COMMAND --bootstrap-server HOST:PORT
                                            look after a cluster through any of its brokers:
       status                               the nodes, what they have, and what moves
@@ -38,6 +42,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let done = match words.as_slice() {
         ["server", options @ ..] => server::run(options),
         ["config", options @ ..] => config::run(options),
+        ["import", options @ ..] => import::run(options),
         ["cluster", options @ ..] => cluster::run(options),
         ["--version" | "-V"] => Ok(say(&format!("ottla {}\n", env!("CARGO_PKG_VERSION")))),
         ["--help" | "-h" | "help"] => Ok(say(USAGE)),

@@ -1,6 +1,7 @@
 //! The partitions of this broker: each a Raft group over a log, found by identity.
 
 pub mod cleaner;
+pub mod import;
 mod open;
 pub mod registry;
 pub mod retention;

@@ -46,8 +46,6 @@ use crate::wire::connection::ConnectionSetup;
 use crate::wire::frame::RequestBudget;
 use crate::wire::listener::{Acceptor, ConnectionCount};
 
-/// The key-value store's folder in the first log dir.
-const STORE_DIR: &str = ".ottla";
 /// How long connections may take to end when the broker stops.
 const CONNECTIONS_END: Duration = Duration::from_millis(500);
 
@@ -260,18 +258,19 @@ async fn bind_one(
 }
 
 fn open_dirs(env: &Env, config: &Config) -> io::Result<Vec<Arc<LogDir>>> {
-    let open = |path: &std::path::PathBuf| {
-        LogDir::open(Arc::clone(&env.disk), path).map(Arc::new).map_err(|error| {
-            let text = format!("cannot use log dir {}: {error}", path.display());
-            io::Error::new(error.kind(), text)
-        })
-    };
-    config.log_dirs.iter().map(open).collect()
+    let dirs = LogDir::open_all(&env.disk, &config.log_dirs)?;
+    match dirs.iter().find(|dir| dir.is_half_imported()) {
+        None => Ok(dirs),
+        Some(dir) => Err(io::Error::other(format!(
+            "an import into {} was cut short: run `ottla import` again, or empty the log dirs",
+            dir.path.display()
+        ))),
+    }
 }
 
 /// The key-value store lies in the first log dir.
 async fn open_store(env: &Env, dirs: &[Arc<LogDir>]) -> io::Result<(Arc<dyn KeyValue>, KvWriter)> {
-    let path = dirs.first().map(|dir| dir.path.join(STORE_DIR)).unwrap_or_default();
+    let path = dirs.first().map(|dir| dir.store()).unwrap_or_default();
     let opening = env.clone();
     let kv = task::blocking(env.threads, move || opening.open_store(&path)).await?;
     let writer = KvWriter::start(env.threads, Arc::clone(&kv))?;

@@ -56,7 +56,7 @@ pub(crate) struct Place {
 }
 
 /// The prefix of a partition's keys in the store.
-fn store_key(id: TopicPartition) -> Vec<u8> {
+pub(super) fn store_key(id: TopicPartition) -> Vec<u8> {
     [&b"P"[..], &id.topic_id.0, &id.partition.to_be_bytes()].concat()
 }
 
