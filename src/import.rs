@@ -65,7 +65,8 @@ pub async fn run(
     let disk = Arc::clone(&env.disk);
     let from = request.from.clone();
     let broker = task::blocking(env.threads, move || Broker::open(&disk, &from)).await?;
-    let plan = plan::plan(&broker.metadata, config, |topic, partition| broker.has(topic, partition));
+    let plan =
+        plan::plan(&broker.metadata, config, |topic, partition| broker.has(topic, partition));
     for text in &plan.missing {
         tell(format!("missing: {text}"))?;
     }
@@ -79,6 +80,9 @@ pub async fn run(
         return Err(io::Error::other(
             "some of it is not there (see above); --partial imports the rest",
         ));
+    }
+    for path in &config.log_dirs {
+        LogDir::check_importable(env.disk.as_ref(), path)?;
     }
     let dirs = LogDir::open_all(&env.disk, &config.log_dirs)?;
     dirs.iter().try_for_each(|dir| dir.begin_import())?;

@@ -26,7 +26,9 @@ pub(super) fn run(options: &[&str]) -> Result<io::Result<()>, Usage> {
         }
     }
     if from.is_empty() {
-        return Err(Usage("ottla import wants --from with the log dir of a Kafka broker".to_owned()));
+        return Err(Usage(
+            "ottla import wants --from with the log dir of a Kafka broker".to_owned(),
+        ));
     }
     let request = Request { from, partial };
     Ok(load(file).and_then(|settings| import(&settings, request)))

@@ -68,8 +68,15 @@ mod tests {
         let good = "0\n2\na 0 5\nb 12 0\n";
         let found = offsets(good).expect("whole");
         assert_eq!(found.get(&("b".to_owned(), 12)), Some(&0));
-        for bad in ["", "0\n", "1\n0\n", "0\n2\na 0 5\n", "0\n1\na 0\n", "0\n1\na 0 -1\n", "0\n1\na 0 5 6\n"]
-        {
+        for bad in [
+            "",
+            "0\n",
+            "1\n0\n",
+            "0\n2\na 0 5\n",
+            "0\n1\na 0\n",
+            "0\n1\na 0 -1\n",
+            "0\n1\na 0 5 6\n",
+        ] {
             assert_eq!(offsets(bad), None, "{bad:?}");
         }
         assert_eq!(epochs("0\n2\n0 0\n3 17\n"), Some(vec![(0, 0), (3, 17)]));

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::base::ids::{LeaderEpoch, PartitionIndex, TopicId};
-use crate::config::{TopicConfig, validate_group_overrides, validate_topic_override};
 use crate::config::Config;
+use crate::config::{TopicConfig, validate_group_overrides, validate_topic_override};
 use crate::controller::topic_name;
 use crate::import::records::{GROUP, Metadata, TOPIC};
 use crate::metadata::image::Configs;
@@ -87,7 +87,10 @@ impl Plan {
             return;
         }
         self.missing.push(if missing.len() == partitions.len() {
-            format!("topic {name}: none of its {} partitions is here; it is left out", missing.len())
+            format!(
+                "topic {name}: none of its {} partitions is here; it is left out",
+                missing.len()
+            )
         } else {
             let missing = missing.join(", ");
             format!("topic {name}: partitions {missing} are not here; they begin empty")
@@ -105,9 +108,8 @@ impl Plan {
         let mut overrides = Configs::new();
         for (key, value) in of.into_iter().flatten() {
             if key == "remote.storage.enable" && value == "true" {
-                self.missing.push(format!(
-                    "topic {name}: what only tiered storage has is not imported"
-                ));
+                self.missing
+                    .push(format!("topic {name}: what only tiered storage has is not imported"));
             } else if let Err(error) = validate_topic_override(key, value) {
                 self.notes.push(format!("topic {name}: {key}={value} is left out: {error}"));
             } else {

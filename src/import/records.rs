@@ -81,7 +81,10 @@ pub(super) enum Record {
 pub(super) enum DecodeError {
     Damaged,
     /// A version that is newer than this code.
-    Version { kind: u32, version: u32 },
+    Version {
+        kind: u32,
+        version: u32,
+    },
 }
 
 impl Record {

@@ -87,6 +87,13 @@ impl LogDir {
         self.disk.exists(&self.path.join(IMPORT_FILE))
     }
 
+    /// Whether an import may open the folder: opening one that a broker has left in order would
+    /// cost its next start.
+    pub fn check_importable(disk: &dyn Disk, path: &Path) -> io::Result<()> {
+        let is_left = disk.exists(&path.join(CLEAN_FILE)) && !disk.exists(&path.join(IMPORT_FILE));
+        if is_left { Err(not_empty(path)) } else { Ok(()) }
+    }
+
     /// Notes that an import fills the folder; what one that was cut short has left is removed. A
     /// folder with anything else in it is refused.
     pub fn begin_import(&self) -> io::Result<()> {
@@ -103,8 +110,7 @@ impl LogDir {
             return self.disk.sync_dir(&self.path);
         }
         if self.identity()?.is_some() || !found.is_empty() {
-            let text = format!("{} is not empty; an import needs empty log dirs", self.path.display());
-            return Err(io::Error::other(text));
+            return Err(not_empty(&self.path));
         }
         self.disk.replace(&marker, b"")
     }
@@ -250,6 +256,10 @@ impl LogDir {
         let id = text.lines().find_map(|line| line.strip_prefix("topic_id: "))?;
         uuid_parse(id.trim()).map(TopicId)
     }
+}
+
+fn not_empty(path: &Path) -> io::Error {
+    io::Error::other(format!("{} is not empty; an import needs empty log dirs", path.display()))
 }
 
 /// Makes the folder and those above it that are missing. Their names are durable before anything in

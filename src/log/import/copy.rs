@@ -89,7 +89,8 @@ fn describe(error: BatchError, bytes: &[u8]) -> &'static str {
 /// under the checksum.
 fn misplaced(builder: &Builder<'_>, batch: &Batch) -> Option<&'static str> {
     let header = batch.header();
-    let is_old = |epoch| header.leader_epoch >= 0 && u64::from(header.leader_epoch.unsigned_abs()) < epoch;
+    let is_old =
+        |epoch| header.leader_epoch >= 0 && u64::from(header.leader_epoch.unsigned_abs()) < epoch;
     if header.base_offset < builder.next_offset {
         Some("a batch whose offset goes back")
     } else if header.last_offset_delta < 0 || header.record_count < 0 {
