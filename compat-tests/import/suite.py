@@ -1,6 +1,7 @@
 """Apache Kafka is filled and stopped, its log dir is imported, and then the same clients see the same."""
 
 import functools
+import json
 import os
 import pathlib
 import shutil
@@ -9,6 +10,7 @@ import sys
 import time
 
 from brokers import Kafka, Ottla
+from cluster.nodes import COMPAT, Cluster
 from confluent_kafka import (
     OFFSET_BEGINNING,
     Consumer,
@@ -28,6 +30,8 @@ GROUPS = {
     "group.consumer.heartbeat.interval.ms": "200",
 }
 CLEANER = {"log.cleaner.backoff.ms": "100", "log.retention.check.interval.ms": "500"}
+# So that some of the metadata is in a snapshot and some behind it.
+SNAPSHOTS = {"metadata.log.max.snapshot.interval.ms": "3000"}
 CODECS = ["none", "gzip", "snappy", "lz4", "zstd"]
 TRIMMED = ["trimmed", "emptied", "segments-gone"]
 OLD_MS = int(time.time() * 1000) - 3_600_000
@@ -35,7 +39,7 @@ OLD_MS = int(time.time() * 1000) - 3_600_000
 # Compaction goes on as soon as it may, and then not everything is the same.
 PAUSE = {"log.cleaner.enable": "false"}
 
-kafka = Kafka(WORK, GROUPS | CLEANER | {"group.consumer.assignment.interval.ms": "0"})
+kafka = Kafka(WORK, GROUPS | CLEANER | SNAPSHOTS | {"group.consumer.assignment.interval.ms": "0"})
 ottla = Ottla(WORK, GROUPS | CLEANER | PAUSE)
 before = {}
 
@@ -257,6 +261,7 @@ def filled():
     kafka.stop()
     kafka.start()
     send(producer(kafka), "codec-none", sample(30, "later"))
+    assert len(list((kafka.logs / "__cluster_metadata-0").glob("*.checkpoint"))) > 1, "no snapshot of the metadata"
     before.update(everything(kafka))
     offsets = [offset for offset, *_ in before["records", "compacted", 0]]
     assert len(offsets) < offsets[-1] - offsets[0], "nothing was compacted"
@@ -351,6 +356,29 @@ def compaction():
     ottla.stop()
 
 
+def others():
+    """A node that has imported is the first one of a cluster; the others get replicas of what it has, and one of them leads it."""
+    settings, environment = GROUPS | PAUSE, {"OTTLA_AUTO_REPLICA_REBALANCE_ENABLE": "false"}
+    with Cluster("ottla", WORK / "cluster", settings=settings, environment=environment) as cluster:
+        first = cluster.nodes[1]
+        done = import_(logs=first.data)
+        assert done.returncode == 0, done
+        cluster.start()
+        topics = admin(first).list_topics(timeout=TIMEOUT_S).topics
+        moves = [{"topic": name, "partition": index, "replicas": [2, 3, 1]} for name in topics for index in topics[name].partitions]
+        plan = WORK / "moves.json"
+        plan.write_text(json.dumps({"version": 1, "partitions": moves}))
+        tool = [COMPAT / "kafka/tool", "kafka-reassign-partitions", "--bootstrap-server", first.address]
+        subprocess.run([*tool, "--reassignment-json-file", plan, "--execute"], check=True, stdout=subprocess.DEVNULL)
+        eventually(lambda: all(len(place.isrs) == 3 for place in places_of(admin(first))), 90)
+        cluster.forget(first)
+        same(everything(cluster.nodes[2]), before)
+        for place in kafka.logs.glob("*-[0-9]"):
+            if (first.data / place.name).exists():
+                copies = [batches(node.data, place.name) for node in cluster.nodes.values()]
+                assert all(copy.endswith(batches(kafka.logs, place.name)) for copy in copies), place.name
+
+
 run_tests([
     ("filled", filled),
     ("a-running-broker-is-refused", running),
@@ -360,4 +388,5 @@ run_tests([
     ("after-kill-9", killed),
     ("goes-on", goes_on),
     ("compaction-goes-on", compaction),
-])
+    ("others-get-replicas", others),
+], left_out=("after-kill-9", "others-get-replicas") if os.environ.get("SHORT") else ())

@@ -281,6 +281,3 @@ impl<'a> Builder<'a> {
 
 #[cfg(test)]
 mod tests;
-
-#[cfg(test)]
-mod tests;
