@@ -115,7 +115,6 @@ pub fn read_exact_at(file: &dyn DiskFile, buffer: &mut [u8], offset: u64) -> io:
 
 /// Takes the lock of a folder in the way that a Java process does (POSIX record locks, which do not
 /// meet those of [`Disk::lock`]). `None` if there is no such file, or nobody can write to it.
-#[expect(clippy::disallowed_methods, reason = "this is the disk seam")]
 pub fn lock_as_java(path: &Path) -> io::Result<Option<Box<dyn Debug + Send + Sync>>> {
     let file = match OpenOptions::new().write(true).open(path) {
         Ok(file) => file,

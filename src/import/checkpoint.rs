@@ -1,5 +1,5 @@
-//! The small text files of an Apache Kafka log dir: `meta.properties`, `partition.metadata`, and the
-//! checkpoint files, which have a version, a count, and so many lines of numbers.
+//! The small text files of an Apache Kafka log dir: `meta.properties`, `partition.metadata`, and
+//! the checkpoint files, which have a version, a count, and so many lines.
 
 use std::collections::BTreeMap;
 

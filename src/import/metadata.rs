@@ -15,13 +15,13 @@ use crate::log::records;
 pub(super) fn read(disk: &dyn Disk, dir: &Path, may_be_torn: bool) -> io::Result<Metadata> {
     let names = disk.list(dir)?;
     // `<end offset>-<epoch>.checkpoint`; sorted, as the names are.
-    let snapshot = names.iter().filter_map(|name| {
+    let mut snapshot = names.iter().filter_map(|name| {
         let (end, _epoch) = name.strip_suffix(".checkpoint")?.split_once('-')?;
         Some((end.parse::<Offset>().ok()?, name))
     });
     let mut metadata = Metadata::default();
     let mut next = 0;
-    if let Some((end, name)) = snapshot.last() {
+    if let Some((end, name)) = snapshot.next_back() {
         let path = dir.join(name);
         let bytes = Bytes::from(disk.read(&path)?);
         replay(&mut metadata, bytes, &path, |_| true)?.map_err(invalid)?;

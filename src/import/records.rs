@@ -241,4 +241,4 @@ impl Metadata {
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+mod tests;

@@ -46,8 +46,9 @@ pub(super) fn topic(name: &str, partitions: &[Partition]) -> Vec<String> {
     let aborted: u64 = imported().map(|(_, one)| one.aborted).sum();
     if transactional > 0 {
         lines.push(format!(
-            "note: topic {name} has {transactional} batches of transactions, of which {aborted} were \
-             aborted: consumers see them all, also with isolation.level=read_committed"
+            "note: topic {name} has {transactional} batches of transactions, and {aborted} \
+             transactions were aborted: consumers see them all, also with \
+             isolation.level=read_committed"
         ));
     }
     let cut = imported().filter_map(|(index, one)| Some((index, one.cut.as_ref()?, one.end)));

@@ -15,6 +15,7 @@ mod cli;
 mod cluster;
 mod compaction;
 mod harness;
+mod import;
 mod lag;
 mod moves;
 mod retention;
