@@ -2,8 +2,8 @@
 //! the same topics, records at the same offsets, and groups.
 //!
 //! The target's log dirs are marked while this goes on, and no broker starts on them. The marks go
-//! when everything is durable, so an import has happened as a whole or not at all; one that was cut
-//! short is begun again.
+//! when everything is durable, that of the first log dir before the others; so an import has
+//! happened as a whole or not at all, and one that was cut short is begun again.
 
 mod checkpoint;
 mod metadata;
@@ -128,8 +128,8 @@ impl Target {
             dir.set_identity(&identity)?;
             dir.mark_clean()?;
         }
-        // The first log dir is the last one: the others are nothing without it.
-        self.dirs.iter().rev().try_for_each(|dir| dir.end_import())?;
+        // It has happened when the first log dir says so.
+        self.dirs.iter().try_for_each(|dir| dir.end_import())?;
         tell(total.line(&identity))
     }
 
@@ -221,3 +221,6 @@ fn place_records(node: NodeId, topic: &Topic, partition: i32, done: Option<&Done
     }));
     records
 }
+
+#[cfg(test)]
+mod tests;

@@ -259,13 +259,15 @@ async fn bind_one(
 
 fn open_dirs(env: &Env, config: &Config) -> io::Result<Vec<Arc<LogDir>>> {
     let dirs = LogDir::open_all(&env.disk, &config.log_dirs)?;
-    match dirs.iter().find(|dir| dir.is_half_imported()) {
-        None => Ok(dirs),
-        Some(dir) => Err(io::Error::other(format!(
+    if let Some(first) = dirs.first().filter(|dir| dir.is_half_imported()) {
+        return Err(io::Error::other(format!(
             "an import into {} was cut short: run `ottla import` again, or empty the log dirs",
-            dir.path.display()
-        ))),
+            first.path.display()
+        )));
     }
+    // It has happened when the first one says so.
+    dirs.iter().filter(|dir| dir.is_half_imported()).try_for_each(|dir| dir.end_import())?;
+    Ok(dirs)
 }
 
 /// The key-value store lies in the first log dir.

@@ -241,4 +241,4 @@ impl Metadata {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

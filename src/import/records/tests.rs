@@ -19,7 +19,7 @@ fn put_nodes(out: &mut Writer, nodes: &[i32]) {
 }
 
 /// The value that Kafka writes for a record, with other fields than those that are read.
-fn value_of(record: &Record) -> Bytes {
+pub(in crate::import) fn value_of(record: &Record) -> Bytes {
     match record {
         Record::Topic { name, id } => encode(2, 0, |out| {
             out.string(name);
