@@ -67,6 +67,7 @@ pub(super) fn plan(
         plan.topics.push(Topic { id: *id, name: name.clone(), overrides, config, partitions });
     }
     plan.topics.sort_by(|a, b| a.name.cmp(&b.name));
+    plan.note_replicas(metadata);
     plan.other_configs(metadata, config);
     if !metadata.foreign.is_empty() {
         let foreign: Vec<&str> = metadata.foreign.iter().copied().collect();
@@ -95,6 +96,31 @@ impl Plan {
             let missing = missing.join(", ");
             format!("topic {name}: partitions {missing} are not here; they begin empty")
         });
+    }
+
+    /// What had several replicas has one now.
+    fn note_replicas(&mut self, metadata: &Metadata) {
+        let had_more = |topic: &&Topic| {
+            let known = metadata.topics.get(&topic.id);
+            let mut places = known.into_iter().flat_map(|topic| topic.partitions.values());
+            places.any(|place| place.replicas.len() > 1)
+        };
+        let count = self.topics.iter().filter(had_more).count();
+        if count > 0 {
+            self.notes.push(format!(
+                "topics that had more than one replica and have one now: {count}; \
+                 kafka-reassign-partitions gives them more when other nodes have joined"
+            ));
+        }
+        let refuses = |topic: &&Topic| topic.config.min_insync_replicas > 1;
+        let names: Vec<&str> =
+            self.topics.iter().filter(refuses).map(|topic| topic.name.as_str()).collect();
+        if !names.is_empty() {
+            self.notes.push(format!(
+                "topics that refuse acks=all until they have min.insync.replicas: {}",
+                names.join(", ")
+            ));
+        }
     }
 
     /// The overrides of a topic that are known here.
@@ -149,3 +175,6 @@ impl Plan {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
