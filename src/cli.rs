@@ -3,6 +3,7 @@
 mod cluster;
 mod config;
 mod import;
+mod log;
 mod server;
 
 use std::ffi::OsString;
@@ -21,6 +22,10 @@ usage:
   ottla import --from DIR[,DIR...] [--config FILE] [--partial]
                                            fill empty log dirs with the topics and groups that are
                                            in those of a stopped Apache Kafka broker
+  ottla log check [--config FILE]          whether the disks of a node that does not run still have
+                                           what was written
+  ottla log repair [--yes] [--config FILE] what of it would be dropped to go on without; with --yes
+                                           it is
   ottla cluster COMMAND --bootstrap-server HOST:PORT
                                            look after a cluster through any of its brokers:
       status                               the nodes, what they have, and what moves
@@ -43,6 +48,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         ["server", options @ ..] => server::run(options),
         ["config", options @ ..] => config::run(options),
         ["import", options @ ..] => import::run(options),
+        ["log", options @ ..] => log::run(options),
         ["cluster", options @ ..] => cluster::run(options),
         ["--version" | "-V"] => Ok(say(&format!("ottla {}\n", env!("CARGO_PKG_VERSION")))),
         ["--help" | "-h" | "help"] => Ok(say(USAGE)),

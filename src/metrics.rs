@@ -1,6 +1,7 @@
 //! Metrics: their names, once, with help texts, and the recorder behind the endpoint.
 
 pub mod cleaner;
+pub mod damage;
 pub mod elections;
 pub mod flush;
 pub mod names;

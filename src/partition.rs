@@ -2,9 +2,12 @@
 
 pub mod cleaner;
 pub mod import;
+pub mod mender;
 mod open;
 pub mod registry;
+pub mod repair;
 pub mod retention;
+pub mod scrubber;
 mod throttles;
 pub mod validate;
 
@@ -258,6 +261,11 @@ impl Partition {
         first_whole: bool,
     ) -> Result<Option<LogSlice>, ReadError> {
         self.group.log().slice(offset, size_max, first_whole)
+    }
+
+    /// What of a slice is as it was written: see `PartitionLog::checked`.
+    pub fn checked(&self, slice: LogSlice) -> Result<LogSlice, ReadError> {
+        self.group.log().checked(slice)
     }
 
     /// Notifies `waiter` once when records become visible.

@@ -112,6 +112,8 @@ kinds! {
     Leaving = 15,
     /// Up to where do all replicas have a partition that you lead?
     HadByAll = 17,
+    /// What do you have as this entry of a partition?
+    Entry = 18,
 }
 
 impl Kind {

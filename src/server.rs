@@ -29,6 +29,7 @@ use crate::coordinator::group::settings::GroupSettings;
 use crate::coordinator::runtime::{Coordinator, Parts};
 use crate::log::dir::{Identity, LogDir};
 use crate::log::flusher;
+use crate::log::partition_log::{DamageBell, LogConfig};
 use crate::metadata::image::Image;
 use crate::metadata::publisher::Images;
 use crate::metadata::records::Endpoint;
@@ -36,8 +37,11 @@ use crate::metrics::flush::FlushMetrics;
 use crate::metrics::recorder;
 use crate::metrics::requests::RequestMetrics;
 use crate::partition::cleaner::{self, Cleaner};
+use crate::partition::mender::{self, Mender};
 use crate::partition::registry::{OpenDir, Registry, Storage};
+use crate::partition::repair::Repair;
 use crate::partition::retention::Retention;
+use crate::partition::scrubber::Scrubber;
 use crate::peer::Kind;
 use crate::replication::groups::Groups;
 use crate::server::metadata::Metadata;
@@ -270,6 +274,27 @@ fn open_dirs(env: &Env, config: &Config) -> io::Result<Vec<Arc<LogDir>>> {
     Ok(dirs)
 }
 
+/// The data of a node that does not run.
+pub async fn offline(env: &Env, config: &Config) -> io::Result<Repair> {
+    let dirs = open_dirs(env, config)?;
+    if dirs.first().is_none_or(|dir| !env.disk.exists(&dir.store())) {
+        return Err(io::Error::other("there is no data of a broker in the first log dir"));
+    }
+    let (kv, _) = open_store(env, &dirs).await?;
+    let write_caching = config.topic_defaults.write_caching;
+    let config = LogConfig {
+        segment_bytes: config.topic_defaults.segment_bytes,
+        segment_ms: i64::MAX,
+        index_interval_bytes: config.topic_defaults.index_interval_bytes,
+        index_bytes_max: config.topic_defaults.segment_index_bytes,
+        write_caching,
+        producer_expiration_ms: config.producer_id_expiration_ms,
+        segment_jitter_ms: 0,
+        file_delete_delay_ms: 0,
+    };
+    Ok(Repair { env: env.clone(), dirs, kv, config })
+}
+
 /// The key-value store lies in the first log dir.
 async fn open_store(env: &Env, dirs: &[Arc<LogDir>]) -> io::Result<(Arc<dyn KeyValue>, KvWriter)> {
     let path = dirs.first().map(|dir| dir.store()).unwrap_or_default();
@@ -293,8 +318,13 @@ fn answer_others(
         async move { leadership.receive(body).await }.boxed()
     });
     let registry = Arc::clone(registry);
+    let cleaned = Arc::clone(&registry);
     handlers.set_for_members(&[Kind::HadByAll], move |_, _, body| {
-        std::future::ready(cleaner::answer(&registry, body)).boxed()
+        std::future::ready(cleaner::answer(&cleaned, body)).boxed()
+    });
+    let threads = env.threads;
+    handlers.set_for_members(&[Kind::Entry], move |_, _, body| {
+        mender::answer(Arc::clone(&registry), threads, body).boxed()
     });
 }
 
@@ -322,7 +352,7 @@ fn housekeeper(
     }
 }
 
-/// Retention and compaction.
+/// Retention and compaction, and what sees to it that the disks keep what they were given.
 fn upkeep(
     env: &Env,
     config: &Config,
@@ -332,7 +362,17 @@ fn upkeep(
     let millis = config.log_retention_check_interval_ms.unsigned_abs();
     let check_interval = Duration::from_millis(millis);
     let retention = Retention { env: env.clone(), registry: Arc::clone(registry), check_interval };
-    let mut tasks = vec![retention.start(stopper.stopping())];
+    let mender = Mender { registry: Arc::clone(registry) };
+    let mut tasks = vec![retention.start(stopper.stopping()), mender.start(stopper.stopping())];
+    if config.log_scrub_io_max_bytes_per_second > 0.0 {
+        let scrubber = Scrubber {
+            env: env.clone(),
+            registry: Arc::clone(registry),
+            bytes_per_second: config.log_scrub_io_max_bytes_per_second,
+            interval: Duration::from_millis(config.log_scrub_interval_ms.unsigned_abs()),
+        };
+        tasks.push(scrubber.start(stopper.stopping()));
+    }
     if config.log_cleaner_enable {
         tasks.push(cleaner(env, config, registry).start(stopper.stopping()));
     }
@@ -364,6 +404,7 @@ fn storage(
         kv_writer,
         producer_expiration_ms: config.producer_id_expiration_ms,
         catch_up_bytes_per_second: config.replica_catchup_max_bytes_per_second,
+        damage_bell: DamageBell::default(),
     })
 }
 

@@ -45,7 +45,7 @@ pub fn of_invalid(invalid: Invalid) -> (Code, String) {
 pub fn of_read(error: &ReadError) -> Code {
     match error {
         ReadError::OutOfRange => Code::OffsetOutOfRange,
-        ReadError::Io(_) => Code::KafkaStorageError,
+        ReadError::Damaged | ReadError::Io(_) => Code::KafkaStorageError,
     }
 }
 

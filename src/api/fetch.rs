@@ -31,6 +31,7 @@ use crate::api::fetch::sessions::Wanted;
 use crate::api::leader_hint::{self, LeaderHint, NodeEndpoint};
 use crate::api::{Outcome, Pending, RawRequest};
 use crate::base::ids::{NodeId, PartitionIndex};
+use crate::log::partition_log::ReadError;
 use crate::metadata::image::{Image, Topic};
 use crate::partition::Partition;
 use crate::partition::registry::Status;
@@ -215,7 +216,25 @@ impl Drop for Parked<'_> {
     }
 }
 
+/// What there is by the deadline, or earlier if it is enough; only what is as it was written.
 async fn read_or_wait(
+    context: &Context,
+    request: &FetchRequest,
+    sources: &[Source],
+) -> Vec<(TopicRef, PartitionData)> {
+    let mut answers = wait_for_data(context, request, sources).await;
+    for (source, (_, data)) in sources.iter().zip(&mut answers) {
+        if let (Ok(partition), Some(slice)) = (&source.partition, data.records.take()) {
+            match partition.checked(slice) {
+                Ok(slice) => data.records = Some(slice),
+                Err(error) => *data = unreadable(partition, &source.fetch, &error),
+            }
+        }
+    }
+    answers
+}
+
+async fn wait_for_data(
     context: &Context,
     request: &FetchRequest,
     sources: &[Source],
@@ -296,15 +315,16 @@ fn read_partition(
             records,
             ..PartitionData::error(fetch.index, NONE)
         },
-        Err(error) => {
-            let code = errors::of_read(&error);
-            if code == Code::KafkaStorageError {
-                tracing::error!(?error, topic = partition.topic, "fetch could not read the log");
-            }
-            let failed = PartitionData::error(fetch.index, code.code());
-            PartitionData { log_start: offsets.log_start, ..failed }
-        }
+        Err(error) => unreadable(partition, fetch, &error),
     }
+}
+
+fn unreadable(partition: &Partition, fetch: &PartitionFetch, error: &ReadError) -> PartitionData {
+    if let ReadError::Io(error) = error {
+        tracing::error!(%error, topic = partition.topic, "fetch could not read the log");
+    }
+    let failed = PartitionData::error(fetch.index, errors::of_read(error).code());
+    PartitionData { log_start: partition.offsets().log_start, ..failed }
 }
 
 /// Where the client's log leaves ours (KIP-595), if it told the epoch that it fetched last.

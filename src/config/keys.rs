@@ -152,6 +152,14 @@ config_table! {
     /// How long compaction rests when there is nothing to compact, in milliseconds.
     log_cleaner_backoff_ms: i64 = key("log.cleaner.backoff.ms", Long, "15000", AtLeast(0));
 
+    /// How many bytes are read in a second only to see whether the disks still have what was
+    /// written, so that it can be mended from other replicas. 0 is not at all.
+    log_scrub_io_max_bytes_per_second: f64 =
+        key("log.scrub.io.max.bytes.per.second", Double, "4194304", AtLeast(0)).ours();
+
+    /// How often all data is read so, in milliseconds.
+    log_scrub_interval_ms: i64 = key("log.scrub.interval.ms", Long, "604800000", AtLeast(1)).ours();
+
     // Topics.
 
     /// How many partitions a topic gets that is created without a number.

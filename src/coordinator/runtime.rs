@@ -374,11 +374,14 @@ fn replay_log(
 ) -> io::Result<()> {
     let mut next = from;
     loop {
-        let slice = partition.slice(next, LOAD_READ_BYTES, true).map_err(|error| match error {
+        let failed = |error| match error {
             ReadError::OutOfRange => io::Error::other("the log was truncated while it was read"),
+            ReadError::Damaged => io::Error::new(io::ErrorKind::InvalidData, "damaged batch"),
             ReadError::Io(error) => error,
-        })?;
+        };
+        let slice = partition.slice(next, LOAD_READ_BYTES, true).map_err(failed)?;
         let Some(slice) = slice else { return Ok(()) };
+        let slice = partition.checked(slice).map_err(failed)?;
         let mut rest = slice.read()?;
         while let Some(header) = BatchHeader::parse(&rest) {
             if header.size() == 0 || header.size() > rest.len() {

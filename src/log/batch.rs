@@ -77,6 +77,12 @@ impl BatchHeader {
         usize::try_from(self.length).map_or(0, |length| length + LENGTH_PREFIX_BYTES)
     }
 
+    /// The checksum of the header's own part of what the CRC covers; goes on with the records.
+    pub fn checksum_begun(head: &[u8; HEADER_BYTES]) -> u32 {
+        let (_, covered) = head.split_at(CRC_INPUT_START);
+        crc32c::crc32c(covered)
+    }
+
     pub fn last_offset(&self) -> Offset {
         self.base_offset + i64::from(self.last_offset_delta)
     }
@@ -186,8 +192,7 @@ impl Batch {
     }
 
     fn checksum(&self) -> u32 {
-        let (_, covered) = self.head.split_at(CRC_INPUT_START);
-        crc32c::crc32c_append(crc32c::crc32c(covered), &self.records)
+        crc32c::crc32c_append(BatchHeader::checksum_begun(&self.head), &self.records)
     }
 
     pub fn header(&self) -> &BatchHeader {
@@ -196,6 +201,11 @@ impl Batch {
 
     pub fn head(&self) -> &[u8; HEADER_BYTES] {
         &self.head
+    }
+
+    /// The whole batch in one piece.
+    pub fn to_bytes(&self) -> Bytes {
+        [&self.head[..], &self.records].concat().into()
     }
 
     /// The encoded records, perhaps compressed.

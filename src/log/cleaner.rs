@@ -24,6 +24,7 @@ use crate::log::cleaner::offset_map::{Full, OffsetMap};
 use crate::log::cleaner::plan::Dirty;
 use crate::log::cleaner::source::{Item, Reader};
 use crate::log::cleaner::target::Target;
+use crate::log::entry::{EntryKind, EntryMeta};
 use crate::log::partition_log::PartitionLog;
 use crate::log::records::filter::{Left, candidates, filter};
 use crate::log::retention::SegmentFacts;
@@ -194,6 +195,31 @@ impl Cleaning {
             tracing::debug!(log = self.log.name(), %error, "a file was not deleted");
         }
     }
+}
+
+/// Writes a closed segment anew without the batches of some entries; false if it is not the log's
+/// any more. Blocks.
+pub(crate) fn rewrite(
+    log: &PartitionLog,
+    source: SourceSegment,
+    metas: Vec<EntryMeta>,
+    drops: impl Fn(&u64) -> bool,
+) -> io::Result<bool> {
+    let files = Arc::clone(&source.files);
+    let sources = vec![source];
+    let base_index = sources.first().map_or(0, |source| source.base_index);
+    let mut target = Target::begin(log, &sources)?;
+    for (meta, index) in metas.into_iter().zip(base_index..) {
+        if meta.kind == EntryKind::Batch && drops(&index) {
+            target.put(index, meta, None, Left::Nothing)?;
+        } else if meta.kind == EntryKind::Batch {
+            let batch = log.read_batch(&files, index, &meta)?;
+            target.put(index, meta, Some(batch), Left::Same)?;
+        } else {
+            target.put(index, EntryMeta { size: 0, ..meta }, None, Left::Same)?;
+        }
+    }
+    log.replace(&sources, target.finish()?)
 }
 
 fn size_of_run(run: &[Item]) -> u64 {

@@ -4,7 +4,7 @@
 use bytes::{Buf, BufMut, Bytes};
 
 use crate::base::ids::{LeaderEpoch, Offset};
-use crate::log::batch::Batch;
+use crate::log::batch::{Batch, BatchHeader, MAGIC};
 use crate::log::producer_state::AppendOutcome;
 
 /// Identity of a Raft entry: the term is Kafka's leader epoch.
@@ -114,6 +114,16 @@ impl EntryMeta {
             | EntryKind::DeleteRecords
             | EntryKind::Void => self.base_offset,
         }
+    }
+
+    /// Whether a batch with this header is the one that was written for the entry.
+    pub fn is_of(&self, header: &BatchHeader) -> bool {
+        self.kind == EntryKind::Batch
+            && header.magic == MAGIC
+            && header.base_offset == self.base_offset
+            && header.size() == self.size as usize
+            && u32::try_from(header.last_offset_delta) == Ok(self.last_offset_delta)
+            && header.leader_epoch == EntryId { term: self.term, index: 0 }.leader_epoch()
     }
 
     /// End position in the `.log` file.

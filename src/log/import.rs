@@ -176,8 +176,7 @@ impl<'a> Builder<'a> {
     fn push_batch(&mut self, batch: &Batch) -> io::Result<()> {
         let header = batch.header();
         self.advance(header.base_offset)?;
-        // Some old broker may not have known of epochs.
-        self.term = self.term.max(u64::try_from(header.leader_epoch).unwrap_or(0));
+        self.term = self.term.max(u64::from(header.leader_epoch.unsigned_abs()));
         self.push_meta(EntryMeta {
             term: self.term,
             kind: EntryKind::Batch,

@@ -45,16 +45,6 @@ impl OffsetIndex {
         after.checked_sub(1).and_then(|i| self.entries.get(i)).map_or(0, |(_, position)| *position)
     }
 
-    /// The greatest known batch start not above `position`.
-    pub fn floor_position(&self, position: u32) -> u32 {
-        let after = self.entries.partition_point(|(_, at)| *at <= position);
-        after.checked_sub(1).and_then(|i| self.entries.get(i)).map_or(0, |(_, at)| *at)
-    }
-
-    pub fn truncate(&mut self, end_position: u32) {
-        self.entries.retain(|(_, position)| *position < end_position);
-    }
-
     pub fn size(&self) -> usize {
         self.entries.len() * OFFSET_ENTRY_BYTES
     }
@@ -106,10 +96,6 @@ impl TimeIndex {
 
     pub fn last(&self, base_offset: Offset) -> Option<(i64, Offset)> {
         self.entries.last().map(|(time, offset)| (*time, base_offset + i64::from(*offset)))
-    }
-
-    pub fn truncate(&mut self, base_offset: Offset, next_offset: Offset) {
-        self.entries.retain(|(_, offset)| base_offset + i64::from(*offset) < next_offset);
     }
 
     pub fn encode(&self) -> Vec<u8> {

@@ -8,11 +8,15 @@
 //! * State in memory runs ahead of the files: what is not written yet is in `recent`.
 //! * All writes go through one writer per log dir, in the order of the appends.
 
+mod check;
 mod clean;
+mod find;
 mod read;
 pub(crate) mod retire;
+mod scrub;
+mod times;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -34,6 +38,7 @@ use crate::log::producer_state::{AppendOutcome, ProducerStates};
 use crate::log::recovery;
 use crate::log::segment::{DurableNote, Segment, SegmentFiles, meta_position};
 
+pub use check::DamageBell;
 pub use read::{EntryStub, LogSlice, ReadError};
 
 /// Entries whose metas stay in memory although nobody needs them for sure.
@@ -75,6 +80,10 @@ pub struct LogSetup {
     pub config: LogConfig,
     /// Whether the broker stopped in order before this start.
     pub clean: bool,
+    pub damage_bell: DamageBell,
+    /// Entries of which nothing is known any more are taken for ones that say nothing. Otherwise a
+    /// log that has some is not opened.
+    pub salvage: bool,
 }
 
 /// Where a term begins.
@@ -132,6 +141,10 @@ pub struct PartitionLog {
     closed: AtomicBool,
     /// Files to be deleted, and when, in ms.
     trash: Mutex<Vec<(i64, PathBuf)>>,
+    /// Raft indexes of batches that are not what was written.
+    damage: Mutex<BTreeSet<u64>>,
+    /// Wakes who waits for one of them to be as it was.
+    mended: Notify,
 }
 
 impl fmt::Debug for PartitionLog {
@@ -217,10 +230,19 @@ impl PartitionLog {
     /// Opens the log in `setup.dir`, repairing what a crash left. Blocks.
     pub fn open(setup: LogSetup) -> Result<Arc<Self>, recovery::RecoveryError> {
         let state = recovery::recover(&setup)?;
-        let config = Mutex::new(setup.config.clone());
-        let (state, closed) = (Mutex::new(state), AtomicBool::new(false));
-        let trash = Mutex::default();
-        Ok(Arc::new(Self { setup, config, state, closed, trash }))
+        let damaged: Vec<u64> =
+            state.segments.iter().flat_map(|segment| segment.damaged.iter().copied()).collect();
+        let log = Self {
+            config: Mutex::new(setup.config.clone()),
+            state: Mutex::new(state),
+            closed: AtomicBool::new(false),
+            trash: Mutex::default(),
+            damage: Mutex::default(),
+            mended: Notify::new(),
+            setup,
+        };
+        damaged.into_iter().for_each(|index| log.note_damage(index));
+        Ok(Arc::new(log))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -513,6 +535,28 @@ impl PartitionLog {
         };
         self.setup.writer.push(Job::Run(Box::new(seal)));
         Ok(())
+    }
+
+    /// Begins a new segment unless the last one is empty; `done` is called when those before it are
+    /// closed.
+    pub(crate) fn roll_now(self: &Arc<Self>, done: Completion) {
+        let log = Arc::clone(self);
+        let run = move |health: io::Result<()>| {
+            health?;
+            let mut state = log.lock();
+            if state.next_offset > state.active().base_offset {
+                log.roll(&mut state, log.setup.clock.now_ms())?;
+            }
+            drop(state);
+            // Behind what closes the segment.
+            let told = move |health| {
+                done(health);
+                Ok(())
+            };
+            log.setup.writer.push(Job::Run(Box::new(told)));
+            Ok(())
+        };
+        self.setup.writer.push(Job::Run(Box::new(run)));
     }
 
     /// The segment before the one that begins at `base_offset` is closed.

@@ -7,8 +7,9 @@
 //! * Missing or old indexes: made again by the scan.
 //! * Segments begun behind such a tail: nothing in them was ever reported, they are removed.
 //! * Segments of a purge whose names came back: the purge is noted in the store, they are removed.
-//! * A bad batch below the durable position is none of these but damage of acknowledged data: the
-//!   log is not opened.
+//! * A bad batch below the durable position is none of these but damage of acknowledged data: it
+//!   keeps its place, is not served, and may be mended from another replica. Where the place is not
+//!   to be told, the log is not opened.
 
 mod scan;
 mod state_file;
@@ -136,9 +137,9 @@ fn load_segments(
         Ok((files, head))
     };
     let mut found = bases.iter().map(open).collect::<io::Result<Vec<Found>>>()?;
-    found.drain(..count_purged(&found, purged).ok_or_else(|| missing(setup, 0))?);
-    let count = found.len();
-    let mut segments: Vec<Segment> = Vec::with_capacity(count);
+    let purged_count = count_purged(&found, purged).ok_or_else(|| missing(setup, 0))?;
+    found.drain(..purged_count);
+    let mut segments: Vec<Segment> = Vec::with_capacity(found.len());
     for (i, (files, head)) in found.into_iter().enumerate() {
         let base_index = match segments.last() {
             None => head.map_or(first_index, |head| head.base_index),
@@ -148,7 +149,8 @@ fn load_segments(
             Some(_) if files.log.is_empty()? => break,
             Some(before) => return Err(missing(setup, log_end(before)?)),
         };
-        segments.push(load(setup, (files, head), base_index, i + 1 == count)?);
+        let next = bases.get(purged_count + i + 1).copied();
+        segments.push(load(setup, (files, head), base_index, next)?);
     }
     if let Some(last) = segments.last()
         && last.has_successor()?
@@ -181,17 +183,18 @@ fn count_purged(found: &[Found], purged: Option<EntryId>) -> Option<usize> {
     Some(first - before.take_while(|found| !has_successor(found)).count())
 }
 
+/// Loads a segment; `next` is where the one after it begins.
 fn load(
     setup: &LogSetup,
     (files, head): Found,
     base_index: u64,
-    is_last: bool,
+    next: Option<Offset>,
 ) -> Result<Segment, RecoveryError> {
     if head.is_none() {
         files.write_raft_head(base_index)?;
     }
     let note = head.map(|head| head.note).unwrap_or_default();
-    let quick = match setup.clean || !is_last {
+    let quick = match !setup.salvage && (setup.clean || next.is_some()) {
         true => scan::quick_load(setup, &files, base_index, &note)?,
         false => None,
     };
@@ -202,7 +205,15 @@ fn load(
             segment.files.raft.sync()?;
             Ok(segment)
         }
-        None => scan::scan(setup, files, base_index, &note),
+        None => {
+            let assumed = match setup.salvage {
+                true => scan::salvage(&files, base_index, &note, next)?,
+                false => Vec::new(),
+            };
+            let mut segment = scan::scan(setup, files, base_index, &note)?;
+            segment.damaged.extend(assumed);
+            Ok(segment)
+        }
     }
 }
 

@@ -2,9 +2,10 @@
 //! two sparse indexes.
 //!
 //! Head of a `.raft` file, 64 bytes: magic 8, first Raft index 8, first offset 8, CRC-32C of these
-//! 4, zero 4, then the [`DurableNote`]: position 4, flags 4, end index 8, CRC-32C of it 4; zero to
-//! the end. The note says how far the segment was known to be on disk when it was written: damage
-//! below it is corruption, a bad batch above it is the torn tail of a crash.
+//! 4, zero 4, then the [`DurableNote`]: position 4, flags 4, end index 8, CRC-32C of the index
+//! files 4, CRC-32C of the note 4; zero to the end. The note says how far the segment was known to
+//! be on disk when it was written: damage below it is corruption, a bad batch above it is the torn
+//! tail of a crash.
 
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
@@ -17,12 +18,13 @@ use crate::base::ids::Offset;
 use crate::log::batch::{BatchHeader, HEADER_BYTES};
 use crate::log::entry::{EntryMeta, META_BYTES};
 use crate::log::index::{OffsetIndex, TimeIndex};
+use crate::log::metas::read_metas;
 
 const RAFT_MAGIC: &[u8; 8] = b"OTTLARF1";
 /// Size of the head of a `.raft` file.
 pub const RAFT_HEAD_BYTES: u64 = 64;
 const NOTE_AT: u64 = 32;
-const NOTE_BYTES: usize = 16;
+const NOTE_BYTES: usize = 20;
 
 /// How far a segment is on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -36,6 +38,8 @@ pub struct DurableNote {
     pub closed: bool,
     /// The next segment is begun.
     pub rolled: bool,
+    /// If it is closed: of `.index` and `.timeindex`, one after the other.
+    pub indexes_crc: u32,
 }
 
 /// The head of a `.raft` file.
@@ -77,6 +81,8 @@ pub struct Segment {
     pub indexes_written: bool,
     /// Whether everything in it is durable and nothing will be added.
     pub sealed: bool,
+    /// Entries whose batches were found damaged when the segment was loaded.
+    pub damaged: Vec<u64>,
 }
 
 /// The files that are a segment's own.
@@ -111,12 +117,20 @@ impl SegmentFiles {
         self.raft.write_all_at(&[IoSlice::new(&head)], 0)
     }
 
+    /// Writes the record of an entry again.
+    pub fn write_meta(&self, base_index: u64, index: u64, meta: &EntryMeta) -> io::Result<()> {
+        let mut record = Vec::with_capacity(META_BYTES);
+        meta.encode(index, &mut record);
+        self.raft.write_all_at(&[IoSlice::new(&record)], meta_position(base_index, index))
+    }
+
     /// Notes how far the segment is on disk.
     pub fn write_note(&self, note: &DurableNote) -> io::Result<()> {
-        let mut field = Vec::with_capacity(20);
+        let mut field = Vec::with_capacity(24);
         field.put_u32(note.position);
         field.put_u32(u32::from(note.closed) | u32::from(note.rolled) << 1);
         field.put_u64(note.end_index);
+        field.put_u32(note.indexes_crc);
         field.put_u32(crc32c::crc32c(&field));
         self.raft.write_all_at(&[IoSlice::new(&field)], NOTE_AT)
     }
@@ -151,6 +165,11 @@ impl SegmentFiles {
     }
 }
 
+/// The checksum that the note has of the index files.
+pub fn indexes_crc(offset_index: &[u8], time_index: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(offset_index), time_index)
+}
+
 fn decode_note(bytes: &[u8]) -> Option<DurableNote> {
     let (mut covered, mut crc) = bytes.split_at_checked(NOTE_BYTES)?;
     if crc.try_get_u32().ok()? != crc32c::crc32c(covered) {
@@ -158,7 +177,8 @@ fn decode_note(bytes: &[u8]) -> Option<DurableNote> {
     }
     let (position, flags) = (covered.get_u32(), covered.get_u32());
     let (closed, rolled) = (flags & 1 != 0, flags & 2 != 0);
-    Some(DurableNote { position, end_index: covered.get_u64(), closed, rolled })
+    let (end_index, indexes_crc) = (covered.get_u64(), covered.get_u32());
+    Some(DurableNote { position, end_index, closed, rolled, indexes_crc })
 }
 
 /// Where the record of an entry lies in its `.raft` file.
@@ -182,7 +202,15 @@ impl Segment {
             bytes_since_index: 0,
             indexes_written: false,
             sealed: false,
+            damaged: Vec::new(),
         }
+    }
+
+    /// Takes note of a batch at the end of the segment that is not what was written.
+    pub fn note_damaged(&mut self, meta: &EntryMeta) {
+        self.damaged.push(self.next_index);
+        self.size += meta.size;
+        self.indexes_written = false;
     }
 
     /// Takes note of a batch at the end of the segment.
@@ -222,6 +250,7 @@ impl Segment {
     pub fn closing(&mut self, rolled: bool) -> Closing {
         self.complete_indexes();
         let indexes = (self.offset_index.encode(), self.time_index.encode());
+        let indexes_crc = indexes_crc(&indexes.0, &indexes.1);
         Closing {
             files: Arc::clone(&self.files),
             // Files that are right already are not put at risk.
@@ -231,6 +260,7 @@ impl Segment {
                 end_index: self.next_index,
                 closed: true,
                 rolled,
+                indexes_crc,
             },
         }
     }
@@ -288,24 +318,4 @@ impl Closing {
         self.files.write_note(&self.note)?;
         self.files.raft.sync()
     }
-}
-
-/// Reads the records of entries `from..to` of the segment that begins with `base_index`.
-pub fn read_metas(
-    files: &SegmentFiles,
-    base_index: u64,
-    from: u64,
-    to: u64,
-) -> io::Result<Vec<EntryMeta>> {
-    let count = usize::try_from(to - from).map_err(io::Error::other)?;
-    let mut bytes = vec![0; count * META_BYTES];
-    read_exact_at(files.raft.as_ref(), &mut bytes, meta_position(base_index, from))?;
-    let metas = bytes.chunks(META_BYTES).zip(from..);
-    metas
-        .map(|(chunk, index)| {
-            EntryMeta::decode(index, chunk).ok_or_else(|| {
-                io::Error::new(io::ErrorKind::InvalidData, "damaged record in a .raft file")
-            })
-        })
-        .collect()
 }

@@ -71,6 +71,16 @@ metrics! {
     CLEANER_DIRTY_RATIO_MAX = "ottla_log_cleaner_dirty_ratio_max", Gauge;
     /// Partitions whose compaction has failed since the start; the reason is in the log.
     CLEANER_UNCLEANABLE = "ottla_log_cleaner_uncleanable_partitions", Gauge;
+    /// Batches found on disk that are not what was written.
+    DAMAGED_BATCHES_FOUND = "ottla_log_damaged_batches_found_total", Counter;
+    /// Damaged batches that were written again with what another replica has.
+    DAMAGED_BATCHES_MENDED = "ottla_log_damaged_batches_mended_total", Counter;
+    /// Batches that are damaged, as far as known; they are not served.
+    DAMAGED_BATCHES = "ottla_log_damaged_batches", Gauge;
+    /// Bytes that were read only to see whether they are as they were written.
+    SCRUBBED_BYTES = "ottla_log_scrubbed_bytes_total", Counter;
+    /// Times that all partitions of this broker have been looked at.
+    SCRUBS = "ottla_log_scrubs_total", Counter;
     /// First offset of a partition.
     LOG_START = "ottla_log_start_offset", Gauge;
     /// Offset after the last record of a partition's log.

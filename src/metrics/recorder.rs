@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
 use crate::metrics::names::{self, Kind};
-use crate::metrics::{cleaner, elections, retention};
+use crate::metrics::{cleaner, damage, elections, retention};
 
 /// Buckets of durations, in seconds.
 const SECONDS: &[f64] = &[
@@ -31,6 +31,7 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     describe();
     elections::register();
     cleaner::register();
+    damage::register();
     retention::register();
     Ok(installed.insert(handle).clone())
 }

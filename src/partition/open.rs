@@ -12,7 +12,7 @@ use crate::base::worker::Worker;
 use crate::config::TopicConfig;
 use crate::log::dir::LogDir;
 use crate::log::flusher::Job;
-use crate::log::partition_log::{LogConfig, LogSetup, PartitionLog};
+use crate::log::partition_log::{DamageBell, LogConfig, LogSetup, PartitionLog};
 use crate::log::recovery;
 use crate::partition::Partition;
 use crate::replication::groups::Groups;
@@ -38,6 +38,7 @@ pub struct Storage {
     pub producer_expiration_ms: i64,
     /// What followers that are behind are sent; 0 is no limit.
     pub catch_up_bytes_per_second: u64,
+    pub damage_bell: DamageBell,
 }
 
 /// Which partition, and where.
@@ -129,6 +130,8 @@ impl Storage {
             writer: open.writer.clone(),
             config: self.log_config(&place.config),
             clean: open.dir.clean,
+            damage_bell: Arc::clone(&self.damage_bell),
+            salvage: false,
         })?;
         // Before the first entry: a start that was cut short may have made the folder only.
         if owner.is_none() {

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use crate::base::ids::{NodeId, TopicId, TopicPartition};
 use crate::base::task::{self, Fault, Stopping};
 use crate::config::TopicConfig;
+use crate::log::partition_log::DamageBell;
 use crate::metadata;
 use crate::metadata::image::{Configs, Image};
 use crate::metadata::publisher::Images;
@@ -72,6 +73,11 @@ impl Registry {
 
     pub fn groups(&self) -> &Groups {
         &self.storage.groups
+    }
+
+    /// Rings when a log finds damage.
+    pub fn damage_bell(&self) -> &DamageBell {
+        &self.storage.damage_bell
     }
 
     pub fn status(&self, id: TopicPartition) -> Status {

@@ -5,11 +5,13 @@ use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds, RangeInclusive};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::{Stream, stream};
 use openraft::entry::EntryPayload;
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use crate::base::kv::{Change, KvWriter};
 use crate::log::entry::{Entry as LogEntry, EntryBody, EntryId, EntryKind};
@@ -20,6 +22,8 @@ use crate::replication::types::{Command, LogId, PartitionTypes, Term, Vote};
 
 type Entry = openraft::Entry<Term, EntryPayload<Command, u64, openraft::impls::EmptyNode>>;
 
+/// How long a damaged batch may take to be mended before the group stops here.
+const MEND: Duration = Duration::from_secs(10);
 /// What a read for a follower may hold, in bytes.
 const ENTRIES_READ_BYTES: usize = 1024 * 1024;
 
@@ -154,8 +158,20 @@ impl RaftLogReader<PartitionTypes> for PartitionLogStore {
     }
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
-        let entries = self.log.entries(start, end, ENTRIES_READ_BYTES)?;
-        entries.into_iter().map(from_log).collect()
+        let until = Instant::now() + MEND;
+        loop {
+            let mended = self.log.mended();
+            match self.log.entries(start, end, ENTRIES_READ_BYTES) {
+                Ok(entries) => return entries.into_iter().map(from_log).collect(),
+                Err(error) if error.kind() != io::ErrorKind::InvalidData => return Err(error),
+                // Another replica may have what is damaged here.
+                Err(error) => {
+                    if tokio::time::timeout_at(until, mended).await.is_err() {
+                        return Err(error);
+                    }
+                }
+            }
+        }
     }
 
     async fn read_vote(&mut self) -> io::Result<Option<Vote>> {

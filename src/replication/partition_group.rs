@@ -14,7 +14,7 @@ use openraft::raft::ClientWriteResult;
 use openraft::{Config, Raft, SnapshotPolicy};
 
 use crate::base::ids::{LeaderEpoch, NodeId, Offset, TopicPartition};
-use crate::base::kv::{Change, KvWriter};
+use crate::base::kv::{Change, KeyValue, KvWriter};
 use crate::log::batch::Batch;
 use crate::log::entry::{Entry, EntryBody, EntryId, Ticket};
 use crate::log::partition_log::{PartitionLog, membership_key};
@@ -164,6 +164,12 @@ pub fn adopt(partition: &[u8], node: NodeId, adopted: &Adopted) -> Vec<Change> {
         Change::Put { key: vote_key(partition), value: vote },
         state_machine::first_checkpoint(partition, last, log_start, stored),
     ]
+}
+
+/// How many members a group has that is not open; 0 if that is not known. `partition` is the prefix
+/// of its keys.
+pub fn members(kv: &dyn KeyValue, partition: &[u8]) -> io::Result<usize> {
+    state_machine::members(kv, partition)
 }
 
 /// How openraft is set up for groups that do not tick.

@@ -13,7 +13,7 @@ use openraft::EntryPayload;
 use openraft::storage::{ApplyResponder, EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 
 use crate::base::ids::Offset;
-use crate::base::kv::{Change, KvWriter};
+use crate::base::kv::{Change, KeyValue, KvWriter};
 use crate::log::entry::{EntryId, EntryKind};
 use crate::log::partition_log::PartitionLog;
 use crate::log::producer_state::AppendOutcome;
@@ -87,6 +87,19 @@ pub(crate) fn first_checkpoint(
 
 fn snapshot_key(log: &PartitionLog) -> Vec<u8> {
     [log.key(), b"s"].concat()
+}
+
+/// How many members a group has that is not open: by its last membership entry, or else by the
+/// checkpoint. 0 if neither tells.
+pub(crate) fn members(kv: &dyn KeyValue, partition: &[u8]) -> io::Result<usize> {
+    let (from, to) = ([partition, b"m"].concat(), [partition, b"n"].concat());
+    if let Some((_, bytes)) = kv.last(&from, &to)? {
+        return Ok(codec::decode_membership(&mut &bytes[..])?.voter_ids().count());
+    }
+    let stored = kv.get(&[partition, b"a"].concat())?;
+    let checkpoint = stored.map(|bytes| Checkpoint::decode(&bytes)).transpose()?;
+    let last = checkpoint.and_then(|checkpoint| checkpoint.memberships.last().cloned());
+    Ok(last.map_or(0, |stored| stored.voter_ids().count()))
 }
 
 /// The last entry up to `applied` that the log still has. An entry of a later term has taken the

@@ -145,26 +145,15 @@ fn a_replica_that_was_away_misses_no_tombstone() {
         configs.push(("delete.retention.ms", "0"));
         let id = cluster.client(1).await.create_topic("t", 1, &configs).await;
         let topic = Topic { name: "t", id };
-        let leader = async |cluster: &Cluster, away: usize| {
-            let mut leader = 0;
-            eventually(async || {
-                let asked = if away == 1 { 2 } else { 1 };
-                let told = cluster.client(asked).await.topic("t").await.partitions.remove(0);
-                leader = usize::try_from(told.leader_id.0).unwrap_or(0);
-                leader > 0 && leader != away
-            })
-            .await;
-            leader
-        };
-        let mut client = cluster.client(leader(&cluster, 0).await).await;
+        let mut client = cluster.client(cluster.leader("t", 0).await).await;
         put(&mut client, &topic, "gone", Some("value")).await;
         for round in 0..8 {
             put(&mut client, &topic, "other", Some(&round.to_string())).await;
         }
-        let first = leader(&cluster, 0).await;
+        let first = cluster.leader("t", 0).await;
         let away = if first == 3 { 2 } else { 3 };
         cluster.stop_node(away).await;
-        let mut client = cluster.client(leader(&cluster, away).await).await;
+        let mut client = cluster.client(cluster.leader("t", away).await).await;
         put(&mut client, &topic, "gone", None).await;
         // Cleaned again and again, by those who are there.
         let others: Vec<usize> = (1..=3).filter(|node| *node != away).collect();
@@ -191,7 +180,7 @@ fn a_replica_that_was_away_misses_no_tombstone() {
         for node in 1..=3 {
             let mut there = cluster.client(node).await;
             eventually(async || {
-                let mut client = cluster.client(leader(&cluster, 0).await).await;
+                let mut client = cluster.client(cluster.leader("t", 0).await).await;
                 put(&mut client, &topic, "other", Some("last")).await;
                 let found = read_replica(&mut there, &topic).await;
                 !found.is_empty()

@@ -14,6 +14,7 @@ mod api;
 mod cli;
 mod cluster;
 mod compaction;
+mod damage;
 mod harness;
 mod import;
 mod lag;

@@ -115,12 +115,7 @@ fn all_replicas_drop_the_same() {
         let configs = [SMALL, ("retention.ms", "-1")];
         let topic_id = client.create_topic("t", 1, &configs).await;
         let topic = Topic { name: "t", id: topic_id };
-        let leader = async || {
-            let told = cluster.client(1).await.topic("t").await.partitions.remove(0);
-            usize::try_from(told.leader_id.0).unwrap_or(0)
-        };
-        eventually(async || leader().await > 0).await;
-        let mut client = cluster.client(leader().await).await;
+        let mut client = cluster.client(cluster.leader("t", 0).await).await;
         fill(&mut client, &topic).await;
         client.set_config((2, "t"), "retention.ms", "1000").await;
         for id in 1..=3 {

@@ -9,8 +9,9 @@ use bytes::Bytes;
 use crate::base::disk::read_exact_at;
 use crate::log::batch::Batch;
 use crate::log::entry::{EntryKind, EntryMeta};
+use crate::log::metas::read_metas;
 use crate::log::retention::SegmentFacts;
-use crate::log::segment::{SegmentFiles, read_metas};
+use crate::log::segment::SegmentFiles;
 
 /// What is read at once, unless a batch is larger.
 const READ_BYTES: u32 = 1024 * 1024;

@@ -10,7 +10,7 @@ use crate::log::entry::{EntryKind, EntryMeta};
 use crate::log::partition_log::PartitionLog;
 use crate::log::records::filter::Left;
 use crate::log::recovery::swap;
-use crate::log::segment::{DurableNote, Segment, SegmentFiles, meta_position};
+use crate::log::segment::{DurableNote, Segment, SegmentFiles, indexes_crc, meta_position};
 
 /// What gathers before it is written.
 const WRITE_BYTES: usize = 1024 * 1024;
@@ -120,12 +120,11 @@ impl Target {
         self.flush()?;
         let mut segment = self.segment;
         segment.complete_indexes();
-        let contents =
-            [("index", segment.offset_index.encode()), ("timeindex", segment.time_index.encode())];
+        let (offsets, times) = (segment.offset_index.encode(), segment.time_index.encode());
         let files = &segment.files;
-        for (extension, content) in contents {
+        for (extension, content) in [("index", &offsets), ("timeindex", &times)] {
             let path = swap::cleaned(&files.dir, files.base_offset, extension);
-            self.disk.write(&path, &content)?;
+            self.disk.write(&path, content)?;
         }
         files.log.sync()?;
         files.raft.sync()?;
@@ -134,6 +133,7 @@ impl Target {
             end_index: segment.next_index,
             closed: true,
             rolled: true,
+            indexes_crc: indexes_crc(&offsets, &times),
         })?;
         files.raft.sync()?;
         self.disk.sync_dir(&files.dir)?;

@@ -89,16 +89,17 @@ fn describe(error: BatchError, bytes: &[u8]) -> &'static str {
 /// under the checksum.
 fn misplaced(builder: &Builder<'_>, batch: &Batch) -> Option<&'static str> {
     let header = batch.header();
-    let is_old =
-        |epoch| header.leader_epoch >= 0 && u64::from(header.leader_epoch.unsigned_abs()) < epoch;
+    let begun = builder.epochs.iter().take_while(|(_, start)| *start <= header.base_offset);
+    let term = begun.map(|(epoch, _)| u64::from(epoch.unsigned_abs())).max();
+    let term = term.unwrap_or(0).max(builder.term);
     if header.base_offset < builder.next_offset {
         Some("a batch whose offset goes back")
     } else if header.last_offset_delta < 0 || header.record_count < 0 {
         Some("a batch whose counts are wrong")
-    } else if is_old(builder.term) {
-        Some("a batch whose leader epoch goes back")
-    } else {
+    } else if u64::try_from(header.leader_epoch).is_ok_and(|epoch| epoch >= term) {
         None
+    } else {
+        Some("a batch whose leader epoch goes back")
     }
 }
 
@@ -107,8 +108,8 @@ pub(super) fn is_abort_marker(batch: &Batch) -> bool {
     if !batch.header().is_control() || !batch.header().is_transactional() {
         return false;
     }
-    let whole = Bytes::from([&batch.head()[..], batch.records()].concat());
-    let marker = records::key_values(&whole).ok().and_then(|found| found.into_iter().next());
+    let marker =
+        records::key_values(&batch.to_bytes()).ok().and_then(|found| found.into_iter().next());
     let kind = marker.and_then(|marker| marker.key).and_then(|mut key| {
         let _version = key.try_get_i16().ok()?;
         key.try_get_i16().ok()

@@ -264,9 +264,17 @@ fn what_a_broker_has_not_finished_is_refused() {
 
 #[test]
 fn batches_that_go_back_are_refused() {
-    for (offset, epoch, what) in [(1, 7, "offset goes back"), (9, 2, "leader epoch goes back")] {
+    let cases = [
+        (1, 7, "offset goes back"),
+        (3, 2, "leader epoch goes back"),
+        (3, -1, "leader epoch goes back"),
+        // One that has begun without a batch.
+        (9, 7, "leader epoch goes back"),
+    ];
+    for (offset, epoch, what) in cases {
         let steps = [Step::Epoch { by: 3, noted: true }, Step::Batch { values: 3 }];
         let mut model = Model::of(0, &steps);
+        model.epochs.push((8, 9));
         let mut bytes = encode(&[b"v"], Sample::default());
         let mut batch = Batch::take(&mut bytes).expect("a good batch");
         batch.assign(offset, epoch);

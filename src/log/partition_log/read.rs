@@ -2,18 +2,19 @@
 //! of ListOffsets and OffsetForLeaderEpoch.
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::base::disk::read_exact_at;
 use crate::base::ids::{LeaderEpoch, Offset};
-use crate::log::batch::{Batch, BatchHeader};
+use crate::log::batch::Batch;
 use crate::log::entry::{Entry, EntryBody, EntryId, EntryKind, EntryMeta};
+use crate::log::metas::read_metas;
 use crate::log::partition_log::{PartitionLog, State};
 use crate::log::producer_state::AppendOutcome;
-use crate::log::records;
-use crate::log::segment::{Segment, SegmentFiles, read_metas};
+use crate::log::segment::{Segment, SegmentFiles};
 
 /// Metas read from a file at once.
 const METAS_READ_COUNT: u64 = 4096;
@@ -24,6 +25,10 @@ pub struct LogSlice {
     pub files: Arc<SegmentFiles>,
     pub position: u32,
     pub size: u32,
+    /// The first batch's entry.
+    pub(super) first_index: u64,
+    /// The entries of the segment.
+    pub(super) indexes: Range<u64>,
 }
 
 /// Why there is nothing to read.
@@ -31,6 +36,8 @@ pub struct LogSlice {
 pub enum ReadError {
     /// Below the log start or above the log end.
     OutOfRange,
+    /// What is there is not what was written.
+    Damaged,
     Io(io::Error),
 }
 
@@ -47,20 +54,6 @@ impl LogSlice {
         read_exact_at(self.files.log.as_ref(), &mut bytes, u64::from(self.position))?;
         Ok(bytes.into())
     }
-}
-
-/// Of a larger batch the first record's time is taken for all.
-const BATCH_WALKED_BYTES_MAX: u32 = 1024 * 1024;
-
-/// Where a read begins, found under the lock; the rest needs the files only.
-struct Place {
-    files: Arc<SegmentFiles>,
-    /// At or before the wanted batch.
-    floor: u32,
-    /// Readers may see up to here.
-    limit: u32,
-    /// Where the next segment begins.
-    next: Option<Offset>,
 }
 
 /// What an entry is, without its records.
@@ -82,32 +75,20 @@ impl PartitionLog {
         size_max: u32,
         first_whole: bool,
     ) -> Result<Option<LogSlice>, ReadError> {
-        let Some((place, position, first_size)) = self.find(offset)? else { return Ok(None) };
-        let available = place.limit - position;
-        let size = if available <= size_max {
-            available
-        } else if first_size > size_max {
-            if first_whole { first_size } else { 0 }
+        let Some((place, first_index, first)) = self.find(offset)? else { return Ok(None) };
+        let position = first.position;
+        let end = position.saturating_add(size_max);
+        let size = if place.limit <= end {
+            place.limit - position
+        } else if first.end_position() > end {
+            if first_whole { first.size } else { 0 }
         } else {
-            self.whole_batches(&place, position, size_max)?
+            let fits = |meta: &EntryMeta| meta.end_position() <= end;
+            let next = self.partition_point(&place, first_index, fits)?;
+            let last = self.metas(&place, next.saturating_sub(1))?;
+            last.first().map_or(first.size, |last| last.end_position() - position)
         };
-        Ok((size > 0).then_some(LogSlice { files: place.files, position, size }))
-    }
-
-    /// The committed batch that holds `offset`, or the next one: compaction leaves gaps, also at
-    /// the end of a segment.
-    fn find(&self, offset: Offset) -> Result<Option<(Place, u32, u32)>, ReadError> {
-        let mut from = offset;
-        while let Some(place) = self.place(from)? {
-            if let Some((position, size)) = seek(&place, |h| h.last_offset() >= offset)? {
-                return Ok(Some((place, position, size)));
-            }
-            match place.next {
-                Some(next) => from = next,
-                None => break,
-            }
-        }
-        Ok(None)
+        Ok((size > 0).then(|| place.slice(position, size, first_index)))
     }
 
     /// Committed bytes from `offset` on, about: what a long poll waits for.
@@ -122,47 +103,6 @@ impl PartitionLog {
         let sizes = state.segments.iter().skip(first);
         let bytes: u64 = sizes.map(|segment| u64::from(visible_size(&state, segment))).sum();
         bytes.saturating_sub(u64::from(floor))
-    }
-
-    fn place(&self, offset: Offset) -> Result<Option<Place>, ReadError> {
-        let state = self.lock();
-        if offset < state.log_start_offset || offset > state.next_offset {
-            return Err(ReadError::OutOfRange);
-        }
-        if offset >= state.high_watermark {
-            return Ok(None);
-        }
-        let at = state.segments.partition_point(|segment| segment.base_offset <= offset);
-        // A segment may be empty; the next one has what follows.
-        let from = at.saturating_sub(1);
-        for (at, segment) in state.segments.iter().enumerate().skip(from) {
-            let floor = position_of(&state, segment, offset);
-            let limit = visible_size(&state, segment);
-            if floor < limit {
-                let next = state.segments.get(at + 1).map(|next| next.base_offset);
-                return Ok(Some(Place { files: Arc::clone(&segment.files), floor, limit, next }));
-            }
-        }
-        Ok(None)
-    }
-
-    /// The size of the whole batches in `position..position + size_max`; the first fits.
-    fn whole_batches(&self, place: &Place, position: u32, size_max: u32) -> io::Result<u32> {
-        let end = position.saturating_add(size_max);
-        let known = {
-            let state = self.lock();
-            let segment = state.segments.iter().find(|s| Arc::ptr_eq(&s.files, &place.files));
-            segment.map_or(0, |segment| segment.offset_index.floor_position(end))
-        };
-        let mut at = known.max(position);
-        while let Some(header) = place.files.batch_header(at)? {
-            let next = at.saturating_add(u32::try_from(header.size()).unwrap_or(u32::MAX));
-            if next > end || header.size() == 0 {
-                break;
-            }
-            at = next;
-        }
-        Ok(at - position)
     }
 
     /// Ids, kinds and outcomes of entries `from..to`, as many as exist, without touching a record.
@@ -250,109 +190,7 @@ impl PartitionLog {
         let files = state.segments.get(at).map(|segment| Arc::clone(&segment.files));
         drop(state);
         let files = files.ok_or(io::ErrorKind::NotFound)?;
-        let slice = LogSlice { files, position: stub.meta.position, size: stub.meta.size };
-        let batch = Batch::take(&mut slice.read()?).map_err(|error| {
-            io::Error::new(io::ErrorKind::InvalidData, format!("damaged batch: {error:?}"))
-        });
-        batch.map(Some)
-    }
-
-    /// The first committed record whose timestamp is at least `timestamp_ms`: its timestamp and
-    /// offset. Blocks.
-    pub fn offset_for_timestamp(&self, timestamp_ms: i64) -> io::Result<Option<(i64, Offset)>> {
-        let log_start = self.offsets().log_start;
-        let mut from = log_start;
-        loop {
-            let Some(mut place) = self.time_place(timestamp_ms, from) else { return Ok(None) };
-            let wanted = |h: &BatchHeader| {
-                h.max_timestamp_ms >= timestamp_ms && h.last_offset() >= log_start
-            };
-            while let Some((position, size)) = seek(&place, wanted)? {
-                let files = Arc::clone(&place.files);
-                let batch = LogSlice { files, position, size }.read()?;
-                let found = records::first_at_or_after(&batch, timestamp_ms, log_start)?;
-                if found.is_some() {
-                    return Ok(found);
-                }
-                // Compaction may have left other records of the batch, or none.
-                place.floor = position.saturating_add(size);
-            }
-            match place.next {
-                Some(next) => from = next,
-                None => return Ok(None),
-            }
-        }
-    }
-
-    /// The timestamp of the first committed record from `offset` on. Blocks.
-    pub fn timestamp_at(&self, offset: Offset) -> io::Result<Option<i64>> {
-        let mut from = offset;
-        loop {
-            let (place, position, size) = match self.find(from) {
-                Ok(Some(found)) => found,
-                Ok(None) | Err(ReadError::OutOfRange) => return Ok(None),
-                Err(ReadError::Io(error)) => return Err(error),
-            };
-            let Some(header) = place.files.batch_header(position)? else { return Ok(None) };
-            let slice = LogSlice { files: place.files, position, size };
-            if let Some(time_ms) = first_time(&header, &slice, from)? {
-                return Ok(Some(time_ms));
-            }
-            // Compaction has left nothing behind `from` in this batch.
-            from = header.last_offset() + 1;
-        }
-    }
-
-    /// The first segment from offset `from` on that may hold the timestamp.
-    fn time_place(&self, timestamp_ms: i64, from: Offset) -> Option<Place> {
-        let state = self.lock();
-        let first = state.segments.partition_point(|s| s.base_offset <= from).saturating_sub(1);
-        let candidates = state.segments.iter().enumerate().skip(first);
-        let may_hold = |s: &Segment| s.max_timestamp.is_some_and(|(max, _)| max >= timestamp_ms);
-        let (at, segment) = candidates.into_iter().find(|(_, segment)| may_hold(segment))?;
-        let floor = segment.time_index.floor(segment.base_offset, timestamp_ms);
-        let place = Place {
-            files: Arc::clone(&segment.files),
-            floor: segment.offset_index.floor(segment.base_offset, floor),
-            limit: visible_size(&state, segment),
-            next: state.segments.get(at + 1).map(|next| next.base_offset),
-        };
-        Some(place)
-    }
-
-    /// The largest timestamp of the committed records and the offset of the first record that has
-    /// it (KIP-734). Blocks.
-    pub fn max_timestamp(&self) -> io::Result<Option<(i64, Offset)>> {
-        let offsets = self.offsets();
-        let maxima: Vec<i64> = {
-            let state = self.lock();
-            state.segments.iter().filter_map(|s| s.max_timestamp.map(|(max, _)| max)).collect()
-        };
-        let Some(max) = maxima.into_iter().max() else { return Ok(None) };
-        if let Some(found) = self.offset_for_timestamp(max)? {
-            return Ok(Some(found));
-        }
-        // The largest timestamp is not visible (yet): look at what is.
-        self.scan_max_timestamp(offsets.log_start)
-    }
-
-    fn scan_max_timestamp(&self, log_start: Offset) -> io::Result<Option<(i64, Offset)>> {
-        let mut best: Option<i64> = None;
-        let mut offset = log_start;
-        while let Ok(Some(place)) = self.place(offset) {
-            let mut at = place.floor;
-            while at < place.limit {
-                let Some(header) = place.files.batch_header(at)? else { break };
-                best = best.max(header.newest_ms());
-                offset = offset.max(header.last_offset() + 1);
-                at = at.saturating_add(u32::try_from(header.size()).unwrap_or(u32::MAX));
-            }
-            match place.next {
-                Some(next) => offset = offset.max(next),
-                None => break,
-            }
-        }
-        best.map_or(Ok(None), |max| self.offset_for_timestamp(max))
+        self.read_batch(&files, stub.id.index, &stub.meta).map(Some)
     }
 
     /// Where the records of `epoch` end: the largest epoch not above it and the offset at which the
@@ -379,21 +217,6 @@ impl PartitionLog {
     }
 }
 
-/// The timestamp of a batch's first record from `offset` on.
-fn first_time(header: &BatchHeader, batch: &LogSlice, offset: Offset) -> io::Result<Option<i64>> {
-    let begins_behind = header.base_offset >= offset || batch.size > BATCH_WALKED_BYTES_MAX;
-    if header.record_count == 0 {
-        Ok(None)
-    } else if begins_behind && header.is_log_append_time() {
-        Ok(Some(header.max_timestamp_ms))
-    } else if begins_behind && header.delete_horizon_ms().is_none() {
-        Ok(Some(header.base_timestamp_ms))
-    } else {
-        let found = records::first_at_or_after(&batch.read()?, i64::MIN, offset)?;
-        Ok(found.map(|(time_ms, _)| time_ms))
-    }
-}
-
 /// A batch position at or before `offset`: exact for what was just written.
 fn position_of(state: &State, segment: &Segment, offset: Offset) -> u32 {
     let after = state.recent.partition_point(|recent| recent.meta.next_offset() <= offset);
@@ -408,30 +231,13 @@ fn position_of(state: &State, segment: &Segment, offset: Offset) -> u32 {
 }
 
 /// Up to where readers may see in a segment.
-fn visible_size(state: &State, segment: &Segment) -> u32 {
+pub(super) fn visible_size(state: &State, segment: &Segment) -> u32 {
     let (base, end) = state.visible_end;
     match segment.base_offset.cmp(&base) {
         std::cmp::Ordering::Less => segment.size,
         std::cmp::Ordering::Equal => end,
         std::cmp::Ordering::Greater => 0,
     }
-}
-
-/// Goes from batch to batch; the position and size of the first wanted one.
-fn seek(place: &Place, wanted: impl Fn(&BatchHeader) -> bool) -> io::Result<Option<(u32, u32)>> {
-    let mut at = place.floor;
-    while at < place.limit {
-        let Some(header) = place.files.batch_header(at)? else { return Ok(None) };
-        let size = u32::try_from(header.size()).unwrap_or(u32::MAX);
-        if size == 0 {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "damaged batch header"));
-        }
-        if wanted(&header) {
-            return Ok(Some((at, size)));
-        }
-        at = at.saturating_add(size);
-    }
-    Ok(None)
 }
 
 fn recent_stubs(state: &State, from: u64, to: u64) -> Vec<EntryStub> {

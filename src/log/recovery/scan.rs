@@ -3,16 +3,16 @@
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use crate::base::disk::read_exact_at;
 use crate::base::ids::Offset;
-use crate::log::batch::Batch;
 use crate::log::entry::{EntryKind, EntryMeta, META_BYTES};
 use crate::log::index::{OffsetIndex, TimeIndex};
+use crate::log::metas::{self, Before, batch_after};
 use crate::log::partition_log::LogSetup;
 use crate::log::recovery::RecoveryError;
-use crate::log::segment::{DurableNote, RAFT_HEAD_BYTES, Segment, SegmentFiles, meta_position};
+use crate::log::segment::{
+    DurableNote, RAFT_HEAD_BYTES, Segment, SegmentFiles, indexes_crc, meta_position,
+};
 
 /// Believes the files of a closed segment if nothing has been added since.
 pub(super) fn quick_load(
@@ -30,6 +30,9 @@ pub(super) fn quick_load(
     else {
         return Ok(None);
     };
+    if note.indexes_crc != indexes_crc(&offsets, &times) {
+        return Ok(None);
+    }
     let size = note.position;
     if note.end_index < base_index || files.raft.len()? != meta_position(base_index, note.end_index)
     {
@@ -69,44 +72,44 @@ pub(super) fn scan(
     note: &DurableNote,
 ) -> Result<Segment, RecoveryError> {
     let index_interval_bytes = setup.config.index_interval_bytes;
-    let known = known_metas(&files, base_index)?;
+    let known = known_metas(&files, base_index, note)?;
     let mut segment = Segment::empty(files, base_index);
-    let mut next_offset = segment.base_offset;
-    let mut last_term = 0;
+    let mut before = Before::begin(&segment.files);
     let mut intact = true;
     for meta in &known {
-        if meta.position != segment.size || meta.base_offset != next_offset {
+        // What was durable is not cut: its place is kept, and another replica may have it.
+        let is_durable =
+            meta.end_position() <= note.position && segment.next_index < note.end_index;
+        if (meta.position, meta.base_offset) != (before.position, before.offset) {
             intact = false;
         } else if meta.kind == EntryKind::Batch {
-            match batch_at(&segment, next_offset)? {
-                Some(batch) if batch.size() == meta.size as usize => {
+            match batch_after(&segment.files, &before)? {
+                Some((_, batch)) if meta.is_of(batch.header()) => {
                     segment.note_batch(batch.header(), index_interval_bytes);
                 }
+                _ if is_durable => segment.note_damaged(meta),
                 _ => intact = false,
             }
+        } else {
+            // Only what was salvaged has bytes without a batch.
+            segment.size += meta.size;
         }
         if !intact {
             break;
         }
         segment.next_index += 1;
-        next_offset = meta.next_offset();
-        last_term = meta.term;
+        before = Before::after(meta);
     }
     let mut made_again = Vec::new();
-    while intact && let Some(batch) = batch_at(&segment, next_offset)? {
-        let Ok(term) = u64::try_from(batch.header().leader_epoch) else { break };
-        if term < last_term {
-            break;
-        }
-        let meta = meta_of(&batch, &segment, term);
+    while intact && let Some((meta, batch)) = batch_after(&segment.files, &before)? {
         meta.encode(segment.next_index, &mut made_again);
         segment.note_batch(batch.header(), index_interval_bytes);
         segment.next_index += 1;
-        (next_offset, last_term) = (meta.next_offset(), term);
+        before = Before::after(&meta);
     }
     if segment.size < note.position || segment.next_index < note.end_index {
-        let (name, at) = (&setup.name, segment.size);
-        let what = format!("{name}: bad batch at offset {next_offset}, position {at}");
+        let (name, offset, at) = (&setup.name, before.offset, segment.size);
+        let what = format!("{name}: bad batch at offset {offset}, position {at}");
         return Err(RecoveryError::Corrupt { what });
     }
     finish_scan(setup, &mut segment, &made_again, note)?;
@@ -133,7 +136,8 @@ fn finish_scan(
     let (position, end_index) = (segment.size, segment.next_index);
     let same = (before.position, before.end_index) == (position, end_index);
     // Not closed: the index files will be written again.
-    let note = DurableNote { position, end_index, closed: false, rolled: same && before.rolled };
+    let rolled = same && before.rolled;
+    let note = DurableNote { position, end_index, rolled, ..DurableNote::default() };
     // What the note says must be there before it.
     files.raft.sync()?;
     if note != *before {
@@ -144,35 +148,46 @@ fn finish_scan(
     Ok(())
 }
 
-/// The valid records of a `.raft` file up to the first invalid one.
-fn known_metas(files: &SegmentFiles, base_index: u64) -> io::Result<Vec<EntryMeta>> {
-    let count = files.raft.len()?.saturating_sub(RAFT_HEAD_BYTES) / META_BYTES as u64;
+/// The records of a `.raft` file up to the first invalid one. One that was durable is made again.
+fn known_metas(
+    files: &SegmentFiles,
+    base_index: u64,
+    note: &DurableNote,
+) -> io::Result<Vec<EntryMeta>> {
+    let count = metas::count(files)?;
     let mut bytes = vec![0; usize::try_from(count).map_err(io::Error::other)? * META_BYTES];
     read_exact_at(files.raft.as_ref(), &mut bytes, RAFT_HEAD_BYTES)?;
-    let metas = bytes.chunks(META_BYTES).zip(base_index..);
-    Ok(metas.map_while(|(chunk, index)| EntryMeta::decode(index, chunk)).collect())
+    let mut known = Vec::new();
+    for (chunk, index) in bytes.chunks(META_BYTES).zip(base_index..) {
+        let meta = match EntryMeta::decode(index, chunk) {
+            None if index < note.end_index => {
+                let meta = metas::made_again(files, base_index, index)?;
+                if let Some(meta) = &meta {
+                    files.write_meta(base_index, index, meta)?;
+                }
+                meta
+            }
+            decoded => decoded,
+        };
+        match meta {
+            Some(meta) => known.push(meta),
+            None => break,
+        }
+    }
+    Ok(known)
 }
 
-/// The valid batch at the end of what is known of the segment.
-fn batch_at(segment: &Segment, base_offset: Offset) -> io::Result<Option<Batch>> {
-    let Some(header) = segment.files.batch_header(segment.size)? else { return Ok(None) };
-    let end = u64::from(segment.size) + header.size() as u64;
-    if header.base_offset != base_offset || end > segment.files.log.len()? {
-        return Ok(None);
+/// Writes the records of what was durable again, whatever they were; the entries that are assumed.
+pub(super) fn salvage(
+    files: &SegmentFiles,
+    base_index: u64,
+    note: &DurableNote,
+    end_offset: Option<Offset>,
+) -> io::Result<Vec<u64>> {
+    let end = note.end_index.min(base_index + metas::count(files)?).max(base_index);
+    let salvaged = metas::salvage(files, base_index..end, end_offset)?;
+    for (meta, index) in salvaged.metas.iter().zip(base_index..) {
+        files.write_meta(base_index, index, meta)?;
     }
-    let mut bytes = vec![0; header.size()];
-    read_exact_at(segment.files.log.as_ref(), &mut bytes, u64::from(segment.size))?;
-    Ok(Batch::take(&mut Bytes::from(bytes)).ok())
-}
-
-fn meta_of(batch: &Batch, segment: &Segment, term: u64) -> EntryMeta {
-    EntryMeta {
-        term,
-        kind: EntryKind::Batch,
-        base_offset: batch.header().base_offset,
-        position: segment.size,
-        size: u32::try_from(batch.size()).unwrap_or(u32::MAX),
-        last_offset_delta: batch.header().last_offset_delta.unsigned_abs(),
-        delete_before: 0,
-    }
+    Ok(salvaged.assumed)
 }

@@ -9,9 +9,10 @@ use bytes::{Buf, BufMut};
 use crate::base::disk::Disk;
 use crate::base::ids::Offset;
 use crate::log::entry::{EntryId, EntryKind, EntryMeta};
+use crate::log::metas::read_metas;
 use crate::log::partition_log::{LogSetup, State, TermStart};
 use crate::log::producer_state::{BatchMeta, ProducerEntry, ProducerStates};
-use crate::log::segment::{Segment, file_name, read_metas};
+use crate::log::segment::{Segment, file_name};
 
 /// Entries replayed at once.
 const REPLAY_COUNT: u64 = 4096;
@@ -83,7 +84,9 @@ impl Replay {
             self.terms.push(TermStart { first, start_offset: meta.base_offset });
         }
         if meta.kind == EntryKind::Batch
+            && !segment.damaged.contains(&index)
             && let Some(header) = segment.files.batch_header(meta.position)?
+            && meta.is_of(&header)
         {
             self.producers.replay(&header, now_ms);
         }

@@ -13,7 +13,7 @@ use crate::base::kv::KeyValue;
 use crate::base::kv::journal::JournalKv;
 use crate::base::worker::Threads;
 use crate::log::flusher;
-use crate::log::partition_log::{LogConfig, LogSetup};
+use crate::log::partition_log::{DamageBell, LogConfig, LogSetup};
 use crate::metadata::publisher::Publisher;
 use crate::metrics::flush::FlushMetrics;
 use crate::replication::member::AppliedTerm;
@@ -51,6 +51,8 @@ fn open_log(dir: &TempDir, kv: Arc<dyn KeyValue>) -> Arc<PartitionLog> {
             file_delete_delay_ms: 0,
         },
         clean: false,
+        damage_bell: DamageBell::default(),
+        salvage: false,
     })
     .expect("a log")
 }

@@ -117,6 +117,19 @@ impl Cluster {
         self.broker(id).client().await
     }
 
+    /// The node that leads partition 0 of a topic, as soon as it is another than `away`.
+    pub async fn leader(&self, topic: &str, away: usize) -> usize {
+        let mut leader = 0;
+        eventually(async || {
+            let asked = if away == 1 { 2 } else { 1 };
+            let told = self.client(asked).await.topic(topic).await.partitions.remove(0);
+            leader = usize::try_from(told.leader_id.0).unwrap_or(0);
+            leader > 0 && leader != away
+        })
+        .await;
+        leader
+    }
+
     /// Stops a node in order.
     pub async fn stop_node(&mut self, id: usize) {
         self.brokers[id - 1].take().unwrap().stop().await;

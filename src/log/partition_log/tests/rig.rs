@@ -14,8 +14,9 @@ use crate::log::batch::Batch;
 use crate::log::batch::tests::{Sample, encode};
 use crate::log::entry::{Entry, EntryBody};
 use crate::log::flusher::{self, Completion};
-use crate::log::partition_log::{LogConfig, LogSetup, PartitionLog};
+use crate::log::partition_log::{DamageBell, LogConfig, LogSetup, PartitionLog};
 use crate::log::recovery::RecoveryError;
+use crate::log::repair;
 use crate::metrics::flush::FlushMetrics;
 use crate::sim::disk::SimDisk;
 
@@ -83,6 +84,15 @@ impl Rig {
     }
 
     pub(crate) fn open(&mut self, clean: bool) -> Result<(), RecoveryError> {
+        self.open_with(clean, false)
+    }
+
+    /// Opens it whatever has become of the records of its entries.
+    pub(crate) fn salvage(&mut self) -> Result<(), RecoveryError> {
+        self.open_with(true, true)
+    }
+
+    fn open_with(&mut self, clean: bool, salvage: bool) -> Result<(), RecoveryError> {
         self.log = None;
         self.runtime = runtime();
         let _guard = self.runtime.enter();
@@ -99,6 +109,8 @@ impl Rig {
             writer: flusher::start(Threads::Inline, FlushMetrics::default())?,
             config: self.config.clone(),
             clean,
+            damage_bell: DamageBell::default(),
+            salvage,
         })?;
         self.log = Some(log);
         Ok(())
@@ -150,6 +162,14 @@ impl Rig {
 
     pub(crate) fn truncate_after(&self, index: u64) -> std::io::Result<()> {
         self.wait(|done| self.log().truncate_after(Some(index), done))
+    }
+
+    pub(crate) fn mend(&self, index: u64, batch: Batch) -> std::io::Result<()> {
+        self.wait(|done| self.log().mend(index, batch, done))
+    }
+
+    pub(crate) fn drop_damaged(&self) -> std::io::Result<()> {
+        repair::drop_damaged(self.log(), |begin| self.wait(begin))
     }
 
     pub(crate) fn close(&self) -> std::io::Result<()> {

@@ -1,0 +1,239 @@
+//! Reading the records of a `.raft` file. One that is damaged is made again from those beside it
+//! and from the batches, as far as these leave no doubt: an entry that is not a batch has left
+//! nothing else behind.
+
+use std::io;
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use crate::base::disk::read_exact_at;
+use crate::base::ids::Offset;
+use crate::log::batch::Batch;
+use crate::log::entry::{EntryKind, EntryMeta, META_BYTES};
+use crate::log::segment::{RAFT_HEAD_BYTES, SegmentFiles, meta_position};
+
+/// Records beside each other that are made again: a sector of 4 KiB has so many.
+const DAMAGED_COUNT_MAX: u64 = 128;
+
+/// Reads the records of entries `from..to` of the segment that begins with `base_index`.
+pub fn read_metas(
+    files: &SegmentFiles,
+    base_index: u64,
+    from: u64,
+    to: u64,
+) -> io::Result<Vec<EntryMeta>> {
+    let mut metas: Vec<EntryMeta> = Vec::new();
+    for (chunk, index) in read_raw(files, base_index, from, to)?.chunks(META_BYTES).zip(from..) {
+        let meta = match EntryMeta::decode(index, chunk) {
+            Some(meta) => meta,
+            None => made_again(files, base_index, index)?.ok_or_else(|| damaged(files, index))?,
+        };
+        metas.push(meta);
+    }
+    Ok(metas)
+}
+
+fn damaged(files: &SegmentFiles, index: u64) -> io::Error {
+    let text = format!("the record of entry {index} in {:?} is damaged", files.path("raft"));
+    io::Error::new(io::ErrorKind::InvalidData, text)
+}
+
+/// How many records a `.raft` file has.
+pub fn count(files: &SegmentFiles) -> io::Result<u64> {
+    Ok(files.raft.len()?.saturating_sub(RAFT_HEAD_BYTES) / META_BYTES as u64)
+}
+
+/// All records of a segment.
+#[derive(Debug)]
+pub(crate) struct Salvaged {
+    pub(crate) metas: Vec<EntryMeta>,
+    /// Entries of which nothing was known: they say nothing now, and have the offsets and the bytes
+    /// that nobody else has.
+    pub(crate) assumed: Vec<u64>,
+}
+
+/// Reads the records of entries `indexes`, which begin with the segment's first, whatever has
+/// become of them. `end_offset` is where the next segment begins, if there is one.
+pub(crate) fn salvage(
+    files: &SegmentFiles,
+    indexes: Range<u64>,
+    end_offset: Option<Offset>,
+) -> io::Result<Salvaged> {
+    let base_index = indexes.start;
+    let raw = read_raw(files, base_index, base_index, indexes.end)?;
+    let mut known = Vec::new();
+    for (chunk, index) in raw.chunks(META_BYTES).zip(base_index..) {
+        known.push(match EntryMeta::decode(index, chunk) {
+            Some(meta) => Some(meta),
+            None => made_again(files, base_index, index)?,
+        });
+    }
+    let end_position = u32::try_from(files.log.len()?).map_err(io::Error::other)?;
+    let mut before = Before::begin(files);
+    let mut salvaged = Salvaged { metas: Vec::with_capacity(known.len()), assumed: Vec::new() };
+    for (at, index) in indexes.enumerate() {
+        let mut later = known.iter().skip(at);
+        let meta = match later.next().copied().flatten() {
+            Some(meta) => meta,
+            None => {
+                salvaged.assumed.push(index);
+                match later.flatten().next() {
+                    Some(next) => nothing(&before, next.position, next.base_offset, next.term),
+                    None => {
+                        let end_offset = end_offset.unwrap_or(before.offset);
+                        nothing(&before, end_position, end_offset, before.term)
+                    }
+                }
+            }
+        };
+        before = Before::after(&meta);
+        salvaged.metas.push(meta);
+    }
+    Ok(salvaged)
+}
+
+/// An entry of which nothing is known but what is around it.
+fn nothing(before: &Before, end_position: u32, end_offset: Offset, next_term: u64) -> EntryMeta {
+    let missing = u32::try_from(end_offset - before.offset).unwrap_or(0);
+    EntryMeta {
+        term: if before.term > 0 { before.term } else { next_term },
+        kind: if missing > 0 { EntryKind::Compacted } else { EntryKind::Void },
+        base_offset: before.offset,
+        position: before.position,
+        size: end_position.saturating_sub(before.position),
+        last_offset_delta: missing.saturating_sub(1),
+        delete_before: 0,
+    }
+}
+
+/// The bytes of the records, whatever they are.
+pub(crate) fn read_raw(
+    files: &SegmentFiles,
+    base_index: u64,
+    from: u64,
+    to: u64,
+) -> io::Result<Vec<u8>> {
+    let count = usize::try_from(to.saturating_sub(from)).map_err(io::Error::other)?;
+    let mut bytes = vec![0; count * META_BYTES];
+    read_exact_at(files.raft.as_ref(), &mut bytes, meta_position(base_index, from))?;
+    Ok(bytes)
+}
+
+/// Where an entry begins that may be a batch: what the one before it leaves.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Before {
+    pub(crate) term: u64,
+    pub(crate) position: u32,
+    pub(crate) offset: Offset,
+}
+
+impl Before {
+    /// The beginning of a segment.
+    pub(crate) fn begin(files: &SegmentFiles) -> Self {
+        Self { term: 0, position: 0, offset: files.base_offset }
+    }
+
+    pub(crate) fn after(meta: &EntryMeta) -> Self {
+        Self { term: meta.term, position: meta.end_position(), offset: meta.next_offset() }
+    }
+}
+
+/// The record of entry `index`, which is damaged; `None` if there is a doubt.
+pub fn made_again(
+    files: &SegmentFiles,
+    base_index: u64,
+    index: u64,
+) -> io::Result<Option<EntryMeta>> {
+    let mut before = Before::begin(files);
+    let begin = index.saturating_sub(DAMAGED_COUNT_MAX).max(base_index);
+    let around = read_raw(files, base_index, begin, index)?;
+    let earlier = around.chunks(META_BYTES).zip(begin..);
+    let known = earlier.filter_map(|(chunk, at)| Some((at, EntryMeta::decode(at, chunk)?))).last();
+    let mut at = base_index;
+    if let Some((known_at, known)) = known {
+        (at, before) = (known_at + 1, Before::after(&known));
+    } else if begin > base_index {
+        return Ok(None);
+    }
+    let end = (base_index + count(files)?).min(index + 1 + DAMAGED_COUNT_MAX);
+    let later = read_raw(files, base_index, index + 1, end)?;
+    let mut later = later.chunks(META_BYTES).zip(index + 1..);
+    let next = later.find_map(|(chunk, at)| Some((at, EntryMeta::decode(at, chunk)?)));
+    let missing = next.map_or(end, |(at, _)| at) - at;
+    let next = next.map(|(_, next)| next);
+    if missing == 1
+        && let Some(meta) = not_a_batch(&before, next.as_ref())
+    {
+        return Ok(Some(meta));
+    }
+    // All that are missing must be batches, without anything between them.
+    let mut found = None;
+    for at in at..at + missing {
+        let Some((meta, _)) = batch_after(files, &before)? else { return Ok(None) };
+        before = Before::after(&meta);
+        if at == index {
+            found = Some(meta);
+        }
+    }
+    let fits = match next {
+        Some(next) => {
+            let follows = (before.position, before.offset) == (next.position, next.base_offset);
+            follows && before.term <= next.term
+        }
+        None => u64::from(before.position) == files.log.len()?,
+    };
+    Ok(found.filter(|_| fits))
+}
+
+/// The entry between these two places if it has no batch and can be told: a leader's first, or one
+/// whose batch compaction has dropped.
+fn not_a_batch(before: &Before, next: Option<&EntryMeta>) -> Option<EntryMeta> {
+    let next = next.filter(|next| next.position == before.position)?;
+    let meta = EntryMeta {
+        term: next.term,
+        kind: EntryKind::Blank,
+        base_offset: before.offset,
+        position: before.position,
+        size: 0,
+        last_offset_delta: 0,
+        delete_before: 0,
+    };
+    if next.base_offset > before.offset {
+        let delta = next.base_offset - before.offset - 1;
+        // Its term is not to be told where terms change.
+        let last_offset_delta = u32::try_from(delta).ok().filter(|_| next.term == before.term)?;
+        return Some(EntryMeta { kind: EntryKind::Compacted, last_offset_delta, ..meta });
+    }
+    let begins_term = next.term > before.term && next.kind != EntryKind::Blank;
+    begins_term.then_some(meta)
+}
+
+/// The valid batch that begins there, and its entry.
+pub(crate) fn batch_after(
+    files: &SegmentFiles,
+    before: &Before,
+) -> io::Result<Option<(EntryMeta, Batch)>> {
+    let Some(header) = files.batch_header(before.position)? else { return Ok(None) };
+    let end = u64::from(before.position) + header.size() as u64;
+    let Ok(term) = u64::try_from(header.leader_epoch) else { return Ok(None) };
+    if header.base_offset != before.offset || end > files.log.len()? || term < before.term {
+        return Ok(None);
+    }
+    let mut bytes = vec![0; header.size()];
+    read_exact_at(files.log.as_ref(), &mut bytes, u64::from(before.position))?;
+    let Ok(batch) = Batch::take(&mut Bytes::from(bytes)) else { return Ok(None) };
+    let meta = EntryMeta {
+        term,
+        kind: EntryKind::Batch,
+        base_offset: header.base_offset,
+        position: before.position,
+        size: u32::try_from(batch.size()).unwrap_or(u32::MAX),
+        last_offset_delta: header.last_offset_delta.unsigned_abs(),
+        delete_before: 0,
+    };
+    Ok(Some((meta, batch)))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,188 @@
+//! Makes sure that what is read is what was written. The record of an entry in the `.raft` file has
+//! a checksum of its own and says where the batch lies and which offsets and epoch it has; what it
+//! does not say the batch's CRC covers. So one wrong bit anywhere is seen before it is served.
+
+use std::collections::BTreeSet;
+use std::io::{self, IoSlice};
+use std::sync::{Arc, PoisonError};
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
+
+use crate::base::disk::read_exact_at;
+use crate::log::batch::{Batch, BatchHeader, HEADER_BYTES};
+use crate::log::entry::EntryMeta;
+use crate::log::flusher::{Completion, Job};
+use crate::log::partition_log::PartitionLog;
+use crate::log::partition_log::find::Place;
+use crate::log::partition_log::read::{LogSlice, ReadError};
+use crate::log::segment::SegmentFiles;
+use crate::metrics::damage as metrics;
+
+/// Read at once: it stays in the processor's cache between the copy and the checksum.
+const CHUNK_BYTES: usize = 32 * 1024;
+
+/// Rings when a log finds damage; one for all logs of a broker.
+pub type DamageBell = Arc<Notify>;
+
+pub(super) fn damaged() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "a damaged batch")
+}
+
+impl PartitionLog {
+    /// What of a slice is as it was written, from its beginning on. Blocks on what is not in the
+    /// page cache.
+    pub fn checked(&self, slice: LogSlice) -> Result<LogSlice, ReadError> {
+        let place = Place::of_slice(&slice);
+        let end = slice.position + slice.size;
+        let mut reader = Reader::new(&slice.files, end);
+        let (mut index, mut position) = (slice.first_index, slice.position);
+        while position < end {
+            let metas = self.metas(&place, index)?;
+            if metas.is_empty() {
+                break;
+            }
+            for meta in metas.iter().take_while(|meta| meta.end_position() <= end) {
+                if meta.size > 0 && !reader.is_right(meta)? {
+                    self.note_damage(index);
+                    return match position - slice.position {
+                        0 => Err(ReadError::Damaged),
+                        size => Ok(LogSlice { size, ..slice }),
+                    };
+                }
+                (index, position) = (index + 1, meta.end_position());
+            }
+        }
+        Ok(slice)
+    }
+
+    /// The batch of an entry that is in the file.
+    pub(crate) fn read_batch(
+        &self,
+        files: &SegmentFiles,
+        index: u64,
+        meta: &EntryMeta,
+    ) -> io::Result<Batch> {
+        let mut bytes = vec![0; meta.size as usize];
+        read_exact_at(files.log.as_ref(), &mut bytes, u64::from(meta.position))?;
+        let batch = Batch::take(&mut Bytes::from(bytes)).ok();
+        batch.filter(|batch| meta.is_of(batch.header())).ok_or_else(|| {
+            self.note_damage(index);
+            damaged()
+        })
+    }
+
+    /// Entries whose batches are not what was written, as far as somebody has looked.
+    pub fn damage(&self) -> BTreeSet<u64> {
+        let first = self.lock().segments.first().map_or(0, |segment| segment.base_index);
+        let mut damage = self.damage.lock().unwrap_or_else(PoisonError::into_inner);
+        damage.retain(|index| *index >= first);
+        damage.clone()
+    }
+
+    /// Takes note of it, and has it told to whoever can mend it.
+    pub(super) fn note_damage(&self, index: u64) {
+        let is_new = self.damage.lock().unwrap_or_else(PoisonError::into_inner).insert(index);
+        if is_new {
+            tracing::error!(log = self.name(), index, "a batch on disk is damaged: not served");
+            metrics::found();
+            self.setup.damage_bell.notify_one();
+        }
+    }
+
+    /// It is not there any more.
+    pub(crate) fn forget_damage(&self, index: u64) {
+        self.damage.lock().unwrap_or_else(PoisonError::into_inner).remove(&index);
+    }
+
+    /// Resolves when a damaged batch is mended after the call.
+    pub fn mended(&self) -> Notified<'_> {
+        self.mended.notified()
+    }
+
+    /// Writes a damaged batch again as another replica has it; `done` is called when it is on disk.
+    /// It must be the one that was written here.
+    pub fn mend(self: &Arc<Self>, index: u64, batch: Batch, done: Completion) {
+        let log = Arc::clone(self);
+        let run = move |health: io::Result<()>| {
+            done(health.and_then(|()| log.mend_now(index, &batch)));
+            Ok(())
+        };
+        self.setup.writer.push(Job::Run(Box::new(run)));
+    }
+
+    fn mend_now(&self, index: u64, batch: &Batch) -> io::Result<()> {
+        let place = {
+            let state = self.lock();
+            let at = state.segments.partition_point(|segment| segment.next_index <= index);
+            state.segments.get(at).map(|segment| Place::of(&state, at, segment))
+        };
+        if let Some(place) = place.filter(|place| place.first_index() <= index) {
+            let metas = self.metas(&place, index)?;
+            let meta = metas.first().filter(|meta| meta.is_of(batch.header()));
+            let meta = meta.ok_or_else(|| io::Error::other("what was written is another batch"))?;
+            let bytes = [IoSlice::new(batch.head()), IoSlice::new(batch.records())];
+            place.files.log.write_all_at(&bytes, u64::from(meta.position))?;
+            place.files.log.sync()?;
+            self.read_batch(&place.files, index, meta)?;
+        }
+        self.forget_damage(index);
+        self.mended.notify_waiters();
+        Ok(())
+    }
+}
+
+/// Reads a stretch of a `.log` file batch by batch.
+pub(super) struct Reader<'a> {
+    files: &'a SegmentFiles,
+    /// Nothing is read from here on unless it is asked for.
+    end: u64,
+    /// Where the chunk begins.
+    at: u64,
+    chunk: Vec<u8>,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(files: &'a SegmentFiles, end: u32) -> Self {
+        Self { files, end: u64::from(end), at: 0, chunk: Vec::new() }
+    }
+
+    /// Whether the batch is the one that was written for the entry.
+    pub(super) fn is_right(&mut self, meta: &EntryMeta) -> io::Result<bool> {
+        let (mut position, end) = (u64::from(meta.position), u64::from(meta.end_position()));
+        let Some(head) = self.read(position, HEADER_BYTES.min(meta.size as usize))?.first_chunk()
+        else {
+            return Ok(false);
+        };
+        let Some(header) = BatchHeader::parse(head).filter(|header| meta.is_of(header)) else {
+            return Ok(false);
+        };
+        let mut crc = BatchHeader::checksum_begun(head);
+        position += HEADER_BYTES as u64;
+        while position < end {
+            let left = usize::try_from(end - position).unwrap_or(usize::MAX);
+            let piece = self.read(position, left.min(CHUNK_BYTES))?;
+            crc = crc32c::crc32c_append(crc, piece);
+            position += piece.len() as u64;
+        }
+        Ok(crc == header.crc)
+    }
+
+    /// So many bytes from `position` on; at most a chunk.
+    fn read(&mut self, position: u64, count: usize) -> io::Result<&[u8]> {
+        let is_here =
+            position >= self.at && position + count as u64 <= self.at + self.chunk.len() as u64;
+        if !is_here {
+            let size = usize::try_from(self.end.saturating_sub(position)).unwrap_or(usize::MAX);
+            self.chunk.resize(size.clamp(count, CHUNK_BYTES), 0);
+            self.at = position;
+            read_exact_at(self.files.log.as_ref(), &mut self.chunk, position)?;
+        }
+        let from = usize::try_from(position - self.at).unwrap_or(usize::MAX);
+        self.chunk.get(from..from + count).ok_or_else(damaged)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,134 @@
+//! A log loses what is damaged and nothing else.
+
+use std::path::PathBuf;
+
+use bytes::Bytes;
+
+use crate::base::disk::Disk;
+use crate::log::batch::tests::Sample;
+use crate::log::entry::{Entry, EntryBody, EntryId, EntryKind, META_BYTES};
+use crate::log::partition_log::tests::{DIR, Rig, batch, bytes_of, config};
+use crate::log::recovery::RecoveryError;
+use crate::log::repair::{Finding, check};
+use crate::log::segment::{RAFT_HEAD_BYTES, file_name, meta_position};
+
+const COUNT: u64 = 40;
+
+fn rig() -> Rig {
+    let rig = Rig::new(5, config(900, false));
+    for index in 0..COUNT {
+        let sequence = i32::try_from(index).expect("small") * 2;
+        let sample = Sample { producer: (5, 0, sequence), timestamp_ms: 1000, attributes: 0 };
+        let body = match index % 10 {
+            0 => EntryBody::Blank,
+            4 => EntryBody::Void,
+            _ => EntryBody::Batch(batch(2, 30, sample)),
+        };
+        let entry = Entry { id: EntryId { term: 1 + index / 10, index }, body, ticket: None };
+        rig.append_one(entry).expect("appended");
+    }
+    rig
+}
+
+fn contents(rig: &Rig) -> Vec<(EntryId, Option<Bytes>)> {
+    rig.entries(0).iter().map(|entry| (entry.id, bytes_of(&entry.body))).collect()
+}
+
+/// The segment's base offset and index that has the entry, and the entry's position.
+fn place(rig: &Rig, index: u64) -> (i64, u64, u32) {
+    let stub = rig.log().stubs(index, index + 1).expect("stubs")[0];
+    let segments = rig.log().closed_segments(i64::MAX);
+    let last = segments.last().expect("several");
+    let found = segments.iter().find(|one| (one.base_index..one.next_index).contains(&index));
+    let (base_offset, base_index) = match found {
+        Some(one) => (one.facts.base_offset, one.base_index),
+        None => (last.facts.end_offset, last.next_index),
+    };
+    (base_offset, base_index, stub.meta.position)
+}
+
+#[test]
+fn damaged_batches_are_dropped_and_nothing_else() {
+    let rig = rig();
+    let expected = contents(&rig);
+    let stubs: Vec<_> =
+        (0..COUNT).map(|index| rig.log().stubs(index, index + 1).expect("stubs")[0]).collect();
+    let places: Vec<_> = (0..COUNT).map(|index| place(&rig, index)).collect();
+    rig.close().expect("closed");
+    for index in (0..COUNT).filter(|index| ![0, 4].contains(&(index % 10))) {
+        let mut copy = rig.copy();
+        let at = usize::try_from(index).expect("small");
+        let (base_offset, _, position) = places[at];
+        let name = PathBuf::from(DIR).join(file_name(base_offset, "log"));
+        copy.disk.flip_bit(&name, u64::from(position + 70) * 8).expect("flipped");
+        copy.open(true).expect("opened");
+        let meta = stubs[at].meta;
+        let batch = Finding::Batch {
+            first: meta.base_offset,
+            last: meta.next_offset() - 1,
+            bytes: meta.size,
+        };
+        assert_eq!(check(copy.log()).expect("readable"), [batch], "entry {index}");
+        copy.drop_damaged().expect("dropped");
+        for clean in [true, false] {
+            assert_eq!(check(copy.log()).expect("readable"), []);
+            let mut left = expected.clone();
+            left[at].1 = None;
+            assert_eq!(contents(&copy), left);
+            let gap = copy.log().stubs(index, index + 1).expect("stubs")[0].meta;
+            assert_eq!((gap.kind, gap.next_offset()), (EntryKind::Compacted, meta.next_offset()));
+            copy.close().expect("closed");
+            copy.open(clean).expect("opened again");
+        }
+    }
+}
+
+#[test]
+fn entries_of_which_nothing_is_known_say_nothing() {
+    let rig = rig();
+    let expected = contents(&rig);
+    let places: Vec<_> = (0..COUNT).map(|index| place(&rig, index)).collect();
+    rig.close().expect("closed");
+    let mut refused = 0;
+    for count in [1, 3] {
+        for first in 0..COUNT - count {
+            let mut copy = rig.copy();
+            let mut lost_batches = 0;
+            for index in first..first + count {
+                let (base_offset, base_index, position) = places[usize::try_from(index).expect("")];
+                let raft = PathBuf::from(DIR).join(file_name(base_offset, "raft"));
+                let bit = meta_position(base_index, index) * 8 + index % (META_BYTES as u64 * 8);
+                assert!(bit >= RAFT_HEAD_BYTES * 8);
+                copy.disk.flip_bit(&raft, bit).expect("flipped");
+                // The last one's batch as well, so that nothing tells of it.
+                if index == first + count - 1 && count > 1 {
+                    let log = PathBuf::from(DIR).join(file_name(base_offset, "log"));
+                    let bits = copy.disk.read(&log).expect("read").len() as u64 * 8;
+                    let bit = (u64::from(position) + 40) * 8;
+                    if bit < bits {
+                        copy.disk.flip_bit(&log, bit).expect("flipped");
+                    }
+                    lost_batches = count;
+                }
+            }
+            let opened = copy.open(true).map(|()| check(copy.log()).expect("readable"));
+            if opened.as_ref().is_ok_and(Vec::is_empty) {
+                assert_eq!(contents(&copy), expected, "{first} {count}");
+                continue;
+            }
+            refused += usize::from(matches!(opened, Err(RecoveryError::Corrupt { .. })));
+            copy.salvage().expect("opened whatever there is");
+            copy.drop_damaged().expect("dropped");
+            copy.close().expect("closed");
+            copy.open(true).expect("opened again");
+            assert_eq!(check(copy.log()).expect("readable"), []);
+            let left = contents(&copy);
+            let whole = expected.iter().zip(&left).filter(|(expected, left)| expected == left);
+            assert!(whole.count() as u64 >= COUNT - count - lost_batches, "{first} {count}");
+            assert_eq!(left.len(), expected.len());
+            let end = copy.log().offsets().log_end;
+            assert_eq!(end, 64, "offsets stay: {first} {count}");
+        }
+    }
+    assert!(refused > 0, "some logs are not opened otherwise");
+}
