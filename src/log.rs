@@ -15,5 +15,6 @@ pub mod records;
 pub mod recovery;
 pub mod repair;
 pub mod retention;
+pub mod room;
 pub mod segment;
 mod sync_pool;

@@ -76,6 +76,8 @@ pub enum AppendError {
     CutOffAfterAppend,
     /// The log failed or the broker stops.
     Unavailable,
+    /// The log dir is full: nothing was appended.
+    NoRoom,
     Sequence(SequenceError),
 }
 
@@ -199,6 +201,9 @@ impl Partition {
         let in_sync = self.in_sync_count();
         if in_sync != 0 && in_sync < needed {
             return Err(AppendError::NotEnoughReplicas);
+        }
+        if self.group.is_full() {
+            return Err(AppendError::NoRoom);
         }
         Ok(match acks {
             Acks::All if needed > self.group.majority() => {

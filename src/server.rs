@@ -30,6 +30,7 @@ use crate::coordinator::runtime::{Coordinator, Parts};
 use crate::log::dir::{Identity, LogDir};
 use crate::log::flusher;
 use crate::log::partition_log::{DamageBell, LogConfig};
+use crate::log::room::Room;
 use crate::metadata::image::Image;
 use crate::metadata::publisher::Images;
 use crate::metadata::records::Endpoint;
@@ -393,7 +394,10 @@ fn storage(
 ) -> io::Result<Storage> {
     let open = |dir: Arc<LogDir>| {
         let writer = flusher::start(env.threads, FlushMetrics::default())?;
-        Ok(OpenDir { dir, writer })
+        let (disk, clock) = (Arc::clone(&env.disk), Arc::clone(&env.clock));
+        let reserve_bytes = config.log_dir_reserve_bytes.unsigned_abs();
+        let room = Room::new(disk, clock, dir.path.clone(), reserve_bytes);
+        Ok(OpenDir { dir, writer, room })
     };
     Ok(Storage {
         env: env.clone(),

@@ -24,7 +24,7 @@ pub fn of_append(error: AppendError) -> Code {
         }
         AppendError::NotEnoughReplicas => Code::NotEnoughReplicas,
         AppendError::NotEnoughReplicasAfterAppend => Code::NotEnoughReplicasAfterAppend,
-        AppendError::Unavailable => Code::KafkaStorageError,
+        AppendError::Unavailable | AppendError::NoRoom => Code::KafkaStorageError,
         AppendError::Sequence(SequenceError::OutOfOrder) => Code::OutOfOrderSequenceNumber,
         AppendError::Sequence(SequenceError::StaleEpoch) => Code::InvalidProducerEpoch,
     }

@@ -130,6 +130,11 @@ config_table! {
     /// The directories that hold the data. Partitions are spread over them.
     log_dirs: Vec<PathBuf> = key("log.dirs", List, "./data", Any);
 
+    /// What is kept free of the file system of each log dir, in bytes, but not more than a
+    /// twentieth of it. With less, records are refused (KAFKA_STORAGE_ERROR) until something is
+    /// deleted; metadata and consumers go on.
+    log_dir_reserve_bytes: i64 = key("log.dir.reserve.bytes", Long, "268435456", AtLeast(0)).ours();
+
     /// How often to look for segments that retention can drop, in milliseconds.
     log_retention_check_interval_ms: i64 =
         key("log.retention.check.interval.ms", Long, "300000", AtLeast(1));

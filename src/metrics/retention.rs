@@ -1,6 +1,8 @@
 //! What is counted of segments that are dropped, of all partitions of this node together.
 
-use metrics::counter;
+use std::path::Path;
+
+use metrics::{counter, gauge};
 
 use crate::metrics::names;
 
@@ -15,4 +17,10 @@ pub(super) fn register() {
 pub fn segment_dropped(bytes: u64) {
     counter!(names::SEGMENTS_DROPPED).increment(1);
     counter!(names::DROPPED_BYTES).increment(bytes);
+}
+
+/// A log dir has no room for records, or has it again.
+pub fn full(dir: &Path, is_full: bool) {
+    gauge!(names::LOG_DIR_FULL, "dir" => dir.display().to_string())
+        .set(f64::from(u8::from(is_full)));
 }

@@ -14,6 +14,7 @@ use crate::log::dir::LogDir;
 use crate::log::flusher::Job;
 use crate::log::partition_log::{DamageBell, LogConfig, LogSetup, PartitionLog};
 use crate::log::recovery;
+use crate::log::room::Room;
 use crate::partition::Partition;
 use crate::replication::groups::Groups;
 use crate::replication::partition_group::{self, GroupSetup, PartitionGroup};
@@ -23,6 +24,7 @@ use crate::replication::partition_group::{self, GroupSetup, PartitionGroup};
 pub struct OpenDir {
     pub dir: Arc<LogDir>,
     pub writer: Worker<Job>,
+    pub room: Arc<Room>,
 }
 
 /// What every partition is opened with.
@@ -108,7 +110,7 @@ impl Storage {
         Ok((open.clone(), open.dir.partition(&place.topic, place.id.partition)))
     }
 
-    fn open_log(&self, place: &Place) -> io::Result<Arc<PartitionLog>> {
+    fn open_log(&self, place: &Place) -> io::Result<(Arc<PartitionLog>, Arc<Room>)> {
         let (open, dir) = self.dir_of(place)?;
         let owner = open.dir.topic_id(&dir);
         if owner.is_some_and(|owner| owner != place.id.topic_id) {
@@ -137,7 +139,7 @@ impl Storage {
         if owner.is_none() {
             open.dir.set_topic_id(&dir, place.id.topic_id)?;
         }
-        Ok(log)
+        Ok((log, open.room))
     }
 
     /// What became of this replica when another one went on without a majority: its entries may be
@@ -165,7 +167,7 @@ impl Storage {
             }
             storage.open_log(&wanted)
         });
-        let log = log.await?;
+        let (log, room) = log.await?;
         let writer = self.kv_writer.clone();
         if goes_on {
             partition_group::go_on_alone(&log, &writer, self.node).await?;
@@ -175,7 +177,7 @@ impl Storage {
             writer.write(vec![Change::Put { key, value }]).await?;
         }
         let Place { id, replicas, is_new, .. } = place;
-        let setup = GroupSetup { id, replicas, is_new };
+        let setup = GroupSetup { id, replicas, is_new, room };
         let group = PartitionGroup::open(setup, &self.groups, log, writer).await?;
         Ok(Partition::new(place.id, place.topic, place.lineage, group, place.config))
     }

@@ -6,12 +6,13 @@
 //! leader. A leader serves while a majority of the voters has answered its node's pings lately.
 
 mod heard;
+mod receiver;
 mod transfer;
 
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -20,7 +21,6 @@ use futures_util::{FutureExt, StreamExt};
 use openraft::alias::WatchReceiverOf;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::metrics::RaftServerMetrics;
-use openraft::raft::VoteResponse;
 use openraft::storage::RaftStateMachine;
 use openraft::{ChangeMembers, Raft, ServerState};
 use tokio::sync::watch;
@@ -28,13 +28,15 @@ use tokio::sync::watch;
 use crate::base::ids::{LeaderEpoch, NodeId, TopicPartition};
 use crate::base::task;
 use crate::log::entry::EntryId;
+use crate::log::room::Room;
 use crate::metrics::elections;
 use crate::peer::{Body, Kind, Peers};
 use crate::replication::codec;
 use crate::replication::member::heard::Heard;
+use crate::replication::member::receiver::Receiver;
 use crate::replication::network::Confirmed;
 use crate::replication::types::Membership;
-use crate::replication::wire::{self, GroupTypes};
+use crate::replication::wire::GroupTypes;
 
 /// The term of the last entry that the state machine has applied.
 #[derive(Debug, Clone)]
@@ -126,6 +128,8 @@ pub(crate) struct Member<C: GroupTypes, SM: RaftStateMachine<C>> {
     confirmed: Arc<Confirmed>,
     preference: Mutex<Arc<[NodeId]>>,
     founders: Mutex<Option<Vec<NodeId>>>,
+    /// Where its records go, if they need room.
+    room: OnceLock<Arc<Room>>,
 }
 
 impl<C: GroupTypes, SM: RaftStateMachine<C>> std::fmt::Debug for Member<C, SM> {
@@ -173,7 +177,13 @@ where
             confirmed,
             preference: Mutex::new(Arc::from([])),
             founders: Mutex::default(),
+            room: OnceLock::new(),
         }
+    }
+
+    /// Records of a leader elsewhere are taken only while there is room for them.
+    pub(crate) fn set_room(&self, room: &Arc<Room>) {
+        self.room.get_or_init(|| Arc::clone(room));
     }
 
     pub(crate) fn set_preference(&self, nodes: &[NodeId]) {
@@ -284,67 +294,9 @@ where
             raft: self.raft.clone(),
             peers: self.peers.clone(),
             heard: Arc::clone(&self.heard),
+            room: self.room.get().cloned(),
         }
     }
-}
-
-/// What is needed to answer the other members.
-struct Receiver<C: GroupTypes, SM: RaftStateMachine<C>> {
-    raft: Raft<C, SM>,
-    peers: Peers,
-    heard: Arc<Mutex<Heard>>,
-}
-
-impl<C, SM> Receiver<C, SM>
-where
-    C: GroupTypes,
-    SM: RaftStateMachine<C, SnapshotData = Bytes> + 'static,
-{
-    async fn append(self, from: NodeId, body: Bytes) -> Result<Body, String> {
-        let request = wire::get_append::<C>(body).map_err(text)?;
-        let vote = request.vote;
-        let answer = self.raft.append_entries(request).await.map_err(text)?;
-        if !matches!(answer, openraft::raft::AppendEntriesResponse::HigherVote(_)) {
-            let incarnation = self.peers.liveness().incarnation(from);
-            let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-            if heard.hear(vote.leader_id.term, from, incarnation) {
-                elections::leader_changed();
-            }
-        }
-        Ok(wire::put_append_response::<C>(&answer))
-    }
-
-    async fn vote(self, body: Bytes, is_led: bool) -> Result<Body, String> {
-        let mut request = wire::get_vote_request::<C>(body).map_err(text)?;
-        if is_led && !request.leadership_transfer {
-            let metrics = self.raft.server_metrics();
-            let vote = metrics.borrow_watched().vote;
-            return Ok(wire::put_vote_response::<C>(&VoteResponse::new(vote, None, false)));
-        }
-        // Whether the leader is there has been judged by its node's liveness: openraft's own lease,
-        // which counts from the group's last message, says nothing more.
-        request.leadership_transfer = true;
-        let answer = self.raft.vote(request).await.map_err(text)?;
-        Ok(wire::put_vote_response::<C>(&answer))
-    }
-
-    async fn snapshot(self, body: Bytes) -> Result<Body, String> {
-        let (vote, snapshot) = wire::get_snapshot(body).map_err(text)?;
-        let answer = self.raft.install_full_snapshot(vote, snapshot).await.map_err(text)?;
-        Ok(wire::put_vote_alone(&answer.vote))
-    }
-
-    async fn transfer(self, body: Bytes) -> Result<Body, String> {
-        let request = wire::get_transfer::<C>(body).map_err(text)?;
-        // All members are told, so that those that are not meant let the new leader have its way.
-        let answer = self.raft.handle_transfer_leader(request).await.map_err(text)?;
-        answer.map_err(text)?;
-        Ok(Vec::new())
-    }
-}
-
-fn text(error: impl std::fmt::Display) -> String {
-    error.to_string()
 }
 
 impl<C, SM> Group for Member<C, SM>

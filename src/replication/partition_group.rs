@@ -19,6 +19,7 @@ use crate::log::batch::Batch;
 use crate::log::entry::{Entry, EntryBody, EntryId, Ticket};
 use crate::log::partition_log::{PartitionLog, membership_key};
 use crate::log::producer_state::AppendOutcome;
+use crate::log::room::Room;
 use crate::peer::Liveness;
 use crate::replication::codec;
 use crate::replication::groups::Groups;
@@ -62,6 +63,7 @@ pub struct PartitionGroup {
     member: Arc<Member<PartitionTypes, PartitionStateMachine>>,
     groups: Groups,
     log: Arc<PartitionLog>,
+    room: Arc<Room>,
 }
 
 /// What a group is opened with.
@@ -72,6 +74,8 @@ pub struct GroupSetup {
     pub replicas: Vec<NodeId>,
     /// Nobody has led it yet: its replicas may make it.
     pub is_new: bool,
+    /// Of its log dir.
+    pub room: Arc<Room>,
 }
 
 impl std::fmt::Debug for PartitionGroup {
@@ -227,6 +231,7 @@ impl PartitionGroup {
             .map_err(io::Error::other)?;
         let fresh = !raft.is_initialized().await.map_err(io::Error::other)?;
         let member = Member::new(setup.id, node, raft, (peers, confirmed), applied_term);
+        member.set_room(&setup.room);
         member.set_preference(&setup.replicas);
         let is_alone = setup.replicas == [node];
         let is_only_voter = member.status().voters == BTreeSet::from([node]);
@@ -237,7 +242,8 @@ impl PartitionGroup {
         } else if is_only_voter {
             member.campaign().await;
         }
-        let group = Self { member: Arc::new(member), groups: groups.clone(), log };
+        let (member, room) = (Arc::new(member), setup.room);
+        let group = Self { member, groups: groups.clone(), log, room };
         if is_only_voter || is_alone && fresh && setup.is_new {
             group.member.wait_to_lead().await?;
         }
@@ -312,6 +318,11 @@ impl PartitionGroup {
     /// The leader epoch if this replica leads and may serve.
     pub fn leader_epoch(&self) -> Option<LeaderEpoch> {
         self.member.serving_epoch()
+    }
+
+    /// Whether its log dir has no room for records.
+    pub fn is_full(&self) -> bool {
+        self.room.is_full()
     }
 
     /// Whether the group still runs; a failed log ends it.

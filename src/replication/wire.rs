@@ -55,6 +55,8 @@ pub(crate) trait GroupTypes:
     >
 {
     fn entry_id(entry: &Self::Entry) -> LogId;
+    /// Whether it takes more than a moment's room on the disk.
+    fn has_records(entry: &Self::Entry) -> bool;
     fn put_entry(entry: &Self::Entry, out: &mut Pieces);
     fn get_entry(id: LogId, kind: u8, body: Bytes) -> io::Result<Self::Entry>;
 }
@@ -64,6 +66,10 @@ type Payload<D> = EntryPayload<D, u64, EmptyNode>;
 impl GroupTypes for PartitionTypes {
     fn entry_id(entry: &Self::Entry) -> LogId {
         entry.log_id
+    }
+
+    fn has_records(entry: &Self::Entry) -> bool {
+        matches!(entry.payload, EntryPayload::Normal(Command::Append { .. }))
     }
 
     fn put_entry(entry: &Self::Entry, out: &mut Pieces) {
@@ -117,6 +123,10 @@ impl GroupTypes for PartitionTypes {
 impl GroupTypes for MetadataTypes {
     fn entry_id(entry: &Self::Entry) -> LogId {
         entry.log_id
+    }
+
+    fn has_records(_: &Self::Entry) -> bool {
+        false
     }
 
     fn put_entry(entry: &Self::Entry, out: &mut Pieces) {

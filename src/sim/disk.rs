@@ -52,6 +52,7 @@ struct State {
     crashed: bool,
     faults: Faults,
     locks: BTreeSet<PathBuf>,
+    space: Space,
 }
 
 impl fmt::Debug for SimDisk {
@@ -70,7 +71,8 @@ impl SimDisk {
     fn of(tree: Tree, rng: Rng, trace: u64, changes: u64) -> Self {
         let (faults, locks) = (Faults::default(), BTreeSet::new());
         let (crash_at, crashed) = (None, false);
-        let state = State { tree, rng, trace, changes, crash_at, crashed, faults, locks };
+        let space = Space { total_bytes: u64::MAX, usable_bytes: u64::MAX };
+        let state = State { tree, rng, trace, changes, crash_at, crashed, faults, locks, space };
         Self { shared: Arc::new(Mutex::new(state)) }
     }
 
@@ -107,6 +109,11 @@ impl SimDisk {
 
     pub fn is_crashed(&self) -> bool {
         self.state().crashed
+    }
+
+    /// What it says of its size from now on; writes are not kept from going beyond.
+    pub fn set_space(&self, space: Space) {
+        self.state().space = space;
     }
 
     pub fn set_faults(&self, faults: Faults) {
@@ -239,7 +246,7 @@ impl Power {
 
 impl Disk for SimDisk {
     fn space(&self, _: &Path) -> io::Result<Space> {
-        Ok(Space { total_bytes: u64::MAX, usable_bytes: u64::MAX })
+        Ok(self.state().space)
     }
 
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {

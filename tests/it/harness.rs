@@ -5,6 +5,7 @@ pub mod cluster;
 pub mod groups;
 pub mod offsets;
 pub mod records;
+pub mod scarce;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -54,8 +55,12 @@ impl Broker {
     }
 
     pub async fn start_in(dir: Arc<TempDir>, settings: &[(&str, &str)]) -> Self {
+        Self::start_on(Env::real().unwrap(), dir, settings).await
+    }
+
+    pub async fn start_on(env: Env, dir: Arc<TempDir>, settings: &[(&str, &str)]) -> Self {
         let loaded = settings_in(dir.path(), settings);
-        let server = Server::start(Env::real().unwrap(), loaded).await;
+        let server = Server::start(env, loaded).await;
         let server = server.unwrap_or_else(|error| panic!("the broker does not start: {error}"));
         let address = server.listeners[0].1;
         Self { address, dir, server: Some(server) }

@@ -43,10 +43,14 @@ impl Seat {
     }
 
     pub async fn try_start(&self) -> std::io::Result<Broker> {
+        self.try_start_on(Env::real().unwrap()).await
+    }
+
+    async fn try_start_on(&self, env: Env) -> std::io::Result<Broker> {
         let settings: Vec<(&str, &str)> =
             self.settings.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
         let loaded = settings_in(self.dir.path(), &settings);
-        let server = Server::start(Env::real().unwrap(), loaded).await?;
+        let server = Server::start(env, loaded).await?;
         let address = server.listeners[0].1;
         Ok(Broker { address, dir: Arc::clone(&self.dir), server: Some(server) })
     }
@@ -86,6 +90,17 @@ impl Cluster {
         let seats = Self::seats(count, settings);
         let brokers = join_all(seats.iter().map(Seat::start)).await;
         let cluster = Self { seats, brokers: brokers.into_iter().map(Some).collect() };
+        cluster.all_see(count).await;
+        cluster
+    }
+
+    /// With one node on each of these machines.
+    pub async fn start_on(envs: Vec<Env>, settings: &[(&str, &str)]) -> Self {
+        let seats = Self::seats(envs.len(), settings);
+        let count = envs.len();
+        let starts = seats.iter().zip(envs).map(|(seat, env)| seat.try_start_on(env));
+        let brokers = join_all(starts).await;
+        let cluster = Self { seats, brokers: brokers.into_iter().map(Result::ok).collect() };
         cluster.all_see(count).await;
         cluster
     }

@@ -1,0 +1,71 @@
+//! Whether a log dir has room for more records. The last part of its file system is kept for what
+//! must go on when it is full: metadata, votes, and what deletes records.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+
+use crate::base::clock::Clock;
+use crate::base::disk::Disk;
+use crate::metrics::retention as metrics;
+
+/// The file system is asked this often at most, in ms: a fast disk must not take more than the
+/// reserve meanwhile.
+const ASK_INTERVAL_MS: i64 = 50;
+/// Of a small file system no more than this part is kept.
+const RESERVE_PART: u64 = 20;
+/// There is room again when so much more than the reserve is free, in parts of the reserve.
+const ROOM_AGAIN_PART: u64 = 4;
+
+/// The room of one log dir.
+#[derive(Debug)]
+pub struct Room {
+    disk: Arc<dyn Disk>,
+    clock: Arc<dyn Clock>,
+    dir: PathBuf,
+    reserve_bytes: u64,
+    asked_ms: AtomicI64,
+    is_full: AtomicBool,
+}
+
+impl Room {
+    /// `reserve_bytes` are kept free; 0 is nothing.
+    pub fn new(
+        disk: Arc<dyn Disk>,
+        clock: Arc<dyn Clock>,
+        dir: PathBuf,
+        reserve_bytes: u64,
+    ) -> Arc<Self> {
+        metrics::full(&dir, false);
+        let (asked_ms, is_full) = (AtomicI64::new(i64::MIN), AtomicBool::new(false));
+        Arc::new(Self { disk, clock, dir, reserve_bytes, asked_ms, is_full })
+    }
+
+    /// Whether records have to wait until something is deleted. Blocks for a moment now and then.
+    pub fn is_full(&self) -> bool {
+        let was_full = self.is_full.load(Ordering::Relaxed);
+        let (now_ms, asked_ms) = (self.clock.now_ms(), self.asked_ms.load(Ordering::Relaxed));
+        let is_recent = (0..ASK_INTERVAL_MS).contains(&now_ms.saturating_sub(asked_ms));
+        if self.reserve_bytes == 0 || is_recent {
+            return was_full;
+        }
+        self.asked_ms.store(now_ms, Ordering::Relaxed);
+        // A file system that does not answer has other troubles, which appends will meet.
+        let Ok(space) = self.disk.space(&self.dir) else { return was_full };
+        let reserve = self.reserve_bytes.min(space.total_bytes / RESERVE_PART);
+        let needed = if was_full { reserve + reserve / ROOM_AGAIN_PART } else { reserve };
+        let is_full = space.usable_bytes < needed;
+        if self.is_full.swap(is_full, Ordering::Relaxed) != is_full {
+            let (dir, usable_bytes) = (self.dir.display(), space.usable_bytes);
+            match is_full {
+                true => tracing::error!(%dir, usable_bytes, reserve, "a log dir is full"),
+                false => tracing::info!(%dir, usable_bytes, "a log dir has room again"),
+            }
+            metrics::full(&self.dir, is_full);
+        }
+        is_full
+    }
+}
+
+#[cfg(test)]
+mod tests;
