@@ -2,6 +2,7 @@
 
 mod cluster;
 mod config;
+mod import;
 mod log;
 mod server;
 
@@ -18,6 +19,9 @@ usage:
   ottla server [--config FILE]             run a broker
   ottla config --explain [KEY] [--config FILE]
                                            what each setting is, where it comes from, what it means
+  ottla import --from DIR[,DIR...] [--config FILE] [--partial]
+                                           fill empty log dirs with the topics and groups that are
+                                           in those of a stopped Apache Kafka broker
   ottla log check [--config FILE]          whether the disks of a node that does not run still have
                                            what was written
   ottla log repair [--yes] [--config FILE] what of it would be dropped to go on without; with --yes
@@ -43,6 +47,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let done = match words.as_slice() {
         ["server", options @ ..] => server::run(options),
         ["config", options @ ..] => config::run(options),
+        ["import", options @ ..] => import::run(options),
         ["log", options @ ..] => log::run(options),
         ["cluster", options @ ..] => cluster::run(options),
         ["--version" | "-V"] => Ok(say(&format!("ottla {}\n", env!("CARGO_PKG_VERSION")))),

@@ -22,6 +22,7 @@ pub mod cluster;
 
 pub mod wire;
 
+pub mod import;
 pub mod server;
 
 pub mod cli;

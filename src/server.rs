@@ -51,8 +51,6 @@ use crate::wire::connection::ConnectionSetup;
 use crate::wire::frame::RequestBudget;
 use crate::wire::listener::{Acceptor, ConnectionCount};
 
-/// The key-value store's folder in the first log dir.
-const STORE_DIR: &str = ".ottla";
 /// How long connections may take to end when the broker stops.
 const CONNECTIONS_END: Duration = Duration::from_millis(500);
 
@@ -265,19 +263,22 @@ async fn bind_one(
 }
 
 fn open_dirs(env: &Env, config: &Config) -> io::Result<Vec<Arc<LogDir>>> {
-    let open = |path: &std::path::PathBuf| {
-        LogDir::open(Arc::clone(&env.disk), path).map(Arc::new).map_err(|error| {
-            let text = format!("cannot use log dir {}: {error}", path.display());
-            io::Error::new(error.kind(), text)
-        })
-    };
-    config.log_dirs.iter().map(open).collect()
+    let dirs = LogDir::open_all(&env.disk, &config.log_dirs)?;
+    if let Some(first) = dirs.first().filter(|dir| dir.is_half_imported()) {
+        return Err(io::Error::other(format!(
+            "an import into {} was cut short: run `ottla import` again, or empty the log dirs",
+            first.path.display()
+        )));
+    }
+    // It has happened when the first one says so.
+    dirs.iter().filter(|dir| dir.is_half_imported()).try_for_each(|dir| dir.end_import())?;
+    Ok(dirs)
 }
 
 /// The data of a node that does not run.
 pub async fn offline(env: &Env, config: &Config) -> io::Result<Repair> {
     let dirs = open_dirs(env, config)?;
-    if dirs.first().is_none_or(|dir| !env.disk.exists(&dir.path.join(STORE_DIR))) {
+    if dirs.first().is_none_or(|dir| !env.disk.exists(&dir.store())) {
         return Err(io::Error::other("there is no data of a broker in the first log dir"));
     }
     let (kv, _) = open_store(env, &dirs).await?;
@@ -297,7 +298,7 @@ pub async fn offline(env: &Env, config: &Config) -> io::Result<Repair> {
 
 /// The key-value store lies in the first log dir.
 async fn open_store(env: &Env, dirs: &[Arc<LogDir>]) -> io::Result<(Arc<dyn KeyValue>, KvWriter)> {
-    let path = dirs.first().map(|dir| dir.path.join(STORE_DIR)).unwrap_or_default();
+    let path = dirs.first().map(|dir| dir.store()).unwrap_or_default();
     let opening = env.clone();
     let kv = task::blocking(env.threads, move || opening.open_store(&path)).await?;
     let writer = KvWriter::start(env.threads, Arc::clone(&kv))?;

@@ -113,6 +113,22 @@ pub fn read_exact_at(file: &dyn DiskFile, buffer: &mut [u8], offset: u64) -> io:
     Ok(())
 }
 
+/// Takes the lock of a folder in the way that a Java process does (POSIX record locks, which do not
+/// meet those of [`Disk::lock`]). `None` if there is no such file, or nobody can write to it.
+pub fn lock_as_java(path: &Path) -> io::Result<Option<Box<dyn Debug + Send + Sync>>> {
+    let file = match OpenOptions::new().write(true).open(path) {
+        Ok(file) => file,
+        Err(error) => {
+            return match error.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::ReadOnlyFilesystem => Ok(None),
+                _ => Err(error),
+            };
+        }
+    };
+    rustix::fs::fcntl_lock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive)?;
+    Ok(Some(Box::new(file)))
+}
+
 /// The machine's file system.
 #[derive(Debug)]
 pub struct RealDisk;

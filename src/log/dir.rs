@@ -13,6 +13,10 @@ const LOCK_FILE: &str = ".lock";
 const CLEAN_FILE: &str = ".kafka_cleanshutdown";
 const IDENTITY_FILE: &str = "meta.properties";
 const PARTITION_FILE: &str = "partition.metadata";
+/// It is there while the folder is being filled by an import.
+const IMPORT_FILE: &str = ".ottla_import";
+/// The key-value store's folder in the first log dir.
+const STORE_DIR: &str = ".ottla";
 
 // What is in the identity file: Kafka's keys and one of our own.
 const VERSION: &str = "version=1\n";
@@ -62,6 +66,61 @@ pub struct LogDir {
 }
 
 impl LogDir {
+    /// Opens all log dirs of a broker.
+    pub fn open_all(disk: &Arc<dyn Disk>, paths: &[PathBuf]) -> io::Result<Vec<Arc<Self>>> {
+        let open = |path: &PathBuf| {
+            Self::open(Arc::clone(disk), path).map(Arc::new).map_err(|error| {
+                let text = format!("cannot use log dir {}: {error}", path.display());
+                io::Error::new(error.kind(), text)
+            })
+        };
+        paths.iter().map(open).collect()
+    }
+
+    /// Where the key-value store is, if this is the first log dir.
+    pub fn store(&self) -> PathBuf {
+        self.path.join(STORE_DIR)
+    }
+
+    /// Whether an import has begun to fill the folder and has not ended.
+    pub fn is_half_imported(&self) -> bool {
+        self.disk.exists(&self.path.join(IMPORT_FILE))
+    }
+
+    /// Whether an import may open the folder: opening one that a broker has left in order would
+    /// cost its next start.
+    pub fn check_importable(disk: &dyn Disk, path: &Path) -> io::Result<()> {
+        let is_left = disk.exists(&path.join(CLEAN_FILE)) && !disk.exists(&path.join(IMPORT_FILE));
+        if is_left { Err(not_empty(path)) } else { Ok(()) }
+    }
+
+    /// Notes that an import fills the folder; what one that was cut short has left is removed. A
+    /// folder with anything else in it is refused.
+    pub fn begin_import(&self) -> io::Result<()> {
+        let marker = self.path.join(IMPORT_FILE);
+        let partitions = self.partitions()?.into_iter().map(|(dir, _)| dir);
+        let mut found: Vec<PathBuf> = partitions.collect();
+        found.extend(Some(self.store()).filter(|store| self.disk.exists(store)));
+        if self.disk.exists(&marker) {
+            found.iter().try_for_each(|dir| self.disk.remove_dir_all(dir))?;
+            let identity = self.path.join(IDENTITY_FILE);
+            if self.disk.exists(&identity) {
+                self.disk.remove_file(&identity)?;
+            }
+            return self.disk.sync_dir(&self.path);
+        }
+        if self.identity()?.is_some() || !found.is_empty() {
+            return Err(not_empty(&self.path));
+        }
+        self.disk.replace(&marker, b"")
+    }
+
+    /// The folder is whole from now on.
+    pub fn end_import(&self) -> io::Result<()> {
+        self.disk.remove_file(&self.path.join(IMPORT_FILE))?;
+        self.disk.sync_dir(&self.path)
+    }
+
     /// Makes the folder if need be, takes its lock and the marker of an orderly stop.
     pub fn open(disk: Arc<dyn Disk>, path: &Path) -> io::Result<Self> {
         make_durable(disk.as_ref(), path)?;
@@ -197,6 +256,10 @@ impl LogDir {
         let id = text.lines().find_map(|line| line.strip_prefix("topic_id: "))?;
         uuid_parse(id.trim()).map(TopicId)
     }
+}
+
+fn not_empty(path: &Path) -> io::Error {
+    io::Error::other(format!("{} is not empty; an import needs empty log dirs", path.display()))
 }
 
 /// Makes the folder and those above it that are missing. Their names are durable before anything in

@@ -462,18 +462,14 @@ impl PartitionLog {
         state.recent.push_back(Recent { meta, outcome, batch });
     }
 
-    fn membership_key(&self, index: u64) -> Vec<u8> {
-        [&self.setup.key[..], b"m", &index.to_be_bytes()].concat()
-    }
-
     /// The change that keeps a membership. It must be durable before its entry is appended.
     pub fn put_membership(&self, index: u64, bytes: &Bytes) -> Change {
-        Change::Put { key: self.membership_key(index), value: bytes.to_vec() }
+        Change::Put { key: membership_key(&self.setup.key, index), value: bytes.to_vec() }
     }
 
     /// The membership that the entry at `index` holds. Blocks.
     pub fn membership(&self, index: u64) -> io::Result<Bytes> {
-        let value = self.setup.kv.get(&self.membership_key(index))?;
+        let value = self.setup.kv.get(&membership_key(&self.setup.key, index))?;
         value.map(Bytes::from).ok_or_else(|| {
             io::Error::new(io::ErrorKind::NotFound, format!("membership {index} is missing"))
         })
@@ -684,6 +680,11 @@ impl PartitionLog {
         };
         self.setup.writer.push(Job::Run(Box::new(run)));
     }
+}
+
+/// Where the membership of the entry at `index` is kept, below the partition's key.
+pub(crate) fn membership_key(partition: &[u8], index: u64) -> Vec<u8> {
+    [partition, b"m", &index.to_be_bytes()].concat()
 }
 
 /// Whether `batch` begins a new segment.

@@ -33,7 +33,7 @@ use crate::log::segment::{
     DurableNote, OWN_EXTENSIONS, RaftHead, Segment, SegmentFiles, file_name, meta_position,
 };
 use state_file::Replay;
-pub(crate) use state_file::{encode_state, write_state};
+pub(crate) use state_file::{encode as encode_parts, encode_state, write_state};
 
 /// Why a log was not opened.
 #[derive(Debug)]

@@ -304,6 +304,13 @@ impl Closing {
         self.files.raft.sync()
     }
 
+    /// Writes and syncs everything, the note among it: for a segment that nobody relies on before
+    /// its folder is synced.
+    pub fn write_whole(&self, disk: &dyn Disk) -> io::Result<()> {
+        self.files.write_note(&self.note)?;
+        self.write(disk)
+    }
+
     /// Makes the names in the folder durable, those of the next segment among them, and then says
     /// in the note that all is there.
     pub fn confirm(&self, disk: &dyn Disk) -> io::Result<()> {

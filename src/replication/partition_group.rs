@@ -17,7 +17,7 @@ use crate::base::ids::{LeaderEpoch, NodeId, Offset, TopicPartition};
 use crate::base::kv::{Change, KeyValue, KvWriter};
 use crate::log::batch::Batch;
 use crate::log::entry::{Entry, EntryBody, EntryId, Ticket};
-use crate::log::partition_log::PartitionLog;
+use crate::log::partition_log::{PartitionLog, membership_key};
 use crate::log::producer_state::AppendOutcome;
 use crate::log::room::Room;
 use crate::peer::Liveness;
@@ -28,7 +28,7 @@ use crate::replication::log_store::{PartitionLogStore, completion};
 use crate::replication::member::{AppliedTerm, Group, Member, Progress, Status};
 use crate::replication::network::{Confirmed, Network};
 use crate::replication::state_machine::{self, PartitionStateMachine};
-use crate::replication::types::{Command, Membership, PartitionTypes, Vote};
+use crate::replication::types::{Command, Membership, PartitionTypes, StoredMembership, Vote};
 
 /// Proposals that wait for the group's core; bytes are limited by who proposes.
 const PROPOSALS_WAITING_COUNT_MAX: u64 = 1024;
@@ -139,6 +139,35 @@ pub async fn go_on_alone(log: &Arc<PartitionLog>, kv: &KvWriter, node: NodeId) -
     let entry = Entry { id, body: EntryBody::Membership(bytes), ticket: None };
     log.append([entry], done)?;
     flushed.await
+}
+
+/// A log that was made without a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Adopted {
+    /// Its first entry is a membership.
+    pub last: EntryId,
+    pub log_start: Offset,
+    /// The next leader has a later one.
+    pub epoch: LeaderEpoch,
+}
+
+/// What the store has to keep so that a node is the only member of a group with such a log.
+/// `partition` is the prefix of its keys.
+pub fn adopt(partition: &[u8], node: NodeId, adopted: &Adopted) -> Vec<Change> {
+    let Adopted { last, log_start, epoch } = *adopted;
+    let members = BTreeSet::from([node.raft()]);
+    let membership = Membership::new_with_defaults(vec![members.clone()], members);
+    let bytes = codec::encode_membership(&membership).to_vec();
+    let first = codec::log_id(EntryId { term: 0, index: 0 });
+    let stored = StoredMembership::new(Some(first), membership);
+    let term = u64::try_from(epoch).unwrap_or(0).max(last.term);
+    let leader_id = LeaderId { term, voted_for: node.raft() };
+    let vote = codec::encode_vote(&Vote { leader_id, committed: true });
+    vec![
+        Change::Put { key: membership_key(partition, 0), value: bytes },
+        Change::Put { key: vote_key(partition), value: vote },
+        state_machine::first_checkpoint(partition, last, log_start, stored),
+    ]
 }
 
 /// How many members a group has that is not open; 0 if that is not known. `partition` is the prefix

@@ -68,8 +68,21 @@ impl Checkpoint {
     }
 }
 
-fn checkpoint_key(log: &PartitionLog) -> Vec<u8> {
-    [log.key(), b"a"].concat()
+fn checkpoint_key(partition: &[u8]) -> Vec<u8> {
+    [partition, b"a"].concat()
+}
+
+/// The change that keeps the checkpoint of a log that was applied without a group: its members are
+/// those of its only membership.
+pub(crate) fn first_checkpoint(
+    partition: &[u8],
+    applied: EntryId,
+    log_start: Offset,
+    membership: StoredMembership,
+) -> Change {
+    let applied = Some(codec::log_id(applied));
+    let checkpoint = Checkpoint { applied, log_start, memberships: vec![membership] };
+    Change::Put { key: checkpoint_key(partition), value: checkpoint.encode() }
 }
 
 fn snapshot_key(log: &PartitionLog) -> Vec<u8> {
@@ -112,7 +125,7 @@ impl PartitionStateMachine {
         kv: KvWriter,
         applied_term: AppliedTerm,
     ) -> io::Result<Self> {
-        let stored = log.kv().get(&checkpoint_key(&log))?;
+        let stored = log.kv().get(&checkpoint_key(log.key()))?;
         let mut state = match stored {
             Some(bytes) => Checkpoint::decode(&bytes)?,
             None => Checkpoint::default(),
@@ -132,7 +145,7 @@ impl PartitionStateMachine {
 
     async fn save_checkpoint(&mut self) -> io::Result<()> {
         self.state.log_start = self.log.offsets().log_start;
-        let put = Change::Put { key: checkpoint_key(&self.log), value: self.state.encode() };
+        let put = Change::Put { key: checkpoint_key(self.log.key()), value: self.state.encode() };
         self.kv.write(vec![put]).await
     }
 

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::harness::records::Topic;
 use crate::harness::{Client, DEADLINE, run};
 
-fn ottla(arguments: &[&str]) -> Command {
+pub fn ottla(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ottla"));
     command.args(arguments);
     // What the caller's environment says of brokers is not meant for this one.
@@ -26,7 +26,7 @@ fn output(arguments: &[&str]) -> Output {
     ottla(arguments).output().unwrap()
 }
 
-fn text(bytes: &[u8]) -> String {
+pub fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 

@@ -17,6 +17,7 @@ mod compaction;
 mod damage;
 mod full;
 mod harness;
+mod import;
 mod lag;
 mod moves;
 mod retention;

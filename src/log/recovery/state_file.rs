@@ -100,7 +100,8 @@ pub(crate) fn encode_state(state: &State) -> Vec<u8> {
     encode(state.next_index(), &state.terms, &state.producers)
 }
 
-fn encode(next_index: u64, terms: &[TermStart], producers: &ProducerStates) -> Vec<u8> {
+/// The content of a `.state` file.
+pub(crate) fn encode(next_index: u64, terms: &[TermStart], producers: &ProducerStates) -> Vec<u8> {
     let mut out = Vec::new();
     out.put_u32(STATE_MAGIC);
     out.put_u64(next_index);

@@ -19,6 +19,7 @@ const LAYERS: &[(&str, u32)] = &[
     ("api", 6),
     ("cluster", 6),
     ("wire", 7),
+    ("import", 8),
     ("server", 8),
     ("cli", 9),
     ("main", 10),

@@ -74,6 +74,11 @@ impl Rig {
         rig
     }
 
+    /// The log that is on this disk, closed.
+    pub(crate) fn on(disk: SimDisk, config: LogConfig) -> Self {
+        Self { runtime: runtime(), disk, config, log: None }
+    }
+
     pub(crate) fn log(&self) -> &Arc<PartitionLog> {
         self.log.as_ref().expect("open")
     }

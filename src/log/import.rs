@@ -1,0 +1,282 @@
+//! Makes a log out of the segment files of an Apache Kafka broker. The batches are copied byte for
+//! byte, each held against its checksum; what Raft needs beside them is made here.
+//!
+//! How that log becomes entries:
+//! * Entry 0 is a membership, whose bytes are the replication layer's.
+//! * A batch is an entry whose term is its leader epoch.
+//! * An epoch begins with a blank entry where `leader-epoch-checkpoint` says so, as our own terms
+//!   do.
+//! * Offsets that nothing is left of, by compaction or below the first segment, are compacted
+//!   entries.
+//! * A log start is a deletion of the records before it, as the last entry.
+//!
+//! Nobody relies on the files before the import as a whole is done, so each is synced once.
+
+mod copy;
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::base::disk::Disk;
+use crate::base::ids::{LeaderEpoch, Offset};
+use crate::log::batch::Batch;
+use crate::log::entry::{EntryId, EntryKind, EntryMeta};
+use crate::log::partition_log::TermStart;
+use crate::log::producer_state::ProducerStates;
+use crate::log::recovery;
+use crate::log::segment::{Segment, SegmentFiles, meta_position};
+
+/// Records of a `.raft` file that are held before they are written.
+const METAS_BYTES_MAX: usize = 1024 * 1024;
+
+/// Where the log is made.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// It must not exist yet.
+    pub dir: PathBuf,
+    pub disk: Arc<dyn Disk>,
+    pub index_interval_bytes: u32,
+    pub producer_expiration_ms: i64,
+    pub now_ms: i64,
+}
+
+/// The log that is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    pub dir: PathBuf,
+    pub log_start: Offset,
+    /// Where each leader epoch begins, oldest first.
+    pub epochs: Vec<(LeaderEpoch, Offset)>,
+    /// At or above this offset a damaged batch is the end of the log; below it nothing is
+    /// imported. `None`: it never is.
+    pub may_end_from: Option<Offset>,
+}
+
+/// What was imported.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Imported {
+    pub last: EntryId,
+    pub start: Offset,
+    pub end: Offset,
+    pub bytes: u64,
+    pub records: u64,
+    /// Batches of transactions.
+    pub transactional: u64,
+    /// Transactions that were aborted.
+    pub aborted: u64,
+    /// Why the log ends before its files do.
+    pub cut: Option<String>,
+}
+
+/// A log that is being made.
+struct Builder<'a> {
+    target: &'a Target,
+    epochs: VecDeque<(LeaderEpoch, Offset)>,
+    segment: Segment,
+    /// Encoded records of entries that are not in the `.raft` file yet.
+    metas: Vec<u8>,
+    /// Where they belong in it.
+    metas_position: u64,
+    terms: Vec<TermStart>,
+    producers: ProducerStates,
+    term: u64,
+    next_offset: Offset,
+    done: Imported,
+}
+
+/// Imports one partition. Blocks. An error of kind `InvalidData` is about what was read.
+pub fn import(target: &Target, source: &Source) -> io::Result<Imported> {
+    target.disk.create_dir_all(&target.dir)?;
+    let mut builder = Builder::begin(target, source.epochs.clone())?;
+    let bases = segments(target.disk.as_ref(), source)?;
+    // It is noted only where it is not the beginning of a segment.
+    let log_start = source.log_start.max(bases.first().copied().unwrap_or(0));
+    for base_offset in bases {
+        if base_offset < builder.next_offset {
+            let text = format!(
+                "{}: segment {base_offset} begins before offset {}, where the one before it ends",
+                source.dir.display(),
+                builder.next_offset
+            );
+            return Err(damaged(text));
+        }
+        builder.advance(base_offset)?;
+        if base_offset > builder.segment.base_offset {
+            builder.roll(base_offset)?;
+        }
+        if let Err(text) = copy::segment(&mut builder, source, base_offset)? {
+            if source.may_end_from.is_none_or(|from| builder.next_offset < from) {
+                return Err(damaged(text));
+            }
+            builder.done.cut = Some(text);
+            break;
+        }
+    }
+    builder.finish(log_start)
+}
+
+fn damaged(text: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, text)
+}
+
+/// The base offsets of the source's segments, in order.
+fn segments(disk: &dyn Disk, source: &Source) -> io::Result<Vec<Offset>> {
+    let names = disk.list(&source.dir)?;
+    if let Some(name) = names.iter().find(|name| name.ends_with(".swap")) {
+        let text = format!(
+            "{}: the broker stopped while it put {name} into its place; it finishes that when it \
+             is started again",
+            source.dir.display()
+        );
+        return Err(damaged(text));
+    }
+    // Sorted, as the names are.
+    Ok(names.iter().filter_map(|name| name.strip_suffix(".log")?.parse().ok()).collect())
+}
+
+impl<'a> Builder<'a> {
+    fn begin(target: &'a Target, epochs: Vec<(LeaderEpoch, Offset)>) -> io::Result<Self> {
+        let files = SegmentFiles::open(target.disk.as_ref(), &target.dir, 0)?;
+        files.write_raft_head(0)?;
+        let mut builder = Self {
+            target,
+            epochs: epochs.into(),
+            segment: Segment::empty(Arc::new(files), 0),
+            metas: Vec::new(),
+            metas_position: meta_position(0, 0),
+            terms: Vec::new(),
+            producers: ProducerStates::default(),
+            term: 0,
+            next_offset: 0,
+            done: Imported::default(),
+        };
+        builder.push(EntryKind::Membership, 0)?;
+        Ok(builder)
+    }
+
+    /// An entry without a batch. `number` is the last offset delta, or before which offset records
+    /// are deleted.
+    fn push(&mut self, kind: EntryKind, number: i64) -> io::Result<()> {
+        let deletes = kind == EntryKind::DeleteRecords;
+        let delta = if deletes { 0 } else { number };
+        self.push_meta(EntryMeta {
+            term: self.term,
+            kind,
+            base_offset: self.next_offset,
+            position: self.segment.size,
+            size: 0,
+            last_offset_delta: u32::try_from(delta).map_err(io::Error::other)?,
+            delete_before: if deletes { number } else { 0 },
+        })
+    }
+
+    /// A batch that has just been copied.
+    fn push_batch(&mut self, batch: &Batch) -> io::Result<()> {
+        let header = batch.header();
+        self.advance(header.base_offset)?;
+        self.term = self.term.max(u64::from(header.leader_epoch.unsigned_abs()));
+        self.push_meta(EntryMeta {
+            term: self.term,
+            kind: EntryKind::Batch,
+            base_offset: header.base_offset,
+            position: self.segment.size,
+            size: u32::try_from(batch.size()).map_err(io::Error::other)?,
+            last_offset_delta: header.last_offset_delta.unsigned_abs(),
+            delete_before: 0,
+        })?;
+        self.segment.note_batch(header, self.target.index_interval_bytes);
+        // A producer is as old as its records, as when that broker replays its log.
+        self.producers.replay(header, header.max_timestamp_ms.min(self.target.now_ms));
+        self.done.bytes += batch.size() as u64;
+        if !header.is_control() {
+            self.done.records += u64::from(header.record_count.unsigned_abs());
+        }
+        self.done.transactional += u64::from(header.is_transactional() && !header.is_control());
+        self.done.aborted += u64::from(copy::is_abort_marker(batch));
+        Ok(())
+    }
+
+    fn push_meta(&mut self, meta: EntryMeta) -> io::Result<()> {
+        let id = EntryId { term: meta.term, index: self.segment.next_index };
+        if self.terms.last().is_none_or(|last| last.first.term != id.term) {
+            self.terms.push(TermStart { first: id, start_offset: meta.base_offset });
+        }
+        meta.encode(id.index, &mut self.metas);
+        self.segment.next_index += 1;
+        self.next_offset = meta.next_offset();
+        self.done.last = id;
+        if self.metas.len() >= METAS_BYTES_MAX { self.write_metas() } else { Ok(()) }
+    }
+
+    /// Goes to an offset: epochs that begin on the way get their first entries, and offsets that
+    /// nothing is left of theirs.
+    fn advance(&mut self, to: Offset) -> io::Result<()> {
+        while let Some((epoch, start)) = self.epochs.pop_front_if(|(_, start)| *start <= to) {
+            let term = u64::try_from(epoch).unwrap_or(0);
+            if term > self.term {
+                self.fill(start)?;
+                self.term = term;
+                self.push(EntryKind::Blank, 0)?;
+            }
+        }
+        self.fill(to)
+    }
+
+    fn fill(&mut self, to: Offset) -> io::Result<()> {
+        while self.next_offset < to {
+            let delta = (to - self.next_offset - 1).min(i64::from(u32::MAX));
+            self.push(EntryKind::Compacted, delta)?;
+        }
+        Ok(())
+    }
+
+    fn write_metas(&mut self) -> io::Result<()> {
+        let raft = &self.segment.files.raft;
+        raft.write_all_at(&[IoSlice::new(&self.metas)], self.metas_position)?;
+        self.metas_position += self.metas.len() as u64;
+        self.metas.clear();
+        Ok(())
+    }
+
+    /// Closes the segment and begins the next one.
+    fn roll(&mut self, base_offset: Offset) -> io::Result<()> {
+        self.write_metas()?;
+        self.segment.closing(true).write_whole(self.target.disk.as_ref())?;
+        let base_index = self.segment.next_index;
+        let disk = self.target.disk.as_ref();
+        let files = SegmentFiles::open(disk, &self.target.dir, base_offset)?;
+        files.write_raft_head(base_index)?;
+        self.segment = Segment::empty(Arc::new(files), base_index);
+        self.metas_position = meta_position(base_index, base_index);
+        self.producers.expire(self.target.now_ms - self.target.producer_expiration_ms);
+        self.write_state(base_offset)
+    }
+
+    fn write_state(&self, offset: Offset) -> io::Result<()> {
+        let next_index = self.segment.next_index;
+        let content = recovery::encode_parts(next_index, &self.terms, &self.producers);
+        recovery::write_state(self.target.disk.as_ref(), &self.target.dir, offset, &content)
+    }
+
+    fn finish(mut self, log_start: Offset) -> io::Result<Imported> {
+        self.advance(self.next_offset)?;
+        self.done.end = self.next_offset;
+        self.done.start = log_start.min(self.next_offset);
+        if log_start > 0 {
+            self.push(EntryKind::DeleteRecords, self.done.start)?;
+        }
+        self.write_metas()?;
+        self.segment.closing(false).write_whole(self.target.disk.as_ref())?;
+        // The state at the beginning of the segment is not put at risk for one that says the same.
+        if self.segment.size > 0 {
+            self.write_state(self.next_offset)?;
+        }
+        self.target.disk.sync_dir(&self.target.dir)?;
+        Ok(self.done)
+    }
+}
+
+#[cfg(test)]
+mod tests;
