@@ -7,6 +7,7 @@ mod scrape;
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,6 +38,7 @@ use crate::metadata::records::Endpoint;
 use crate::metrics::flush::FlushMetrics;
 use crate::metrics::recorder;
 use crate::metrics::requests::RequestMetrics;
+use crate::metrics::retention::dirs_offline;
 use crate::partition::cleaner::{self, Cleaner};
 use crate::partition::mender::{self, Mender};
 use crate::partition::registry::{OpenDir, Registry, Storage};
@@ -81,7 +83,7 @@ impl Server {
         let handle = recorder::install().map_err(io::Error::other)?;
         let config = &settings.config;
         let mut bound = bind(&env, config).await?;
-        let dirs = open_dirs(&env, config)?;
+        let (dirs, offline_dirs) = open_dirs(&env, config)?;
         let node = node::enter(&env, config, &dirs, &mut bound).await?;
         let (kv, kv_writer) = open_store(&env, &dirs).await?;
         let store = Arc::clone(&kv);
@@ -92,7 +94,7 @@ impl Server {
         let Metadata { controller, images, groups, mut tasks } = metadata;
 
         let stores = (Arc::clone(&kv), kv_writer.clone());
-        let storage = storage(&env, config, groups.clone(), dirs, stores)?;
+        let storage = storage(&env, config, groups.clone(), (dirs, offline_dirs), stores)?;
         let registry = Registry::new(storage, config.topic_defaults.clone());
         let parts = Parts {
             env: env.clone(),
@@ -262,8 +264,22 @@ async fn bind_one(
     })
 }
 
-fn open_dirs(env: &Env, config: &Config) -> io::Result<Vec<Arc<LogDir>>> {
-    let dirs = LogDir::open_all(&env.disk, &config.log_dirs)?;
+/// The log dirs, and those that cannot be used now, whose partitions are offline. The first one has
+/// the metadata: without it there is no broker.
+fn open_dirs(env: &Env, config: &Config) -> io::Result<(Vec<Arc<LogDir>>, Vec<PathBuf>)> {
+    let (mut dirs, mut offline) = (Vec::new(), Vec::new());
+    for path in &config.log_dirs {
+        match LogDir::open_all(&env.disk, std::slice::from_ref(path)) {
+            Ok(opened) => dirs.extend(opened),
+            Err(error) if dirs.is_empty() => return Err(error),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(error),
+            Err(error) => {
+                tracing::error!(%error, "a log dir is offline");
+                offline.push(path.clone());
+            }
+        }
+    }
+    dirs_offline(offline.len());
     if let Some(first) = dirs.first().filter(|dir| dir.is_half_imported()) {
         return Err(io::Error::other(format!(
             "an import into {} was cut short: run `ottla import` again, or empty the log dirs",
@@ -272,12 +288,12 @@ fn open_dirs(env: &Env, config: &Config) -> io::Result<Vec<Arc<LogDir>>> {
     }
     // It has happened when the first one says so.
     dirs.iter().filter(|dir| dir.is_half_imported()).try_for_each(|dir| dir.end_import())?;
-    Ok(dirs)
+    Ok((dirs, offline))
 }
 
 /// The data of a node that does not run.
 pub async fn offline(env: &Env, config: &Config) -> io::Result<Repair> {
-    let dirs = open_dirs(env, config)?;
+    let (dirs, _) = open_dirs(env, config)?;
     if dirs.first().is_none_or(|dir| !env.disk.exists(&dir.store())) {
         return Err(io::Error::other("there is no data of a broker in the first log dir"));
     }
@@ -389,7 +405,7 @@ fn storage(
     env: &Env,
     config: &Config,
     groups: Groups,
-    dirs: Vec<Arc<LogDir>>,
+    (dirs, offline_dirs): (Vec<Arc<LogDir>>, Vec<PathBuf>),
     (kv, kv_writer): (Arc<dyn KeyValue>, KvWriter),
 ) -> io::Result<Storage> {
     let open = |dir: Arc<LogDir>| {
@@ -404,6 +420,7 @@ fn storage(
         node: groups.node(),
         groups,
         dirs: dirs.into_iter().map(open).collect::<io::Result<_>>()?,
+        offline_dirs,
         kv,
         kv_writer,
         producer_expiration_ms: config.producer_id_expiration_ms,

@@ -4,13 +4,15 @@
 //! Behaviour
 //! * Topics null means all. Partitions that are not here are left out.
 //! * A size is that of the `.log` files.
-//! * A log dir whose file system can not be asked is told with KAFKA_STORAGE_ERROR.
+//! * A log dir that is offline, or whose file system can not be asked, is told with
+//!   KAFKA_STORAGE_ERROR.
 //! * Replicas do not move between the log dirs of one broker, and no log dir is cordoned.
 //!
 //! Versions: 2 flexible, 3 top-level error, 4 total and usable bytes, 5 cordoned log dirs
 //! (KIP-1066).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -101,9 +103,13 @@ async fn describe(context: &Context, wanted: &Wanted) -> Vec<Dir> {
         topics.entry(partition.topic.clone()).or_default().push(replica);
     }
     let mut dirs = Vec::new();
-    for path in context.registry.dirs() {
+    for (path, is_online) in context.registry.dirs() {
         let (disk, asked) = (Arc::clone(&context.env.disk), path.clone());
-        let space = task::blocking(context.env.threads, move || disk.space(&asked)).await;
+        let ask = move || match is_online {
+            true => disk.space(&asked),
+            false => Err(io::Error::other("the log dir is offline")),
+        };
+        let space = task::blocking(context.env.threads, ask).await;
         if let Err(error) = &space {
             tracing::error!(%error, dir = %path.display(), "the room of a log dir is not known");
         }

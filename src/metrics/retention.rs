@@ -24,3 +24,9 @@ pub fn full(dir: &Path, is_full: bool) {
     gauge!(names::LOG_DIR_FULL, "dir" => dir.display().to_string())
         .set(f64::from(u8::from(is_full)));
 }
+
+/// So many log dirs can not be used.
+#[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+pub fn dirs_offline(count: usize) {
+    gauge!(names::LOG_DIRS_OFFLINE).set(count as f64);
+}

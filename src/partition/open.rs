@@ -34,6 +34,8 @@ pub struct Storage {
     pub node: NodeId,
     pub groups: Groups,
     pub dirs: Vec<OpenDir>,
+    /// Those that could not be used at the start.
+    pub offline_dirs: Vec<PathBuf>,
     pub kv: Arc<dyn KeyValue>,
     pub kv_writer: KvWriter,
     /// `producer.id.expiration.ms`.
@@ -100,8 +102,11 @@ impl Storage {
             if self.env.disk.exists(&path) {
                 return Ok((open.clone(), path));
             }
-            // Counting is only worth it if there is a choice.
-            let count = if self.dirs.len() > 1 { open.dir.partitions()?.len() } else { 0 };
+            // Counting is only worth it if there is a choice, and what cannot be listed is none.
+            let count = match self.dirs.len() {
+                1 => 0,
+                _ => open.dir.partitions().map_or(usize::MAX, |partitions| partitions.len()),
+            };
             if fewest.is_none_or(|(least, _)| count < least) {
                 fewest = Some((count, open));
             }

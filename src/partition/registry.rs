@@ -101,9 +101,10 @@ impl Registry {
         }
     }
 
-    /// The log dirs.
-    pub fn dirs(&self) -> Vec<PathBuf> {
-        self.storage.dirs.iter().map(|open| open.dir.path.clone()).collect()
+    /// The log dirs, and whether they are online.
+    pub fn dirs(&self) -> Vec<(PathBuf, bool)> {
+        let online = self.storage.dirs.iter().map(|open| (open.dir.path.clone(), true));
+        online.chain(self.storage.offline_dirs.iter().map(|path| (path.clone(), false))).collect()
     }
 
     /// All open partitions.

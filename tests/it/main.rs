@@ -15,6 +15,7 @@ mod cli;
 mod cluster;
 mod compaction;
 mod damage;
+mod dirs;
 mod full;
 mod harness;
 mod import;
