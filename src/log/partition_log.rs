@@ -571,9 +571,18 @@ impl PartitionLog {
     /// Removes all entries after `index` (all, if `None`); `done` is called when they are gone from
     /// the disk. Committed entries are never removed.
     pub fn truncate_after(self: &Arc<Self>, index: Option<u64>, done: Completion) {
+        self.run_in_order(done, move |log| log.truncate_now(index.map_or(0, |index| index + 1)));
+    }
+
+    /// Has something done when all that was appended before is written, unless that has failed.
+    fn run_in_order(
+        self: &Arc<Self>,
+        done: Completion,
+        work: impl FnOnce(&Self) -> io::Result<()> + Send + 'static,
+    ) {
         let log = Arc::clone(self);
         let run = move |health: io::Result<()>| {
-            done(health.and_then(|()| log.truncate_now(index.map_or(0, |index| index + 1))));
+            done(health.and_then(|()| work(&log)));
             Ok(())
         };
         self.setup.writer.push(Job::Run(Box::new(run)));
@@ -646,12 +655,7 @@ impl PartitionLog {
     /// Stops appends and writes what makes the next start quick. `done` is called at the end.
     pub fn close(self: &Arc<Self>, done: Completion) {
         self.closed.store(true, Ordering::Release);
-        let log = Arc::clone(self);
-        let run = move |health: io::Result<()>| {
-            done(health.and_then(|()| log.close_now()));
-            Ok(())
-        };
-        self.setup.writer.push(Job::Run(Box::new(run)));
+        self.run_in_order(done, Self::close_now);
     }
 
     fn close_now(&self) -> io::Result<()> {

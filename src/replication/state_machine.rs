@@ -96,7 +96,7 @@ pub(crate) fn members(kv: &dyn KeyValue, partition: &[u8]) -> io::Result<usize> 
     if let Some((_, bytes)) = kv.last(&from, &to)? {
         return Ok(codec::decode_membership(&mut &bytes[..])?.voter_ids().count());
     }
-    let stored = kv.get(&[partition, b"a"].concat())?;
+    let stored = kv.get(&checkpoint_key(partition))?;
     let checkpoint = stored.map(|bytes| Checkpoint::decode(&bytes)).transpose()?;
     let last = checkpoint.and_then(|checkpoint| checkpoint.memberships.last().cloned());
     Ok(last.map_or(0, |stored| stored.voter_ids().count()))

@@ -14,7 +14,7 @@ use tokio::sync::futures::Notified;
 use crate::base::disk::read_exact_at;
 use crate::log::batch::{Batch, BatchHeader, HEADER_BYTES};
 use crate::log::entry::EntryMeta;
-use crate::log::flusher::{Completion, Job};
+use crate::log::flusher::Completion;
 use crate::log::partition_log::PartitionLog;
 use crate::log::partition_log::find::Place;
 use crate::log::partition_log::read::{LogSlice, ReadError};
@@ -105,12 +105,7 @@ impl PartitionLog {
     /// Writes a damaged batch again as another replica has it; `done` is called when it is on disk.
     /// It must be the one that was written here.
     pub fn mend(self: &Arc<Self>, index: u64, batch: Batch, done: Completion) {
-        let log = Arc::clone(self);
-        let run = move |health: io::Result<()>| {
-            done(health.and_then(|()| log.mend_now(index, &batch)));
-            Ok(())
-        };
-        self.setup.writer.push(Job::Run(Box::new(run)));
+        self.run_in_order(done, move |log| log.mend_now(index, &batch));
     }
 
     fn mend_now(&self, index: u64, batch: &Batch) -> io::Result<()> {
