@@ -4,6 +4,7 @@ pub mod cleaner;
 pub mod import;
 pub mod mender;
 mod open;
+mod pace;
 pub mod registry;
 pub mod repair;
 pub mod retention;

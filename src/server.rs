@@ -379,7 +379,7 @@ fn upkeep(
     let millis = config.log_retention_check_interval_ms.unsigned_abs();
     let check_interval = Duration::from_millis(millis);
     let retention = Retention { env: env.clone(), registry: Arc::clone(registry), check_interval };
-    let mender = Mender { registry: Arc::clone(registry) };
+    let mender = Mender { registry: Arc::clone(registry), threads: env.threads };
     let mut tasks = vec![retention.start(stopper.stopping()), mender.start(stopper.stopping())];
     if config.log_scrub_io_max_bytes_per_second > 0.0 {
         let scrubber = Scrubber {

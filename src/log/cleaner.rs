@@ -6,7 +6,7 @@
 //! log: it has no holes, and every replica may clean for itself. New segments take the places of
 //! old ones in one step, which a crash either finishes or undoes (`recovery::swap`).
 //!
-//! The work is done in steps of about a megabyte, between which others may run.
+//! The work is done in steps of a quarter of a megabyte, between which others may run.
 
 mod offset_map;
 pub mod plan;
@@ -197,26 +197,26 @@ impl Cleaning {
     }
 }
 
-/// Writes a closed segment anew without the batches of some entries; false if it is not the log's
-/// any more. Blocks.
+/// Writes a closed segment anew with what `left` gives for the batches of some entries; false if it
+/// is not the log's any more. Blocks.
 pub(crate) fn rewrite(
     log: &PartitionLog,
     source: SourceSegment,
     metas: Vec<EntryMeta>,
-    drops: impl Fn(&u64) -> bool,
+    left: impl Fn(u64) -> Option<Left>,
 ) -> io::Result<bool> {
     let files = Arc::clone(&source.files);
     let sources = vec![source];
     let base_index = sources.first().map_or(0, |source| source.base_index);
     let mut target = Target::begin(log, &sources)?;
     for (meta, index) in metas.into_iter().zip(base_index..) {
-        if meta.kind == EntryKind::Batch && drops(&index) {
-            target.put(index, meta, None, Left::Nothing)?;
-        } else if meta.kind == EntryKind::Batch {
+        if meta.kind != EntryKind::Batch {
+            target.put(index, EntryMeta { size: 0, ..meta }, None, Left::Same)?;
+        } else if let Some(left) = left(index) {
+            target.put(index, meta, None, left)?;
+        } else {
             let batch = log.read_batch(&files, index, &meta)?;
             target.put(index, meta, Some(batch), Left::Same)?;
-        } else {
-            target.put(index, EntryMeta { size: 0, ..meta }, None, Left::Same)?;
         }
     }
     log.replace(&sources, target.finish()?)

@@ -59,6 +59,9 @@ pub struct Ticket {
 /// Kind of an entry in the `.raft` file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EntryKind {
+    /// Its record is damaged and only its place is known: it has no batch and takes no offsets. Never
+    /// on disk.
+    Unknown = 0,
     Blank = 1,
     Membership = 2,
     Batch = 3,
@@ -68,7 +71,8 @@ pub enum EntryKind {
 }
 
 impl EntryKind {
-    fn from_byte(byte: u8) -> Option<Self> {
+    /// The kind that a record or another node names.
+    pub fn from_byte(byte: u8) -> Option<Self> {
         Some(match byte {
             1 => Self::Blank,
             2 => Self::Membership,
@@ -109,7 +113,8 @@ impl EntryMeta {
             EntryKind::Batch | EntryKind::Compacted => {
                 self.base_offset + i64::from(self.last_offset_delta) + 1
             }
-            EntryKind::Blank
+            EntryKind::Unknown
+            | EntryKind::Blank
             | EntryKind::Membership
             | EntryKind::DeleteRecords
             | EntryKind::Void => self.base_offset,
@@ -132,9 +137,14 @@ impl EntryMeta {
     }
 
     /// Layout: base offset 8, term 4, position 4, size or the first half of `delete_before` 4,
-    /// delta or its second half 4, kind 1, zero 3, CRC-32C 4 over the index and the rest.
+    /// delta or its second half 4, kind 1, zero 3, CRC-32C 4 over the index and the rest. What is
+    /// unknown stays so: zeroes are no record.
     pub fn encode(&self, index: u64, out: &mut Vec<u8>) {
         let start = out.len();
+        if self.kind == EntryKind::Unknown {
+            out.put_bytes(0, META_BYTES);
+            return;
+        }
         out.put_i64(self.base_offset);
         out.put_u32(u32::try_from(self.term).unwrap_or(u32::MAX));
         out.put_u32(self.position);

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -24,6 +25,16 @@ use crate::metrics::flush::FlushMetrics;
 /// Reports that an append is as durable as its topic asks for, or why not.
 pub type Completion = Box<dyn FnOnce(io::Result<()>) + Send>;
 
+/// A completion that resolves a future.
+pub fn completion() -> (Completion, impl Future<Output = io::Result<()>>) {
+    let (tx, rx) = oneshot::channel();
+    let done: Completion = Box::new(move |result| {
+        // Whoever waited may have gone.
+        let _ = tx.send(result);
+    });
+    (done, async move { rx.await.map_err(io::Error::other)? })
+}
+
 /// One append of one partition to one segment.
 pub struct WriteJob {
     pub files: Arc<SegmentFiles>,
@@ -37,6 +48,8 @@ pub struct WriteJob {
     /// Whether the `.raft` file must be durable too: it holds something that cannot be made again
     /// from the batches.
     pub sync_raft: bool,
+    /// Some of it leaves no trace in the offsets of the batches around it.
+    pub is_traceless: bool,
     /// `acks=1`: told after the write.
     pub written: Vec<(oneshot::Sender<AppendOutcome>, AppendOutcome)>,
     /// Told after the write that the bodies in memory may go.
@@ -69,14 +82,36 @@ impl fmt::Debug for Job {
     }
 }
 
+/// The queue of a log dir's writer.
+#[derive(Debug, Clone)]
+pub struct LogWriter {
+    jobs: Worker<Job>,
+    rounds: Arc<AtomicU64>,
+}
+
+impl LogWriter {
+    pub fn push(&self, job: Job) {
+        self.jobs.push(job);
+    }
+
+    /// Rounds of syncs so far: for each of them somebody has waited.
+    pub fn rounds(&self) -> u64 {
+        self.rounds.load(Ordering::Relaxed)
+    }
+}
+
 /// Starts the writer of a log dir.
-pub fn start(threads: Threads, metrics: FlushMetrics) -> io::Result<Worker<Job>> {
-    let mut writer = Writer { metrics, pool: SyncPool::new(threads), failure: None };
-    Worker::start(threads, "log-writer", move |jobs| writer.process(jobs))
+pub fn start(threads: Threads, metrics: FlushMetrics) -> io::Result<LogWriter> {
+    let rounds = Arc::default();
+    let pool = SyncPool::new(threads);
+    let mut writer = Writer { metrics, rounds: Arc::clone(&rounds), pool, failure: None };
+    let jobs = Worker::start(threads, "log-writer", move |jobs| writer.process(jobs))?;
+    Ok(LogWriter { jobs, rounds })
 }
 
 struct Writer {
     metrics: FlushMetrics,
+    rounds: Arc<AtomicU64>,
     pool: SyncPool,
     failure: Option<(io::ErrorKind, String)>,
 }
@@ -157,6 +192,7 @@ impl Writer {
         self.pool.sync_all(&logs)?;
         self.pool.sync_all(&rafts)?;
         if appends > 0 {
+            self.rounds.fetch_add(1, Ordering::Relaxed);
             self.metrics.flushed(appends, bytes, started.elapsed());
         }
         for group in writes.chunk_by(|a, b| Arc::ptr_eq(&a.files, &b.files)) {
@@ -169,12 +205,13 @@ impl Writer {
 }
 
 impl WriteJob {
-    /// An entry without a batch must be durable before the next batch of its segment is written:
-    /// recovery makes lost `.raft` records again from the batches, and would not see that there was
-    /// another entry between two of them. The second would get the index of the first.
+    /// An entry that takes no offsets must be durable before the next batch of its segment is
+    /// written: recovery makes lost `.raft` records again from the batches, and would not see that
+    /// there was another entry between two of them. The second would get the index of the first.
+    /// What compaction has left nothing of is missed by the offset of the next batch.
     fn must_wait_for(&self, writes: &[Self]) -> bool {
-        let has_none = |write: &Self| write.sync_raft && Arc::ptr_eq(&write.files, &self.files);
-        !self.batches.is_empty() && writes.iter().any(has_none)
+        let is_one = |write: &Self| write.is_traceless && Arc::ptr_eq(&write.files, &self.files);
+        !self.batches.is_empty() && writes.iter().any(is_one)
     }
 
     /// Where the `.log` file ends after it.

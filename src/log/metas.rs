@@ -27,7 +27,7 @@ pub fn read_metas(
     for (chunk, index) in read_raw(files, base_index, from, to)?.chunks(META_BYTES).zip(from..) {
         let meta = match EntryMeta::decode(index, chunk) {
             Some(meta) => meta,
-            None => made_again(files, base_index, index)?.ok_or_else(|| damaged(files, index))?,
+            None => placed(files, base_index, index)?.ok_or_else(|| damaged(files, index))?,
         };
         metas.push(meta);
     }
@@ -145,14 +145,25 @@ pub fn made_again(
     base_index: u64,
     index: u64,
 ) -> io::Result<Option<EntryMeta>> {
+    Ok(placed(files, base_index, index)?.filter(|meta| meta.kind != EntryKind::Unknown))
+}
+
+/// The same, or of which kind the entry was is left open: one without a batch and without offsets
+/// has left nothing, but its place can be told.
+pub(crate) fn placed(
+    files: &SegmentFiles,
+    base_index: u64,
+    index: u64,
+) -> io::Result<Option<EntryMeta>> {
     let mut before = Before::begin(files);
     let begin = index.saturating_sub(DAMAGED_COUNT_MAX).max(base_index);
     let around = read_raw(files, base_index, begin, index)?;
     let earlier = around.chunks(META_BYTES).zip(begin..);
     let known = earlier.filter_map(|(chunk, at)| Some((at, EntryMeta::decode(at, chunk)?))).last();
-    let mut at = base_index;
+    // Which term the first entry of a log has is known, that of another segment's is not.
+    let (mut at, mut knows_term) = (base_index, base_index == 0);
     if let Some((known_at, known)) = known {
-        (at, before) = (known_at + 1, Before::after(&known));
+        (at, before, knows_term) = (known_at + 1, Before::after(&known), true);
     } else if begin > base_index {
         return Ok(None);
     }
@@ -163,7 +174,8 @@ pub fn made_again(
     let missing = next.map_or(end, |(at, _)| at) - at;
     let next = next.map(|(_, next)| next);
     if missing == 1
-        && let Some(meta) = not_a_batch(&before, next.as_ref())
+        && knows_term
+        && let Some(meta) = not_a_batch(index, &before, next.as_ref())
     {
         return Ok(Some(meta));
     }
@@ -186,9 +198,9 @@ pub fn made_again(
     Ok(found.filter(|_| fits))
 }
 
-/// The entry between these two places if it has no batch and can be told: a leader's first, or one
-/// whose batch compaction has dropped.
-fn not_a_batch(before: &Before, next: Option<&EntryMeta>) -> Option<EntryMeta> {
+/// The entry between these two places if it has no batch: a leader's first, one whose batch
+/// compaction has dropped, or another one if its term can be told.
+fn not_a_batch(index: u64, before: &Before, next: Option<&EntryMeta>) -> Option<EntryMeta> {
     let next = next.filter(|next| next.position == before.position)?;
     let meta = EntryMeta {
         term: next.term,
@@ -205,8 +217,12 @@ fn not_a_batch(before: &Before, next: Option<&EntryMeta>) -> Option<EntryMeta> {
         let last_offset_delta = u32::try_from(delta).ok().filter(|_| next.term == before.term)?;
         return Some(EntryMeta { kind: EntryKind::Compacted, last_offset_delta, ..meta });
     }
-    let begins_term = next.term > before.term && next.kind != EntryKind::Blank;
-    begins_term.then_some(meta)
+    // A new leader's first entry is a blank one, and the first of all is of term 0.
+    if next.term > before.term && next.kind != EntryKind::Blank {
+        return Some(meta);
+    }
+    let unknown = EntryMeta { term: before.term, kind: EntryKind::Unknown, ..meta };
+    (next.term == before.term || index == 0).then_some(unknown)
 }
 
 /// The valid batch that begins there, and its entry.

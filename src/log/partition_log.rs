@@ -30,10 +30,9 @@ use crate::base::clock::Clock;
 use crate::base::disk::Disk;
 use crate::base::ids::Offset;
 use crate::base::kv::{Change, KeyValue};
-use crate::base::worker::Worker;
 use crate::log::batch::Batch;
 use crate::log::entry::{Entry, EntryBody, EntryId, EntryKind, EntryMeta};
-use crate::log::flusher::{Completion, Job, WriteJob};
+use crate::log::flusher::{Completion, Job, LogWriter, WriteJob};
 use crate::log::producer_state::{AppendOutcome, ProducerStates};
 use crate::log::recovery;
 use crate::log::segment::{DurableNote, Segment, SegmentFiles, meta_position};
@@ -76,7 +75,7 @@ pub struct LogSetup {
     pub disk: Arc<dyn Disk>,
     pub clock: Arc<dyn Clock>,
     pub kv: Arc<dyn KeyValue>,
-    pub writer: Worker<Job>,
+    pub writer: LogWriter,
     pub config: LogConfig,
     /// Whether the broker stopped in order before this start.
     pub clean: bool,
@@ -284,6 +283,11 @@ impl PartitionLog {
         }
     }
 
+    /// Rounds of syncs of the log dir: for each of them somebody has waited.
+    pub fn sync_rounds(&self) -> u64 {
+        self.setup.writer.rounds()
+    }
+
     /// Bytes in all `.log` files.
     pub fn size_bytes(&self) -> u64 {
         self.lock().segments.iter().map(|segment| u64::from(segment.size)).sum()
@@ -338,8 +342,8 @@ impl PartitionLog {
                 | EntryBody::Membership(_)
                 | EntryBody::Compacted { .. } => false,
             };
-            // The writer makes an entry without a batch durable before the batches after it.
-            let waits = job.sync_raft && matches!(&entry.body, EntryBody::Batch(_));
+            // The writer makes an entry without a trace durable before the batches after it.
+            let waits = job.is_traceless && matches!(&entry.body, EntryBody::Batch(_));
             if rolls || waits {
                 self.push_write(job);
                 if rolls {
@@ -389,6 +393,7 @@ impl PartitionLog {
             metas: Vec::new(),
             sync: !config.write_caching,
             sync_raft: false,
+            is_traceless: false,
             written: Vec::new(),
             log: Arc::clone(self),
             end_index: segment.next_index,
@@ -455,6 +460,7 @@ impl PartitionLog {
         meta.encode(id.index, &mut job.metas);
         job.batches.extend(batch.clone());
         job.sync_raft |= kind != EntryKind::Batch;
+        job.is_traceless |= !matches!(kind, EntryKind::Batch | EntryKind::Compacted);
         job.written.extend(ticket.and_then(|ticket| ticket.written).map(|tell| (tell, outcome)));
         state.next_offset = meta.next_offset();
         state.active().next_index += 1;

@@ -8,21 +8,23 @@ use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use futures_util::future::join_all;
+use tokio::time::Instant;
 
 use crate::base::env::Env;
 use crate::base::ids::{NodeId, Offset, TopicId, TopicPartition};
 use crate::base::task::{self, Fault, Stopping};
 use crate::log::cleaner::plan::{Dirty, Policy};
-use crate::log::cleaner::{Cleaning, Options, Step};
+use crate::log::cleaner::{Cleaning, Options};
 use crate::metrics::cleaner as metrics;
 use crate::partition::Partition;
+use crate::partition::pace::{Pace, Stride};
 use crate::partition::registry::Registry;
 use crate::peer::{Body, Kind, Lane, Peers};
 
 /// How long the leader has to say what all replicas have.
 const ASK_TIMEOUT: Duration = Duration::from_secs(5);
-/// Shorter pauses are not worth a timer.
-const PAUSE_MIN: Duration = Duration::from_millis(1);
+/// Shorter rests are not worth a timer.
+const REST_MIN: Duration = Duration::from_millis(1);
 
 /// The broker's settings of compaction.
 #[derive(Debug, Clone, Copy)]
@@ -129,10 +131,16 @@ impl Cleaner {
             seed: (self.env.rng.next_u64(), self.env.rng.next_u64()),
         };
         let (threads, log) = (self.env.threads, Arc::clone(partition.group().log()));
+        #[expect(clippy::cast_precision_loss, reason = "few")]
+        let share = self.settings.bytes_per_second / self.settings.at_once_count.max(1) as f64;
+        let mut pace = Pace::new(share, log.sync_rounds());
+        let new_bytes = log.bytes_after(dirty.end);
+        let begun = Arc::clone(&log);
         let mut cleaning =
-            task::blocking(threads, move || Cleaning::begin(log, dirty, options)).await;
+            task::blocking(threads, move || Cleaning::begin(begun, dirty, options)).await;
         let mut left_bytes = dirty.clean_bytes + 2 * dirty.dirty_bytes;
         loop {
+            let began = Instant::now();
             let work = move || {
                 let step = cleaning.step();
                 (cleaning, step)
@@ -149,20 +157,16 @@ impl Cleaner {
             let step = step?;
             left_bytes = left_bytes.saturating_sub(step.read_bytes);
             metrics::stepped(step.read_bytes, step.written_bytes, left_bytes);
-            self.keep_pace(&step, &mut stopping.clone()).await;
-        }
-    }
-
-    /// Waits as long as the step should have taken.
-    async fn keep_pace(&self, step: &Step, stopping: &mut Stopping) {
-        #[expect(clippy::cast_precision_loss, reason = "a duration need not be exact")]
-        let bytes = (step.read_bytes + step.written_bytes) as f64;
-        #[expect(clippy::cast_precision_loss, reason = "few")]
-        let share = self.settings.bytes_per_second / self.settings.at_once_count.max(1) as f64;
-        let pause = Duration::try_from_secs_f64(bytes / share).unwrap_or_default();
-        if pause >= PAUSE_MIN {
-            // Either of the two ends the wait.
-            let _ = tokio::time::timeout(pause, stopping.wait()).await;
+            let rest = pace.rest(Stride {
+                bytes: step.read_bytes + step.written_bytes,
+                took: began.elapsed(),
+                rounds: log.sync_rounds(),
+                grown_bytes: log.bytes_after(dirty.end).saturating_sub(new_bytes),
+            });
+            if rest >= REST_MIN {
+                // Either of the two ends the wait.
+                let _ = tokio::time::timeout(rest, stopping.clone().wait()).await;
+            }
         }
     }
 

@@ -1,19 +1,25 @@
 //! Mends what is damaged on this node's disks: a batch that is not what was written is asked for
 //! from the other replicas and written again in its place. An entry of the same term and index is
-//! the same everywhere, so any replica that has it will do.
+//! the same everywhere, so any replica that has it will do. Where the others' cleaners have left less
+//! of it, the segment is written anew with that, if it makes no difference to readers. The record of
+//! an entry of which only the place is known is asked for in the same way.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use crate::base::ids::{NodeId, TopicId, TopicPartition};
+use crate::base::ids::{NodeId, Offset, TopicId, TopicPartition};
 use crate::base::task::{self, Fault, Stopping};
 use crate::base::worker::Threads;
 use crate::log::batch::Batch;
-use crate::log::entry::{EntryBody, EntryId};
+use crate::log::entry::{EntryBody, EntryId, EntryKind, EntryMeta};
+use crate::log::flusher::completion;
 use crate::log::partition_log::PartitionLog;
+use crate::log::records::filter::Left;
+use crate::log::repair;
 use crate::metrics::damage as metrics;
 use crate::partition::Partition;
 use crate::partition::registry::Registry;
@@ -28,6 +34,7 @@ const AGAIN: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Mender {
     pub registry: Arc<Registry>,
+    pub threads: Threads,
 }
 
 impl Mender {
@@ -59,13 +66,17 @@ impl Mender {
 
     /// Returns how many batches of the partition stay damaged.
     async fn mend_all(&self, partition: &Partition) -> usize {
-        let mut left = 0;
+        let (topic, number) = (&partition.topic, partition.id.partition);
+        let (mut left, mut cleaned) = (0, BTreeMap::new());
         for index in partition.group().log().damage() {
-            let (topic, number) = (&partition.topic, partition.id.partition);
             match self.mend(partition, index).await {
-                Ok(from) => {
+                Ok(Found::Written(from)) => {
                     metrics::mended();
                     tracing::info!(topic, partition = number, index, %from, "a batch is mended");
+                }
+                Ok(Found::Cleaned(less)) => {
+                    left += 1;
+                    cleaned.insert(index, less);
                 }
                 Err(error) => {
                     tracing::debug!(topic, partition = number, index, %error, "not mended");
@@ -73,52 +84,145 @@ impl Mender {
                 }
             }
         }
-        left
+        if cleaned.is_empty() {
+            return left;
+        }
+        let log = Arc::clone(partition.group().log());
+        let work = move || repair::replace_damaged(&log, &cleaned);
+        match task::blocking(self.threads, work).await {
+            Ok(replaced) => {
+                for index in &replaced {
+                    metrics::mended();
+                    tracing::info!(topic, partition = number, index, "a damaged batch is cleaned");
+                }
+                left - replaced.len()
+            }
+            Err(error) => {
+                tracing::debug!(topic, partition = number, %error, "not mended");
+                left
+            }
+        }
     }
 
-    /// Returns whose batch it is now.
-    async fn mend(&self, partition: &Partition, index: u64) -> io::Result<NodeId> {
-        let group = partition.group();
-        let log = group.log();
+    async fn mend(&self, partition: &Partition, index: u64) -> io::Result<Found> {
+        let log = partition.group().log();
         let stub = log.stubs(index, index + 1)?.first().copied();
-        let entry = stub.ok_or(io::ErrorKind::NotFound)?.id;
-        let status = group.status();
-        let peers = self.registry.groups().peers();
-        let mut others: Vec<NodeId> = status.voters.iter().copied().collect();
-        others.retain(|node| {
-            *node != self.registry.groups().node() && peers.liveness().is_alive(*node)
-        });
-        others.sort_by_key(|node| status.leader != Some(*node));
+        let stub = stub.ok_or(io::ErrorKind::NotFound)?;
+        let is_unknown = stub.meta.kind == EntryKind::Unknown;
+        if is_unknown && log.membership(index).is_ok() {
+            write_record(log, index, EntryMeta { kind: EntryKind::Membership, ..stub.meta })
+                .await?;
+            return Ok(Found::Written(self.registry.groups().node()));
+        }
         let mut last = io::Error::new(io::ErrorKind::NotFound, "no other replica is there");
-        for node in others {
-            let body = vec![question(partition.id, entry)];
-            let told = peers.call(node, Lane::Data, Kind::Entry, body, ASK_TIMEOUT).await;
-            let batch = told.map_err(io::Error::other).and_then(|mut told| {
-                Batch::take(&mut told).map_err(|error| io::Error::other(format!("{error:?}")))
-            });
-            match batch {
-                Ok(batch) => match write(log, index, batch).await {
-                    Ok(()) => return Ok(node),
-                    Err(error) => last = error,
-                },
+        let mut cleaned = None;
+        for node in self.others(partition) {
+            let written = match self.ask(node, partition.id, stub.id).await {
+                Ok(Told::Batch(batch)) if stub.meta.is_of(batch.header()) => {
+                    write(log, index, batch).await
+                }
+                Ok(Told::Batch(batch)) => {
+                    cleaned = Some(Left::Changed(batch));
+                    continue;
+                }
+                Ok(Told::Nothing(EntryKind::Compacted, _)) => {
+                    cleaned = Some(Left::Nothing);
+                    continue;
+                }
+                Ok(Told::Nothing(kind, delete_before)) => {
+                    let meta = EntryMeta { kind, delete_before, ..stub.meta };
+                    write_record(log, index, meta).await
+                }
+                Err(error) => Err(error),
+            };
+            match written {
+                Ok(()) => return Ok(Found::Written(node)),
                 Err(error) => last = error,
             }
         }
-        Err(last)
+        cleaned.filter(|_| !is_unknown).map(Found::Cleaned).ok_or(last)
+    }
+
+    /// Who may have what is missing here, the leader first.
+    fn others(&self, partition: &Partition) -> Vec<NodeId> {
+        let status = partition.group().status();
+        let groups = self.registry.groups();
+        let liveness = groups.peers().liveness();
+        let mut others: Vec<NodeId> = status.voters.iter().copied().collect();
+        others.retain(|node| *node != groups.node() && liveness.is_alive(*node));
+        others.sort_by_key(|node| status.leader != Some(*node));
+        others
+    }
+
+    /// An entry as another node has it.
+    async fn ask(&self, node: NodeId, id: TopicPartition, entry: EntryId) -> io::Result<Told> {
+        let peers = self.registry.groups().peers();
+        let body = vec![question(id, entry)];
+        let told = peers.call(node, Lane::Data, Kind::Entry, body, ASK_TIMEOUT).await;
+        Told::decode(told.map_err(io::Error::other)?).map_err(io::Error::other)
     }
 }
 
+/// What a node says of an entry.
+enum Told {
+    Batch(Batch),
+    /// It has no batch there; before which offset it deletes records.
+    Nothing(EntryKind, Offset),
+}
+
+impl Told {
+    /// Kind 1, then the batch, or the offset 8.
+    fn encode(body: EntryBody) -> Body {
+        let (kind, delete_before) = match body {
+            EntryBody::Batch(batch) => {
+                let kind = Bytes::copy_from_slice(&[EntryKind::Batch as u8]);
+                let head = Bytes::copy_from_slice(batch.head());
+                return vec![kind, head, batch.records().clone()];
+            }
+            EntryBody::Blank => (EntryKind::Blank, 0),
+            EntryBody::Membership(_) => (EntryKind::Membership, 0),
+            EntryBody::DeleteRecords(before) => (EntryKind::DeleteRecords, before),
+            EntryBody::Void => (EntryKind::Void, 0),
+            EntryBody::Compacted { .. } => (EntryKind::Compacted, 0),
+        };
+        let mut told = BytesMut::new();
+        told.put_u8(kind as u8);
+        told.put_i64(delete_before);
+        vec![told.freeze()]
+    }
+
+    fn decode(mut told: Bytes) -> Result<Self, String> {
+        let kind = told.try_get_u8().map_err(|error| error.to_string())?;
+        match EntryKind::from_byte(kind).ok_or("an unknown kind of entry")? {
+            EntryKind::Batch => {
+                let batch = Batch::take(&mut told).map_err(|error| format!("{error:?}"))?;
+                Ok(Self::Batch(batch))
+            }
+            kind => {
+                let before = told.try_get_i64().map_err(|error| error.to_string())?;
+                Ok(Self::Nothing(kind, before))
+            }
+        }
+    }
+}
+
+/// What another replica has of a damaged batch.
+enum Found {
+    /// What was written; it is in its place again.
+    Written(NodeId),
+    Cleaned(Left),
+}
+
 async fn write(log: &Arc<PartitionLog>, index: u64, batch: Batch) -> io::Result<()> {
-    let (tx, rx) = tokio::sync::oneshot::channel();
-    log.mend(
-        index,
-        batch,
-        Box::new(move |result| {
-            // Whoever waited may have gone.
-            let _ = tx.send(result);
-        }),
-    );
-    rx.await.map_err(io::Error::other)?
+    let (done, written) = completion();
+    log.mend(index, batch, done);
+    written.await
+}
+
+async fn write_record(log: &Arc<PartitionLog>, index: u64, meta: EntryMeta) -> io::Result<()> {
+    let (done, written) = completion();
+    log.mend_record(index, meta, done);
+    written.await
 }
 
 fn question(id: TopicPartition, entry: EntryId) -> Bytes {
@@ -137,7 +241,7 @@ fn read_question(mut body: Bytes) -> Result<(TopicPartition, EntryId), bytes::Tr
     Ok((id, EntryId { term: body.try_get_u64()?, index: body.try_get_u64()? }))
 }
 
-/// Answers another node that asks for the batch of an entry.
+/// Answers another node that asks for an entry.
 pub async fn answer(
     registry: Arc<Registry>,
     threads: Threads,
@@ -149,11 +253,5 @@ pub async fn answer(
     let read = move || log.entries(entry.index, entry.index + 1, 0);
     let entries = task::blocking(threads, read).await.map_err(|error| error.to_string())?;
     let found = entries.into_iter().find(|found| found.id == entry);
-    match found.map(|found| found.body) {
-        Some(EntryBody::Batch(batch)) => {
-            Ok(vec![Bytes::copy_from_slice(batch.head()), batch.records().clone()])
-        }
-        Some(_) => Err("nothing is left of the batch here".to_owned()),
-        None => Err("the entry is not here".to_owned()),
-    }
+    Ok(Told::encode(found.ok_or("the entry is not here")?.body))
 }

@@ -8,10 +8,9 @@ use crate::base::env::{Env, Planted};
 use crate::base::ids::{NodeId, TopicPartition};
 use crate::base::kv::{Change, KeyValue, KvWriter};
 use crate::base::task;
-use crate::base::worker::Worker;
 use crate::config::TopicConfig;
 use crate::log::dir::LogDir;
-use crate::log::flusher::Job;
+use crate::log::flusher::LogWriter;
 use crate::log::partition_log::{DamageBell, LogConfig, LogSetup, PartitionLog};
 use crate::log::recovery;
 use crate::log::room::Room;
@@ -23,7 +22,7 @@ use crate::replication::partition_group::{self, GroupSetup, PartitionGroup};
 #[derive(Debug, Clone)]
 pub struct OpenDir {
     pub dir: Arc<LogDir>,
-    pub writer: Worker<Job>,
+    pub writer: LogWriter,
     pub room: Arc<Room>,
 }
 

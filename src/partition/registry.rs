@@ -287,6 +287,10 @@ impl Registry {
             }
         };
         self.set(id, Some(slot));
+        // Its bell has rung before anybody could find it here.
+        if self.get(id).is_some_and(|partition| !partition.group().log().damage().is_empty()) {
+            self.damage_bell().notify_one();
+        }
     }
 
     async fn close(&self, id: TopicPartition) {

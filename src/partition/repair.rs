@@ -8,9 +8,8 @@ use std::sync::{Arc, mpsc};
 use crate::base::env::Env;
 use crate::base::ids::TopicPartition;
 use crate::base::kv::KeyValue;
-use crate::base::worker::Worker;
 use crate::log::dir::LogDir;
-use crate::log::flusher::{self, Completion, Job};
+use crate::log::flusher::{self, Completion, LogWriter};
 use crate::log::partition_log::{DamageBell, LogConfig, LogSetup, PartitionLog};
 use crate::log::repair::{Finding, check, drop_damaged};
 use crate::metrics::flush::FlushMetrics;
@@ -105,7 +104,7 @@ impl Repair {
         Ok(report)
     }
 
-    fn setup(&self, folder: &Folder, writer: Worker<Job>, salvage: bool) -> LogSetup {
+    fn setup(&self, folder: &Folder, writer: LogWriter, salvage: bool) -> LogSetup {
         LogSetup {
             dir: folder.path.clone(),
             name: folder.name.clone(),

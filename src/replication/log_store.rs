@@ -10,12 +10,11 @@ use std::time::Duration;
 use futures_util::{Stream, stream};
 use openraft::entry::EntryPayload;
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::base::kv::{Change, KvWriter};
 use crate::log::entry::{Entry as LogEntry, EntryBody, EntryId, EntryKind};
-use crate::log::flusher::Completion;
+use crate::log::flusher::completion;
 use crate::log::partition_log::{EntryStub, PartitionLog};
 use crate::replication::codec;
 use crate::replication::types::{Command, LogId, PartitionTypes, Term, Vote};
@@ -109,19 +108,13 @@ fn from_stub(log: &PartitionLog, stub: EntryStub) -> io::Result<Entry> {
             let bytes = log.membership(stub.id.index)?;
             EntryPayload::Membership(codec::decode_membership(&mut &bytes[..])?)
         }
+        EntryKind::Unknown => {
+            let text = format!("it is not known what entry {} was", stub.id.index);
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        }
         _ => EntryPayload::Normal(Command::Stub(stub)),
     };
     Ok(Entry { log_id: codec::log_id(stub.id), payload })
-}
-
-/// A completion that resolves a future.
-pub(crate) fn completion() -> (Completion, impl Future<Output = io::Result<()>>) {
-    let (tx, rx) = oneshot::channel();
-    let done: Completion = Box::new(move |result| {
-        // Whoever waited may have gone.
-        let _ = tx.send(result);
-    });
-    (done, async move { rx.await.map_err(io::Error::other)? })
 }
 
 impl RaftLogReader<PartitionTypes> for PartitionLogStore {

@@ -1,26 +1,12 @@
 //! The command as a person and a supervisor see it.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Output, Stdio};
-use std::time::Instant;
+use std::process::Output;
 
 use uuid::Uuid;
 
+use crate::harness::process::{Process, address_in, field, ottla};
 use crate::harness::records::Topic;
-use crate::harness::{Client, DEADLINE, run};
-
-pub fn ottla(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ottla"));
-    command.args(arguments);
-    // What the caller's environment says of brokers is not meant for this one.
-    for (name, _) in std::env::vars_os() {
-        let text = name.to_string_lossy();
-        if text.starts_with("KAFKA_") || text.starts_with("OTTLA_") {
-            command.env_remove(&name);
-        }
-    }
-    command
-}
+use crate::harness::{Client, run};
 
 fn output(arguments: &[&str]) -> Output {
     ottla(arguments).output().unwrap()
@@ -30,62 +16,12 @@ pub fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
-/// A broker process; killed when it is dropped.
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-impl Process {
-    /// Starts a broker in a folder; its `ready` line.
-    fn start(dir: &std::path::Path) -> (Self, String) {
-        let mut child = ottla(&["server"])
-            .env("KAFKA_LOG_DIRS", dir.join("data"))
-            .env("KAFKA_LISTENERS", "PLAINTEXT://127.0.0.1:0")
-            .env("OTTLA_METRICS_LISTENER", "127.0.0.1:0")
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        (Self(child), line)
-    }
-
-    fn terminate(&self) {
-        let pid = self.0.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
-    }
-
-    fn exit_code(&mut self) -> Option<i32> {
-        let begun = Instant::now();
-        loop {
-            match self.0.try_wait().unwrap() {
-                Some(status) => return status.code(),
-                None if begun.elapsed() > DEADLINE => panic!("the broker does not stop"),
-                None => std::thread::yield_now(),
-            }
-        }
-    }
-}
-
-/// The value of a word like `listeners=…`.
-fn field<'a>(line: &'a str, name: &str) -> &'a str {
-    let word = line.split_whitespace().find_map(|word| word.strip_prefix(name));
-    word.unwrap_or_else(|| panic!("{name} is missing in {line}"))
-}
-
 #[test]
 fn the_ready_line_names_the_bound_addresses_and_sigterm_ends_with_0() {
     let dir = tempfile::tempdir().unwrap();
     let (mut process, line) = Process::start(dir.path());
     assert!(line.starts_with("ready "), "{line}");
-    let address = field(&line, "listeners=PLAINTEXT://").parse().unwrap();
+    let address = address_in(&line);
     assert_eq!(field(&line, "node.id="), "1");
     assert!(field(&line, "metrics=").parse::<std::net::SocketAddr>().is_ok());
     let cluster = field(&line, "cluster.id=").to_owned();
@@ -98,7 +34,7 @@ fn the_ready_line_names_the_bound_addresses_and_sigterm_ends_with_0() {
 
     let (mut again, line) = Process::start(dir.path());
     assert_eq!(field(&line, "cluster.id="), cluster, "the identity stays");
-    let address = field(&line, "listeners=PLAINTEXT://").parse().unwrap();
+    let address = address_in(&line);
     run(async {
         assert_eq!(Client::connect(address).await.topic("kept").await.error_code, 0);
     });
@@ -110,7 +46,7 @@ fn the_ready_line_names_the_bound_addresses_and_sigterm_ends_with_0() {
 fn offsets_survive_a_kill() {
     let dir = tempfile::tempdir().unwrap();
     let (process, line) = Process::start(dir.path());
-    let address = field(&line, "listeners=PLAINTEXT://").parse().unwrap();
+    let address = address_in(&line);
     let mut topic = Topic { name: "t", id: Uuid::nil() };
     run(async {
         let mut client = Client::connect(address).await;
@@ -122,7 +58,7 @@ fn offsets_survive_a_kill() {
     });
     drop(process);
     let (_process, line) = Process::start(dir.path());
-    let address = field(&line, "listeners=PLAINTEXT://").parse().unwrap();
+    let address = address_in(&line);
     run(async {
         let mut client = Client::connect(address).await;
         client.coordinator().await;

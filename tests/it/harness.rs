@@ -4,6 +4,7 @@ pub mod batch;
 pub mod cluster;
 pub mod groups;
 pub mod offsets;
+pub mod process;
 pub mod records;
 pub mod scarce;
 

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use uuid::Uuid;
 
-use crate::cli::{ottla, text};
+use crate::cli::text;
+use crate::harness::process::ottla;
 use crate::harness::records::{Topic, fetch_from};
 use crate::harness::{Broker, DEADLINE, batch, run};
 

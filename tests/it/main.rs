@@ -16,6 +16,7 @@ mod cluster;
 mod compaction;
 mod damage;
 mod dirs;
+mod flips;
 mod full;
 mod harness;
 mod import;

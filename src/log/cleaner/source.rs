@@ -13,8 +13,8 @@ use crate::log::metas::read_metas;
 use crate::log::retention::SegmentFacts;
 use crate::log::segment::SegmentFiles;
 
-/// What is read at once, unless a batch is larger.
-const READ_BYTES: u32 = 1024 * 1024;
+/// What is read at once, unless a batch is larger: whoever waits for the disk waits for little.
+const READ_BYTES: u32 = 256 * 1024;
 /// Records of a `.raft` file read at once.
 const METAS_COUNT: u64 = 4096;
 
@@ -49,7 +49,7 @@ impl Reader {
         Self { segments: segments.into(), next_index, metas: VecDeque::new() }
     }
 
-    /// The next entries, with about a megabyte of batches; none at the end.
+    /// The next entries, with about [`READ_BYTES`] of batches; none at the end.
     pub(super) fn next_run(&mut self) -> io::Result<Vec<Item>> {
         let Some(files) = self.fill()? else { return Ok(Vec::new()) };
         let mut size = 0;

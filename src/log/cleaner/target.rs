@@ -13,10 +13,10 @@ use crate::log::recovery::swap;
 use crate::log::segment::{DurableNote, Segment, SegmentFiles, indexes_crc, meta_position};
 
 /// What gathers before it is written.
-const WRITE_BYTES: usize = 1024 * 1024;
+const WRITE_BYTES: usize = 256 * 1024;
 /// What is written before it is synced. A sync of another file may have to wait for all that the
 /// file system has not written yet, so there must never be much of it.
-const SYNC_BYTES: u64 = 2 * 1024 * 1024;
+const SYNC_BYTES: u64 = 512 * 1024;
 
 /// A segment that is being written.
 #[derive(Debug)]

@@ -13,7 +13,7 @@ use tokio::sync::futures::Notified;
 
 use crate::base::disk::read_exact_at;
 use crate::log::batch::{Batch, BatchHeader, HEADER_BYTES};
-use crate::log::entry::EntryMeta;
+use crate::log::entry::{EntryKind, EntryMeta};
 use crate::log::flusher::Completion;
 use crate::log::partition_log::PartitionLog;
 use crate::log::partition_log::find::Place;
@@ -95,9 +95,10 @@ impl PartitionLog {
     /// It is not there any more.
     pub(crate) fn forget_damage(&self, index: u64) {
         self.damage.lock().unwrap_or_else(PoisonError::into_inner).remove(&index);
+        self.mended.notify_waiters();
     }
 
-    /// Resolves when a damaged batch is mended after the call.
+    /// Resolves when a damaged batch is not there any more after the call.
     pub fn mended(&self) -> Notified<'_> {
         self.mended.notified()
     }
@@ -108,13 +109,39 @@ impl PartitionLog {
         self.run_in_order(done, move |log| log.mend_now(index, &batch));
     }
 
+    /// Writes the record of an entry again of which only the place was known; `done` is called when
+    /// it is on disk. `entry` is what another replica has.
+    pub fn mend_record(self: &Arc<Self>, index: u64, entry: EntryMeta, done: Completion) {
+        self.run_in_order(done, move |log| log.mend_record_now(index, &entry));
+    }
+
+    fn mend_record_now(&self, index: u64, entry: &EntryMeta) -> io::Result<()> {
+        if let Some(place) = self.place_of_entry(index) {
+            let metas = self.metas(&place, index)?;
+            let meta = metas.first().filter(|meta| meta.kind == EntryKind::Unknown);
+            let meta = meta.ok_or_else(|| io::Error::other("it is known what the entry was"))?;
+            if entry.term != meta.term || entry.next_offset() != entry.base_offset {
+                return Err(io::Error::other("what was written is another entry"));
+            }
+            let (kind, delete_before) = (entry.kind, entry.delete_before);
+            let meta = EntryMeta { kind, delete_before, ..*meta };
+            place.files.write_meta(place.first_index(), index, &meta)?;
+            place.files.raft.sync()?;
+        }
+        self.forget_damage(index);
+        Ok(())
+    }
+
+    /// The segment that has an entry.
+    fn place_of_entry(&self, index: u64) -> Option<Place> {
+        let state = self.lock();
+        let at = state.segments.partition_point(|segment| segment.next_index <= index);
+        let place = state.segments.get(at).map(|segment| Place::of(&state, at, segment));
+        place.filter(|place| place.first_index() <= index)
+    }
+
     fn mend_now(&self, index: u64, batch: &Batch) -> io::Result<()> {
-        let place = {
-            let state = self.lock();
-            let at = state.segments.partition_point(|segment| segment.next_index <= index);
-            state.segments.get(at).map(|segment| Place::of(&state, at, segment))
-        };
-        if let Some(place) = place.filter(|place| place.first_index() <= index) {
+        if let Some(place) = self.place_of_entry(index) {
             let metas = self.metas(&place, index)?;
             let meta = metas.first().filter(|meta| meta.is_of(batch.header()));
             let meta = meta.ok_or_else(|| io::Error::other("what was written is another batch"))?;
@@ -124,7 +151,6 @@ impl PartitionLog {
             self.read_batch(&place.files, index, meta)?;
         }
         self.forget_damage(index);
-        self.mended.notify_waiters();
         Ok(())
     }
 }

@@ -25,7 +25,7 @@ impl PartitionLog {
     }
 
     /// The offset up to which the log has been cleaned. Blocks.
-    fn cleaned_to(&self) -> io::Result<Offset> {
+    pub(crate) fn cleaned_to(&self) -> io::Result<Offset> {
         let value = self.setup.kv.get(&self.cleaned_to_key())?;
         let value = value.and_then(|value| value.as_slice().try_into().ok());
         Ok(value.map_or(0, Offset::from_be_bytes))

@@ -133,7 +133,11 @@ impl PartitionLog {
             }
             to.min(first)
         };
-        read_metas(&place.files, place.indexes.start, from, to)
+        let metas = read_metas(&place.files, place.indexes.start, from, to)?;
+        let entries = (from..).zip(&metas);
+        let unknown = entries.filter(|(_, meta)| meta.kind == EntryKind::Unknown);
+        unknown.for_each(|(index, _)| self.note_damage(index));
+        Ok(metas)
     }
 
     /// The first entry of the segment from `from` on that is not `before`, which are those at the

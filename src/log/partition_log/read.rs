@@ -12,6 +12,7 @@ use crate::base::ids::{LeaderEpoch, Offset};
 use crate::log::batch::Batch;
 use crate::log::entry::{Entry, EntryBody, EntryId, EntryKind, EntryMeta};
 use crate::log::metas::read_metas;
+use crate::log::partition_log::check::damaged;
 use crate::log::partition_log::{PartitionLog, State};
 use crate::log::producer_state::AppendOutcome;
 use crate::log::segment::{Segment, SegmentFiles};
@@ -162,6 +163,10 @@ impl PartitionLog {
     /// What an entry says, unless segments have been swapped since there were as many `swaps`.
     fn body(&self, stub: &EntryStub, swaps: u64) -> io::Result<Option<EntryBody>> {
         Ok(Some(match stub.meta.kind {
+            EntryKind::Unknown => {
+                self.note_damage(stub.id.index);
+                return Err(damaged());
+            }
             EntryKind::Blank => EntryBody::Blank,
             EntryKind::Void => EntryBody::Void,
             EntryKind::DeleteRecords => EntryBody::DeleteRecords(stub.meta.delete_before),

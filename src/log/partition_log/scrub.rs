@@ -48,7 +48,7 @@ impl PartitionLog {
             bytes += META_BYTES as u64;
             let meta = match EntryMeta::decode(index, record) {
                 Some(meta) => Some(meta),
-                None => self.mend_record(&files, base_index, index)?,
+                None => self.make_again(&files, base_index, index)?,
             };
             let is_right = match &meta {
                 Some(meta) if meta.size > 0 => reader.is_right(meta)?,
@@ -67,7 +67,7 @@ impl PartitionLog {
     }
 
     /// Writes the damaged record of an entry again; `None` if it is not known what it was.
-    fn mend_record(
+    fn make_again(
         self: &Arc<Self>,
         files: &Arc<SegmentFiles>,
         base_index: u64,

@@ -216,7 +216,14 @@ fn a_log_with_write_caching_loses_its_tail_at_most() {
 fn the_kinds_of_entries_are_all_used() {
     let mut run = Run::new(1, false);
     run.go();
-    for kind in [EntryKind::Blank, EntryKind::Void, EntryKind::DeleteRecords, EntryKind::Batch] {
+    let kinds = [
+        EntryKind::Blank,
+        EntryKind::Void,
+        EntryKind::DeleteRecords,
+        EntryKind::Compacted,
+        EntryKind::Batch,
+    ];
+    for kind in kinds {
         assert!(run.model.entries.iter().any(|kept| kept.meta.kind == kind), "{kind:?}");
     }
     assert!(run.model.purged.is_some());

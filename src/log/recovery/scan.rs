@@ -90,6 +90,8 @@ pub(super) fn scan(
                 _ if is_durable => segment.note_damaged(meta),
                 _ => intact = false,
             }
+        } else if meta.kind == EntryKind::Unknown {
+            segment.damaged.push(segment.next_index);
         } else {
             // Only what was salvaged has bytes without a batch.
             segment.size += meta.size;
@@ -161,9 +163,9 @@ fn known_metas(
     for (chunk, index) in bytes.chunks(META_BYTES).zip(base_index..) {
         let meta = match EntryMeta::decode(index, chunk) {
             None if index < note.end_index => {
-                let meta = metas::made_again(files, base_index, index)?;
-                if let Some(meta) = &meta {
-                    files.write_meta(base_index, index, meta)?;
+                let meta = metas::placed(files, base_index, index)?;
+                if let Some(meta) = meta.filter(|meta| meta.kind != EntryKind::Unknown) {
+                    files.write_meta(base_index, index, &meta)?;
                 }
                 meta
             }

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::base::disk::{Disk, DiskFile, OpenMode};
 use crate::log::batch::tests::Sample;
-use crate::log::entry::{Entry, EntryBody};
+use crate::log::entry::{Entry, EntryBody, EntryKind};
 use crate::log::partition_log::tests::{DIR, Rig, batch, bytes_of, config};
 use crate::log::segment::{RAFT_HEAD_BYTES, file_name};
 
@@ -171,15 +171,30 @@ fn a_flipped_bit_is_cut_above_the_durable_note_and_kept_for_mending_below() {
 }
 
 #[test]
-fn a_damaged_raft_record_is_made_again_unless_it_cannot() {
+fn a_damaged_raft_record_is_made_again_unless_another_replica_has_to_tell() {
     for mixed in [false, true] {
         let rig = rig(1 << 20, mixed);
+        let expected = contents(&rig);
         rig.close().expect("closed");
         for index in 0..COUNT as u64 {
-            let outcome = flip(&rig, "raft", (RAFT_HEAD_BYTES + index * 32 + 9) * 8);
+            let copy = flip(&rig, "raft", (RAFT_HEAD_BYTES + index * 32 + 9) * 8).expect("opened");
             // A blank entry that does not begin a term could as well be another kind.
             let can = !mixed || ![3, 17].contains(&index);
-            assert_eq!(outcome.is_ok(), can, "entry {index}");
+            let read = copy.log().entries(0, u64::MAX, usize::MAX);
+            assert_eq!(read.is_ok(), can, "entry {index}");
+            if can {
+                assert!(copy.log().damage().is_empty());
+            } else {
+                assert_eq!(copy.log().damage(), [index].into());
+                let stub = copy.log().stubs(index, index + 1).expect("stubs")[0];
+                assert_eq!(stub.meta.kind, EntryKind::Unknown);
+                let blank = EntryMeta { kind: EntryKind::Blank, ..stub.meta };
+                let other = EntryMeta { term: 99, ..blank };
+                assert!(copy.mend_record(index, other).is_err());
+                copy.mend_record(index, blank).expect("mended");
+                assert!(copy.log().damage().is_empty());
+            }
+            assert_eq!(contents(&copy), expected);
         }
     }
 }

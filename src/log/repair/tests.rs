@@ -8,8 +8,9 @@ use crate::base::disk::Disk;
 use crate::log::batch::tests::Sample;
 use crate::log::entry::{Entry, EntryBody, EntryId, EntryKind, META_BYTES};
 use crate::log::partition_log::tests::{DIR, Rig, batch, bytes_of, config};
+use crate::log::records::filter::{Left, filter};
 use crate::log::recovery::RecoveryError;
-use crate::log::repair::{Finding, check};
+use crate::log::repair::{Finding, check, replace_damaged};
 use crate::log::segment::{RAFT_HEAD_BYTES, file_name, meta_position};
 
 const COUNT: u64 = 40;
@@ -131,4 +132,48 @@ fn entries_of_which_nothing_is_known_say_nothing() {
         }
     }
     assert!(refused > 0, "some logs are not opened otherwise");
+}
+
+#[test]
+fn what_others_have_cleaned_takes_the_place_of_a_damaged_batch() {
+    let rig = rig();
+    let expected = contents(&rig);
+    let places: Vec<_> = (0..COUNT).map(|index| place(&rig, index)).collect();
+    let bodies = rig.entries(0);
+    rig.close().expect("closed");
+    let closed = rig.log().closed_segments(i64::MAX).last().expect("several").next_index;
+    for index in (0..closed).filter(|index| ![0, 4].contains(&(index % 10))) {
+        let at = usize::try_from(index).expect("small");
+        let EntryBody::Batch(written) = &bodies[at].body else { panic!("{index} is a batch") };
+        let first = written.header().base_offset;
+        let less = filter(written, 0, false, |record| record.offset == first).expect("readable");
+        for left in [Left::Nothing, less, Left::Changed(written.clone())] {
+            let mut copy = rig.copy();
+            let (base_offset, _, position) = places[at];
+            let name = PathBuf::from(DIR).join(file_name(base_offset, "log"));
+            copy.disk.flip_bit(&name, u64::from(position + 70) * 8).expect("flipped");
+            copy.open(true).expect("opened");
+            let last = copy.log().stubs(COUNT - 1, COUNT).expect("stubs")[0];
+            copy.log().apply(last.id.index, &last.meta);
+            assert_eq!(check(copy.log()).expect("readable").len(), 1);
+            let found = [(index, left.clone())].into();
+            let replace = || replace_damaged(copy.log(), &found).expect("replaced");
+            // An older record of a key could come to light.
+            copy.log().set_cleaned_to(first + 1).expect("kept");
+            assert_eq!(replace(), []);
+            copy.log().set_cleaned_to(i64::MAX).expect("kept");
+            if left == Left::Changed(written.clone()) {
+                assert_eq!(replace(), [], "as much as was here is written in place");
+                continue;
+            }
+            assert_eq!(replace(), [index]);
+            assert_eq!(check(copy.log()).expect("readable"), []);
+            let mut now = expected.clone();
+            now[at].1 = match left {
+                Left::Changed(batch) => bytes_of(&EntryBody::Batch(batch)),
+                _ => None,
+            };
+            assert_eq!(contents(&copy), now, "entry {index}");
+        }
+    }
 }

@@ -79,7 +79,8 @@ impl Model {
             0 => Wanted::Blank,
             1 => Wanted::Void,
             2 => Wanted::DeleteRecords(self.next_offset() / 2),
-            3..9 => {
+            3 | 4 => Wanted::Compacted(1 + u32::try_from(rng.below(3)).expect("small")),
+            5..11 => {
                 let producer = i64::try_from(rng.below(3)).expect("small");
                 let known = self.producers();
                 let batches = known.get(&producer);
@@ -121,6 +122,11 @@ impl Model {
             Wanted::DeleteRecords(before) => {
                 (meta.kind, meta.delete_before) = (EntryKind::DeleteRecords, *before);
                 (EntryBody::DeleteRecords(*before), None)
+            }
+            Wanted::Compacted(count) => {
+                let last_offset_delta = count - 1;
+                (meta.kind, meta.last_offset_delta) = (EntryKind::Compacted, last_offset_delta);
+                (EntryBody::Compacted { last_offset_delta }, None)
             }
             Wanted::Batch(batch) => {
                 stored = Some(batch.clone());

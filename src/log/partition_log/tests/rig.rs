@@ -12,7 +12,7 @@ use crate::base::kv::journal::JournalKv;
 use crate::base::worker::Threads;
 use crate::log::batch::Batch;
 use crate::log::batch::tests::{Sample, encode};
-use crate::log::entry::{Entry, EntryBody};
+use crate::log::entry::{Entry, EntryBody, EntryMeta};
 use crate::log::flusher::{self, Completion};
 use crate::log::partition_log::{DamageBell, LogConfig, LogSetup, PartitionLog};
 use crate::log::recovery::RecoveryError;
@@ -28,6 +28,8 @@ pub(crate) enum Wanted {
     Blank,
     Void,
     DeleteRecords(i64),
+    /// Nothing is left of so many offsets.
+    Compacted(u32),
     Batch(Batch),
     /// Judged by the producer's state.
     Judged(Batch),
@@ -166,6 +168,10 @@ impl Rig {
 
     pub(crate) fn mend(&self, index: u64, batch: Batch) -> std::io::Result<()> {
         self.wait(|done| self.log().mend(index, batch, done))
+    }
+
+    pub(crate) fn mend_record(&self, index: u64, entry: EntryMeta) -> std::io::Result<()> {
+        self.wait(|done| self.log().mend_record(index, entry, done))
     }
 
     pub(crate) fn drop_damaged(&self) -> std::io::Result<()> {
