@@ -10,6 +10,7 @@ pub mod reply;
 pub mod runtime;
 pub mod step;
 mod store;
+mod transactions;
 
 /// The partition that has the state of a key, out of so many: `Utils.abs(key.hashCode()) %
 /// partitions`.

@@ -11,6 +11,7 @@ mod plan;
 mod records;
 mod report;
 mod source;
+mod transactions;
 
 use std::io;
 use std::path::PathBuf;
@@ -25,6 +26,7 @@ use crate::controller::service::{Controller, Decision};
 use crate::import::plan::{Plan, Topic};
 use crate::import::report::{Partition, Total};
 use crate::import::source::Broker;
+use crate::import::transactions::Decisions;
 use crate::log::dir::{Beginning, Identity, LogDir};
 use crate::metadata::publisher::Publisher;
 use crate::metadata::records::{Record, Resource};
@@ -53,6 +55,7 @@ struct Target {
     dirs: Vec<Arc<LogDir>>,
     /// Bytes that each of them has got.
     filled: Vec<u64>,
+    decisions: Decisions,
 }
 
 /// Imports, and tells each step.
@@ -88,7 +91,9 @@ pub async fn run(
     dirs.iter().try_for_each(|dir| dir.begin_import())?;
     let node = NodeId(config.node_id.unwrap_or(broker.node));
     let filled = vec![0; dirs.len()];
-    let target = Target { env: env.clone(), config: config.clone(), node, dirs, filled };
+    let decisions = broker.decisions(request.partial)?;
+    let (env, config) = (env.clone(), config.clone());
+    let target = Target { env, config, node, dirs, filled, decisions };
     target.fill(&broker, &plan, request.partial, tell).await
 }
 
@@ -141,9 +146,10 @@ impl Target {
         index: i32,
         partial: bool,
     ) -> io::Result<(Partition, Option<Done>)> {
-        let Some(source) = broker.log(topic.id, index, partial)? else {
+        let Some(mut source) = broker.log(topic.id, index, partial)? else {
             return Ok((Partition { index, imported: None }, None));
         };
+        source.decided = self.decisions.of(&topic.name, index);
         let emptiest = (0..).zip(&self.filled).min_by_key(|(_, bytes)| **bytes);
         let at = emptiest.map_or(0, |(at, _)| at);
         let dir = self.dirs.get(at).ok_or_else(|| io::Error::other("there is no log dir"))?;

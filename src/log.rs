@@ -18,3 +18,4 @@ pub mod retention;
 pub mod room;
 pub mod segment;
 mod sync_pool;
+pub mod transaction_index;

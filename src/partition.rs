@@ -25,7 +25,7 @@ use tokio::sync::{Notify, oneshot};
 use crate::base::ids::{LeaderEpoch, NodeId, Offset, TopicPartition};
 use crate::config::TopicConfig;
 use crate::log::batch::Batch;
-use crate::log::partition_log::{LogConfig, LogSlice, Offsets, ReadError};
+use crate::log::partition_log::{LogConfig, LogSlice, Offsets, ReadError, StableSlice};
 use crate::log::producer_state::{AppendOutcome, SequenceError};
 use crate::log::retention::Limits;
 use crate::replication::groups::{Progress, Status};
@@ -267,6 +267,16 @@ impl Partition {
         first_whole: bool,
     ) -> Result<Option<LogSlice>, ReadError> {
         self.group.log().slice(offset, size_max, first_whole)
+    }
+
+    /// The same of what is decided: see `PartitionLog::stable_slice`.
+    pub fn stable_slice(
+        &self,
+        offset: Offset,
+        size_max: u32,
+        first_whole: bool,
+    ) -> Result<Option<StableSlice>, ReadError> {
+        self.group.log().stable_slice(offset, size_max, first_whole)
     }
 
     /// What of a slice is as it was written: see `PartitionLog::checked`.

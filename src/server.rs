@@ -179,7 +179,7 @@ impl Server {
     }
 
     /// The partitions that this broker serves.
-    pub(crate) fn registry(&self) -> &Registry {
+    pub fn registry(&self) -> &Registry {
         &self.context.registry
     }
 

@@ -20,7 +20,7 @@ from confluent_kafka import (
     TopicCollection,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, OffsetSpec
 from harness import TIMEOUT_S, eventually, run_tests
 
 WORK = pathlib.Path(sys.argv[1])
@@ -32,7 +32,11 @@ GROUPS = {
 CLEANER = {"log.cleaner.backoff.ms": "100", "log.retention.check.interval.ms": "500"}
 # So that some of the metadata is in a snapshot and some behind it.
 SNAPSHOTS = {"metadata.log.max.snapshot.interval.ms": "3000"}
+# Long enough for a transaction that is left open.
+TRANSACTIONS = {"transactional_id": "t", "transaction_timeout_ms": 900_000}
+ISOLATIONS = {"uncommitted": IsolationLevel.READ_UNCOMMITTED, "committed": IsolationLevel.READ_COMMITTED}
 CODECS = ["none", "gzip", "snappy", "lz4", "zstd"]
+MARKER_BYTES = 78
 TRIMMED = ["trimmed", "emptied", "segments-gone"]
 OLD_MS = int(time.time() * 1000) - 3_600_000
 
@@ -42,6 +46,7 @@ PAUSE = {"log.cleaner.enable": "false"}
 kafka = Kafka(WORK, GROUPS | CLEANER | SNAPSHOTS | {"group.consumer.assignment.interval.ms": "0"})
 ottla = Ottla(WORK, GROUPS | CLEANER | PAUSE)
 before = {}
+open_producers = []
 
 
 def settle(futures):
@@ -132,16 +137,61 @@ def trimmed(broker):
     eventually(lambda: not (folder / f"{0:020}.log").exists())
 
 
+def in_transaction(client, abort, *sends):
+    client.begin_transaction()
+    for topic, records, partition in sends:
+        send(client, topic, records, partition)
+    if abort is not None:
+        client.abort_transaction(TIMEOUT_S) if abort else client.commit_transaction(TIMEOUT_S)
+
+
+def transactional_producer(broker, name, **settings):
+    client = producer(broker, **TRANSACTIONS | {"transactional_id": name}, **settings)
+    client.init_transactions(TIMEOUT_S)
+    return client
+
+
 def transactional(broker):
     create(broker, "transactional", partitions=2)
-    client = producer(broker, transactional_id="t", compression_type="lz4")
-    client.init_transactions(TIMEOUT_S)
+    client = transactional_producer(broker, "t", compression_type="lz4")
     for i in range(6):
-        client.begin_transaction()
-        for partition in range(2):
-            send(client, "transactional", sample(15, f"in {i}"), partition)
-        client.abort_transaction(TIMEOUT_S) if i % 3 == 1 else client.commit_transaction(TIMEOUT_S)
+        in_transaction(client, i % 3 == 1, *(("transactional", sample(15, f"in {i}"), partition) for partition in range(2)))
     send(producer(broker), "transactional", sample(5, "outside"))
+    # Several at the same time, over several segments.
+    create(broker, "at-once", segment_bytes=1_048_576)
+    clients = [transactional_producer(broker, f"at once {i}") for i in range(3)]
+    for i in range(40):
+        one, other = clients[i % 3], clients[(i + 1) % 3]
+        one.begin_transaction()
+        in_transaction(other, i % 4 == 2, ("at-once", sample(60, f"{i} within"), 0))
+        send(one, "at-once", sample(60, f"{i} around"))
+        one.abort_transaction(TIMEOUT_S) if i % 4 > 1 else one.commit_transaction(TIMEOUT_S)
+        send(producer(broker), "at-once", sample(2, f"{i} outside"))
+    # Nobody has cleaned it yet.
+    create(broker, "dirty", cleanup_policy="compact", segment_bytes=1_048_576, min_compaction_lag_ms=86_400_000, delete_retention_ms=1)
+    for i in range(12):
+        records = [(f"k{n % 40}".encode(), f"{i} aborted={i % 2}".encode() + os.urandom(900), None, OLD_MS) for n in range(400)]
+        in_transaction(client, i % 2 == 1, ("dirty", records, 0))
+
+
+def undecided(broker):
+    """Offsets and records of transactions that end so and so, and of one that does not."""
+    create(broker, "undecided")
+    places = [TopicPartition("codec-none", partition, 11) for partition in range(3)]
+    settle(admin(broker).alter_consumer_group_offsets([ConsumerGroupTopicPartitions("within", places)]))
+    consumer = Consumer({"bootstrap.servers": broker.address, "group.id": "within"})
+    metadata = consumer.consumer_group_metadata()
+    for partition, abort in ((0, False), (1, True), (2, None)):
+        client = transactional_producer(broker, f"offsets {partition}")
+        client.begin_transaction()
+        client.send_offsets_to_transaction([TopicPartition("codec-none", partition, 77)], metadata, TIMEOUT_S)
+        send(client, "undecided", [(b"k", f"{abort} {i}".encode(), None, OLD_MS) for i in range(5)])
+        if abort is not None:
+            client.abort_transaction(TIMEOUT_S) if abort else client.commit_transaction(TIMEOUT_S)
+        # A producer that goes would abort what it has open.
+        open_producers.append(client)
+    consumer.close()
+    send(producer(broker), "undecided", [(b"k", b"outside", None, OLD_MS)])
 
 
 def commit(broker, group, topic, count, **settings):
@@ -166,14 +216,14 @@ def groups(broker):
     settle(admin(broker).alter_consumer_group_offsets([ConsumerGroupTopicPartitions("alone", places)]))
 
 
-def records_of(broker, place):
-    """All records of a partition as a consumer sees them that reads uncommitted ones, too."""
+def records_of(broker, place, isolation="uncommitted"):
+    """All records of a partition as a consumer sees them."""
     client = Consumer(
         {
             "bootstrap.servers": broker.address,
             "group.id": "looks",
             "enable.auto.commit": False,
-            "isolation.level": "read_uncommitted",
+            "isolation.level": f"read_{isolation}",
             "enable.partition.eof": True,
             "fetch.wait.max.ms": 10,
             "fetch.message.max.bytes": 12_000_000,
@@ -205,27 +255,30 @@ def everything(broker):
     client, seen = admin(broker), {}
     eventually(lambda: all(place.leader >= 0 for place in places_of(client)))
     topics = client.list_topics(timeout=TIMEOUT_S).topics
-    names = sorted(name for name in topics if not name.startswith("__"))
+    # What is left undecided is ended by the import: see `decided`.
+    names = sorted(name for name in topics if not name.startswith("__") and name != "undecided")
     described = client.describe_topics(TopicCollection(names))
     for name in names:
         seen["id", name] = str(described[name].result(TIMEOUT_S).topic_id)
         places = [TopicPartition(name, partition) for partition in sorted(topics[name].partitions)]
         seen["partitions", name] = len(places)
         for place in places:
-            seen["records", name, place.partition] = records_of(broker, place)
+            for isolation in ISOLATIONS:
+                seen["records", name, place.partition, isolation] = records_of(broker, place, isolation)
         for spec in ("earliest", "latest", "max_timestamp", OLD_MS + 50_000, OLD_MS + 99_999, 1):
             wanted = getattr(OffsetSpec, spec)() if isinstance(spec, str) else OffsetSpec.for_timestamp(spec)
-            asked = client.list_offsets({place: wanted for place in places}, isolation_level=IsolationLevel.READ_UNCOMMITTED)
-            for place, future in asked.items():
-                found = future.result(TIMEOUT_S)
-                if spec == "max_timestamp" and name in TRIMMED:
-                    # Apache Kafka answers with a record that is deleted.
-                    continue
-                seen["offset", name, place.partition, spec] = (found.offset, found.timestamp)
+            if spec == "max_timestamp" and name in TRIMMED:
+                # Apache Kafka answers with a record that is deleted.
+                continue
+            for isolation, level in ISOLATIONS.items():
+                asked = client.list_offsets({place: wanted for place in places}, isolation_level=level)
+                for place, future in asked.items():
+                    found = future.result(TIMEOUT_S)
+                    seen["offset", name, place.partition, spec, isolation] = (found.offset, found.timestamp)
         (asked,) = client.describe_configs([ConfigResource("topic", name)]).values()
         configs = asked.result(TIMEOUT_S).items()
         seen["configs", name] = {key: entry.value for key, entry in configs if entry.source == 1}
-    for group in ("classic", "modern", "alone"):
+    for group in ("classic", "modern", "alone", "within"):
         (asked,) = client.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)]).values()
         places = asked.result(TIMEOUT_S).topic_partitions
         seen["committed", group] = sorted((p.topic, p.partition, p.offset, p.metadata) for p in places)
@@ -255,7 +308,7 @@ def import_(*options, logs=None, source=None):
 
 def filled():
     kafka.start()
-    for fill in (plain, compacted, trimmed, transactional, groups):
+    for fill in (plain, compacted, trimmed, transactional, groups, undecided):
         fill(kafka)
     # Another leader epoch, also for partitions that get nothing in it.
     kafka.stop()
@@ -263,11 +316,18 @@ def filled():
     send(producer(kafka), "codec-none", sample(30, "later"))
     assert len(list((kafka.logs / "__cluster_metadata-0").glob("*.checkpoint"))) > 1, "no snapshot of the metadata"
     before.update(everything(kafka))
-    offsets = [offset for offset, *_ in before["records", "compacted", 0]]
+    offsets = [offset for offset, *_ in before["records", "compacted", 0, "uncommitted"]]
     assert len(offsets) < offsets[-1] - offsets[0], "nothing was compacted"
-    assert before["offset", "trimmed", 0, "earliest"][0] == 137
-    assert before["offset", "emptied", 0, "earliest"][0] == 500
-    assert 0 < before["offset", "segments-gone", 0, "earliest"][0] <= 300
+    earliest = lambda topic: before["offset", topic, 0, "earliest", "committed"][0]
+    assert (earliest("trimmed"), earliest("emptied")) == (137, 500)
+    assert 0 < earliest("segments-gone") <= 300
+    for name in ("transactional", "at-once", "dirty"):
+        seen, all_ = (before["records", name, 0, isolation] for isolation in ("committed", "uncommitted"))
+        assert 0 < len(seen) < len(all_), f"nothing was aborted in {name}"
+    assert before["committed", "within"] == [("codec-none", 0, 77, ""), ("codec-none", 1, 11, ""), ("codec-none", 2, 11, "")]
+    place = TopicPartition("undecided", 0)
+    assert [record[3] for record in records_of(kafka, place, "committed")] == [f"False {i}".encode() for i in range(5)]
+    before["undecided"] = records_of(kafka, place)
 
 
 def running():
@@ -303,10 +363,43 @@ def imported():
     left_out = ("__transaction_state", "__cluster_metadata")
     places = [place for place in places if not place.startswith(left_out) and not place.endswith("-delete")]
     assert len(places) > 70
+    # A marker ends a transaction that was open.
+    ended = 0
     for place in places:
-        assert batches(kafka.logs, place) == batches(ottla.logs, place), place
+        whole, copied = batches(kafka.logs, place), batches(ottla.logs, place)
+        assert copied.startswith(whole), place
+        assert len(copied) - len(whole) in (0, MARKER_BYTES), place
+        ended += copied != whole
+    assert ended == 2 and "note: topic undecided had open transactions: 1 are aborted" in done.stdout, ended
     again = import_()
     assert again.returncode == 1 and "not empty" in again.stdout, again
+
+
+def indexed():
+    """The index files of aborted transactions are the same, and Kafka's tool reads them."""
+    said = {}
+    for logs in (kafka.logs, ottla.logs):
+        copies = WORK / f"txnindex-{logs.parent.name}"
+        for path in logs.glob("*-[0-9]*/*.txnindex"):
+            if path.stat().st_size and path.parent.name != "undecided-0" and not path.parent.name.startswith("__"):
+                (copies / path.parent.name).mkdir(parents=True, exist_ok=True)
+                shutil.copy(path, copies / path.parent.name)
+        files = sorted(str(path) for path in copies.glob("*/*"))
+        command = [COMPAT / "kafka/tool", "kafka-dump-log", "--files", ",".join(files)]
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        assert done.returncode == 0, done
+        said[logs] = done.stdout.replace(str(copies), "")
+    assert said[kafka.logs] == said[ottla.logs], said
+    # A topic that was cleaned, or whose segments are gone, has none.
+    assert said[ottla.logs].count("producerId") > 20 and said[ottla.logs].count("Dumping") > 4, said
+
+
+def decided():
+    """A transaction that was open is aborted; what comes after it is seen."""
+    place = TopicPartition("undecided", 0)
+    assert records_of(ottla, place) == before["undecided"]
+    expected = [record for record in before["undecided"] if record[3].startswith((b"False", b"outside"))]
+    assert len(expected) == 6 and records_of(ottla, place, "committed") == expected
 
 
 def seen():
@@ -323,10 +416,10 @@ def killed():
 def goes_on():
     """New records get the offsets that follow, in a later leader epoch, and the groups go on where they were."""
     for name in ("codec-none", "compacted", "trimmed", "emptied", "transactional", "empty"):
-        end = before["offset", name, 0, "latest"][0]
+        end = before["offset", name, 0, "latest", "uncommitted"][0]
         records = [(b"k", f"new {i}".encode(), None, OLD_MS) for i in range(20)]
         send(producer(ottla, enable_idempotence=True), name, records)
-        old, found = before["records", name, 0], records_of(ottla, TopicPartition(name, 0))
+        old, found = before["records", name, 0, "uncommitted"], records_of(ottla, TopicPartition(name, 0))
         assert found[: len(old)] == old
         assert [record[0] for record in found[len(old) :]] == list(range(end, end + 20)), name
         assert old == [] or found[-1][5] > max(record[5] for record in old)
@@ -353,6 +446,19 @@ def compaction():
     eventually(lambda: len(records_of(ottla, place)) < len(old) + 1000, 60)
     found = records_of(ottla, place)
     assert [record for record in old if record[2].startswith(b"once")] == [record for record in found if record[2].startswith(b"once")]
+    # What was aborted goes; the rest is as it was.
+    place = TopicPartition("dirty", 0)
+    latest = lambda: {record[2]: record for record in records_of(ottla, place, "committed")}
+    old, was_aborted = latest(), lambda: [record for record in records_of(ottla, place) if b"aborted=1" in record[3]]
+    assert len(was_aborted()) == 6 * 400
+    lag = ConfigEntry("min.compaction.lag.ms", "0", incremental_operation=AlterConfigOpType.SET)
+    settle(admin(ottla).incremental_alter_configs([ConfigResource("topic", "dirty", incremental_configs=[lag])]))
+    # The active segment is not cleaned.
+    eventually(lambda: len(was_aborted()) < 3 * 400, 60)
+    assert latest() == old
+    ottla.kill()
+    ottla.start()
+    assert latest() == old
     ottla.stop()
 
 
@@ -380,7 +486,7 @@ def others():
         for place in kafka.logs.glob("*-[0-9]"):
             if (first.data / place.name).exists():
                 copies = [batches(node.data, place.name) for node in cluster.nodes.values()]
-                assert all(copy.endswith(batches(kafka.logs, place.name)) for copy in copies), place.name
+                assert all(batches(kafka.logs, place.name) in copy for copy in copies), place.name
 
 
 run_tests([
@@ -388,7 +494,9 @@ run_tests([
     ("a-running-broker-is-refused", running),
     ("damage-is-found", damaged),
     ("batches-are-the-same", imported),
+    ("aborted-are-the-same", indexed),
     ("clients-see-the-same", seen),
+    ("what-was-open-is-aborted", decided),
     ("after-kill-9", killed),
     ("goes-on", goes_on),
     ("compaction-goes-on", compaction),

@@ -27,6 +27,10 @@ pub fn of_append(error: AppendError) -> Code {
         AppendError::Unavailable | AppendError::NoRoom => Code::KafkaStorageError,
         AppendError::Sequence(SequenceError::OutOfOrder) => Code::OutOfOrderSequenceNumber,
         AppendError::Sequence(SequenceError::StaleEpoch) => Code::InvalidProducerEpoch,
+        AppendError::Sequence(SequenceError::OutsideTransaction) => Code::InvalidTxnState,
+        AppendError::Sequence(SequenceError::CoordinatorFenced) => {
+            Code::TransactionCoordinatorFenced
+        }
     }
 }
 

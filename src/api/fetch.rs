@@ -5,6 +5,8 @@
 //!   or `max_wait_ms` is over; it costs nothing meanwhile.
 //! * Whole batches only, but the first batch of the first partition that has one is given even
 //!   beyond the limits (KIP-74).
+//! * Readers of committed transactions get what lies below the last stable offset, and the aborted
+//!   transactions in it.
 //! * `replica_id` of a broker is refused: brokers replicate over their own port.
 //! * From version 11 on followers answer too, with what they know to be committed. With
 //!   `replica.selector.class` a leader sends clients to an in-sync follower in their rack
@@ -243,7 +245,8 @@ async fn wait_for_data(
     let size_max = u32::try_from(request.max_bytes).unwrap_or(0).min(size_max);
     let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
     let size_min = u64::try_from(request.min_bytes).unwrap_or(0);
-    let (mut answers, mut size, mut must_answer) = read(sources, size_max);
+    let committed = request.read_committed;
+    let (mut answers, mut size, mut must_answer) = read(sources, size_max, committed);
     if must_answer || size >= size_min || wait.is_zero() || sources.is_empty() {
         return answers;
     }
@@ -254,7 +257,7 @@ async fn wait_for_data(
         for partition in sources.iter().filter_map(|source| source.partition.as_ref().ok()) {
             partition.wake_on_progress(&parked.waiter);
         }
-        (answers, size, must_answer) = read(sources, size_max);
+        (answers, size, must_answer) = read(sources, size_max, committed);
         if must_answer || size >= size_min {
             return answers;
         }
@@ -265,7 +268,11 @@ async fn wait_for_data(
 }
 
 /// What there is now; how many bytes; whether something must be told at once.
-fn read(sources: &[Source], size_max: u32) -> (Vec<(TopicRef, PartitionData)>, u64, bool) {
+fn read(
+    sources: &[Source],
+    size_max: u32,
+    read_committed: bool,
+) -> (Vec<(TopicRef, PartitionData)>, u64, bool) {
     let mut answers = Vec::with_capacity(sources.len());
     let (mut size, mut must_answer) = (0, false);
     for source in sources {
@@ -275,6 +282,7 @@ fn read(sources: &[Source], size_max: u32) -> (Vec<(TopicRef, PartitionData)>, u
                 let offsets = partition.offsets();
                 PartitionData {
                     high_watermark: offsets.high_watermark,
+                    last_stable: offsets.last_stable,
                     log_start: offsets.log_start,
                     preferred: source.preferred,
                     ..PartitionData::error(source.fetch.index, NONE)
@@ -282,7 +290,8 @@ fn read(sources: &[Source], size_max: u32) -> (Vec<(TopicRef, PartitionData)>, u
             }
             Ok(partition) => {
                 let left = u64::from(size_max).saturating_sub(size);
-                read_partition(partition, &source.fetch, left, size == 0)
+                let limit = Limit { bytes: left, first_whole: size == 0, read_committed };
+                read_partition(partition, &source.fetch, limit)
             }
         };
         size += data.records.as_ref().map_or(0, |slice| u64::from(slice.size));
@@ -293,24 +302,41 @@ fn read(sources: &[Source], size_max: u32) -> (Vec<(TopicRef, PartitionData)>, u
     (answers, size, must_answer)
 }
 
-fn read_partition(
-    partition: &Partition,
-    fetch: &PartitionFetch,
-    size_left: u64,
-    is_first: bool,
-) -> PartitionData {
-    let size_max = u64::from(u32::try_from(fetch.max_bytes).unwrap_or(0)).min(size_left);
+/// What may be read of a partition.
+#[derive(Debug, Clone, Copy)]
+struct Limit {
+    bytes: u64,
+    /// The first batch also if it is larger.
+    first_whole: bool,
+    read_committed: bool,
+}
+
+fn read_partition(partition: &Partition, fetch: &PartitionFetch, limit: Limit) -> PartitionData {
+    let size_max = u64::from(u32::try_from(fetch.max_bytes).unwrap_or(0)).min(limit.bytes);
     let size_max = u32::try_from(size_max).unwrap_or(u32::MAX);
     let diverging = diverging(partition, fetch);
-    let records = match diverging {
-        Some(_) => Ok(None),
-        None => partition.slice(fetch.offset, size_max, is_first),
+    let (offset, first_whole) = (fetch.offset, limit.first_whole);
+    let mut aborted = limit.read_committed.then(Vec::new);
+    let records = match (diverging, &mut aborted) {
+        (Some(_), _) => Ok(None),
+        (None, None) => partition.slice(offset, size_max, first_whole),
+        (None, Some(aborted)) => {
+            let found = partition.stable_slice(offset, size_max, first_whole);
+            found.map(|found| {
+                found.map(|found| {
+                    *aborted = found.aborted;
+                    found.slice
+                })
+            })
+        }
     };
     let offsets = partition.offsets();
     match records {
         Ok(records) => PartitionData {
             high_watermark: offsets.high_watermark,
+            last_stable: offsets.last_stable,
             log_start: offsets.log_start,
+            aborted,
             diverging,
             records,
             ..PartitionData::error(fetch.index, NONE)

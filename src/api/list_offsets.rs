@@ -1,8 +1,8 @@
 //! ListOffsets (key 2), versions 1 to 11: offsets by timestamp.
 //!
 //! Behaviour
-//! * The latest offset is the high watermark, for both isolation levels: nothing is undecided as
-//!   long as there are no transactions.
+//! * The latest offset is the high watermark, for readers of committed transactions the last stable
+//!   offset. What a timestamp finds beyond that is not told.
 //! * There is no tiered storage: the earliest local offset is the log start, the latest tiered one
 //!   and the earliest one to be uploaded do not exist (-1).
 //! * A partition that stands twice in a request is refused.
@@ -31,6 +31,9 @@ use crate::partition::Partition;
 /// The first version whose answer has a leader epoch.
 const FIRST_LEADER_EPOCH: i16 = 4;
 
+/// The isolation level of readers of committed transactions (`IsolationLevel`).
+const READ_COMMITTED: i8 = 1;
+
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
 const MAX_TIMESTAMP: i64 = -3;
@@ -56,6 +59,7 @@ pub(super) async fn handle(
     let context = &caller.context;
     let image = context.image();
     let repeated = repeated(&request.topics);
+    let read_committed = request.isolation_level == READ_COMMITTED;
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in &request.topics {
         let mut partitions = Vec::with_capacity(topic.partitions.len());
@@ -64,7 +68,7 @@ pub(super) async fn handle(
             let found = match asked.timestamp {
                 _ if is_repeated => Err(Code::InvalidRequest),
                 timestamp if timestamp < lowest(version) => Err(Code::UnsupportedVersion),
-                _ => find(context, &image, &topic.name, asked).await,
+                _ => find(context, &image, (&topic.name, asked), read_committed).await,
             };
             partitions.push(answer(asked.partition_index, found, version));
         }
@@ -105,17 +109,16 @@ fn repeated(topics: &[ListOffsetsTopic]) -> BTreeSet<(&str, i32)> {
 async fn find(
     context: &Context,
     image: &Image,
-    topic: &str,
-    asked: &ListOffsetsPartition,
+    (topic, asked): (&str, &ListOffsetsPartition),
+    read_committed: bool,
 ) -> Result<Found, Code> {
     let topic = image.topic(topic).ok_or(Code::UnknownTopicOrPartition)?;
     let partition = context.led(topic, asked.partition_index, asked.current_leader_epoch)?;
     let current_epoch = partition.leader_epoch().ok_or(Code::NotLeaderOrFollower)?;
     let offsets = partition.offsets();
+    let end = if read_committed { offsets.last_stable } else { offsets.high_watermark };
     match asked.timestamp {
-        LATEST => {
-            Ok(Found { offset: offsets.high_watermark, leader_epoch: current_epoch, ..NOT_FOUND })
-        }
+        LATEST => Ok(Found { offset: end, leader_epoch: current_epoch, ..NOT_FOUND }),
         EARLIEST | EARLIEST_LOCAL => {
             // An empty log has no epoch of its own.
             let leader_epoch = match partition.epoch_of(offsets.log_start) {
@@ -125,7 +128,10 @@ async fn find(
             Ok(Found { offset: offsets.log_start, leader_epoch, ..NOT_FOUND })
         }
         LATEST_TIERED | EARLIEST_PENDING_UPLOAD => Ok(NOT_FOUND),
-        timestamp => search(context, partition, timestamp).await,
+        timestamp => {
+            let found = search(context, partition, timestamp).await?;
+            Ok(if read_committed && found.offset >= end { NOT_FOUND } else { found })
+        }
     }
 }
 

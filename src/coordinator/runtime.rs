@@ -29,9 +29,11 @@ use crate::coordinator::reply::Reply;
 use crate::coordinator::runtime::shard::Shard;
 use crate::coordinator::step::Step;
 use crate::coordinator::store::Materialised;
-use crate::log::batch::BatchHeader;
+use crate::coordinator::transactions::Undecided;
+use crate::log::batch::{Batch, BatchHeader};
 use crate::log::partition_log::ReadError;
 use crate::log::records;
+use crate::log::records::marker::Marker;
 use crate::metadata::image::Topic;
 use crate::metadata::publisher::Images;
 use crate::partition::Partition;
@@ -332,14 +334,12 @@ impl<M: Machine> Coordinator<M> {
             let offsets = partition.offsets();
             let bounds = (offsets.log_start, offsets.high_watermark);
             let from = materialised.load(&kv, bounds, |k, v| machine.replay(k, Some(v)))?;
-            replay_log(&partition, from, |record| {
-                let next = record.offset + 1;
-                // A record without a key says nothing; we never write one.
-                if let Some(key) = record.key {
-                    materialised.note(key.clone(), record.value.clone(), next);
-                    machine.replay(key, record.value);
-                }
+            let undecided = replay_log(&partition, from, |key, value, next| {
+                materialised.note(key.clone(), value.clone(), next);
+                machine.replay(key, value);
             })?;
+            // The marker may come yet: the next load looks for it from here on.
+            materialised.wait_for(undecided.first_offset());
             Ok((machine, materialised))
         };
         task::blocking(self.parts.env.threads, load).await
@@ -366,12 +366,14 @@ fn at_once<M, T: Send + 'static>(
     }
 }
 
-/// Reads the committed records from an offset on. Blocks.
+/// Reads the committed records from an offset on: keys and values that count, and the offset behind
+/// which that is known. Returns what is of open transactions. Blocks.
 fn replay_log(
     partition: &Partition,
     from: Offset,
-    mut each: impl FnMut(records::KeyValue),
-) -> io::Result<()> {
+    mut each: impl FnMut(Bytes, Option<Bytes>, Offset),
+) -> io::Result<Undecided> {
+    let mut undecided = Undecided::default();
     let mut next = from;
     loop {
         let failed = |error| match error {
@@ -380,7 +382,7 @@ fn replay_log(
             ReadError::Io(error) => error,
         };
         let slice = partition.slice(next, LOAD_READ_BYTES, true).map_err(failed)?;
-        let Some(slice) = slice else { return Ok(()) };
+        let Some(slice) = slice else { return Ok(undecided) };
         let slice = partition.checked(slice).map_err(failed)?;
         let mut rest = slice.read()?;
         while let Some(header) = BatchHeader::parse(&rest) {
@@ -388,11 +390,27 @@ fn replay_log(
                 return Err(io::Error::new(io::ErrorKind::InvalidData, "damaged batch"));
             }
             let batch = rest.split_to(header.size());
-            if !header.is_control() {
-                let found = records::key_values(&batch)?;
-                found.into_iter().filter(|record| record.offset >= from).for_each(&mut each);
-            }
             next = header.last_offset() + 1;
+            if header.is_control() {
+                let marker = Batch::take(&mut batch.clone()).ok().as_ref().and_then(Marker::of);
+                let Some(marker) = marker else { continue };
+                for (key, value) in undecided.end(header.producer_id, marker.ending) {
+                    each(key, value, next);
+                }
+                continue;
+            }
+            let found = records::key_values(&batch)?;
+            for record in found.into_iter().filter(|record| record.offset >= from) {
+                if header.is_transactional() {
+                    undecided.add(header.producer_id, record);
+                    continue;
+                }
+                // A record without a key says nothing; we never write one.
+                if let Some(key) = record.key {
+                    undecided.replace(&key, record.offset);
+                    each(key, record.value, record.offset + 1);
+                }
+            }
         }
     }
 }

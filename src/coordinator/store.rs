@@ -23,6 +23,8 @@ pub(super) struct Materialised {
     /// Records noted since the last write, those that another one has replaced too.
     noted_count: usize,
     position: Offset,
+    /// From here on there are records that are not decided on, and not noted.
+    undecided_from: Option<Offset>,
 }
 
 /// The parts of a partition's keys.
@@ -33,7 +35,8 @@ const END: u8 = 2;
 impl Materialised {
     pub(super) fn new(id: TopicPartition) -> Self {
         let prefix = [&b"C"[..], &id.topic_id.0, &id.partition.to_be_bytes()].concat();
-        Self { prefix, changed: BTreeMap::new(), noted_count: 0, position: 0 }
+        let changed = BTreeMap::new();
+        Self { prefix, changed, noted_count: 0, position: 0, undecided_from: None }
     }
 
     fn key(&self, part: u8) -> Vec<u8> {
@@ -83,6 +86,12 @@ impl Materialised {
         self.position = next;
     }
 
+    /// What is written from now on does not stand for records from this offset on: a load goes
+    /// through them again, which changes nothing about those that have been noted.
+    pub(super) fn wait_for(&mut self, undecided_from: Option<Offset>) {
+        self.undecided_from = undecided_from;
+    }
+
     pub(super) fn note_all(&mut self, records: Vec<NewRecord>, base: Offset) {
         for (next, record) in (base + 1..).zip(records) {
             self.note(record.key, record.value, next);
@@ -105,7 +114,8 @@ impl Materialised {
                 None => Change::Delete { key },
             });
         }
-        let value = self.position.to_be_bytes().to_vec();
+        let undecided_from = self.undecided_from.unwrap_or(Offset::MAX);
+        let value = self.position.min(undecided_from).to_be_bytes().to_vec();
         changes.push(Change::Put { key: self.key(POSITION), value });
         changes
     }

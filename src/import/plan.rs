@@ -7,11 +7,12 @@ use crate::config::Config;
 use crate::config::{TopicConfig, validate_group_overrides, validate_topic_override};
 use crate::controller::topic_name;
 use crate::import::records::{GROUP, Metadata, TOPIC};
+use crate::import::transactions;
 use crate::metadata::image::Configs;
 use crate::metadata::records::{Record, Resource};
 
 /// Topics whose records are about that cluster, and mean nothing in another.
-const NOT_IMPORTED: &[&str] = &["__transaction_state", "__share_group_state"];
+const NOT_IMPORTED: &[&str] = &[transactions::TOPIC, "__share_group_state"];
 
 /// A topic that is imported.
 #[derive(Debug, Clone, PartialEq)]

@@ -3,6 +3,7 @@
 use crate::base::ids::PartitionIndex;
 use crate::log::dir::Identity;
 use crate::log::import::Imported;
+use crate::log::records::marker::Ending;
 
 /// So many partitions of a topic are told with their offsets.
 const OFFSETS_COUNT_MAX: usize = 8;
@@ -42,13 +43,13 @@ pub(super) fn topic(name: &str, partitions: &[Partition]) -> Vec<String> {
         total.records,
         offsets.join(" ")
     )];
-    let transactional: u64 = imported().map(|(_, one)| one.transactional).sum();
-    let aborted: u64 = imported().map(|(_, one)| one.aborted).sum();
-    if transactional > 0 {
+    let ended: Vec<Ending> = imported().flat_map(|(_, one)| one.ended.clone()).collect();
+    if !ended.is_empty() {
+        let aborted = ended.iter().filter(|ending| **ending == Ending::Aborted).count();
         lines.push(format!(
-            "note: topic {name} has {transactional} batches of transactions, and {aborted} \
-             transactions were aborted: consumers see them all, also with \
-             isolation.level=read_committed"
+            "note: topic {name} had open transactions: {aborted} are aborted, and {} committed as \
+             was decided there",
+            ended.len() - aborted
         ));
     }
     let cut = imported().filter_map(|(index, one)| Some((index, one.cut.as_ref()?, one.end)));

@@ -11,6 +11,7 @@ use crate::base::ids::{Offset, PartitionIndex, TopicId, uuid_parse};
 use crate::import::checkpoint;
 use crate::import::metadata;
 use crate::import::records::Metadata;
+use crate::import::transactions::{self, Decisions};
 use crate::log::import::Source;
 
 const METADATA_DIR: &str = "__cluster_metadata-0";
@@ -156,6 +157,21 @@ impl Broker {
         strays.map(|(_, folder)| folder.dir.as_path())
     }
 
+    /// What transaction coordinators had decided, as far as the broker has it. With
+    /// `take_what_is_whole` a damaged batch is the end of a partition.
+    pub(super) fn decisions(&self, take_what_is_whole: bool) -> io::Result<Decisions> {
+        let mut decisions = Decisions::default();
+        let topics = self.metadata.topics.iter();
+        for (id, _) in topics.filter(|(_, topic)| topic.name == transactions::TOPIC) {
+            let folders = self.folders.iter().filter(|((topic, _), _)| topic == id);
+            for (_, folder) in folders {
+                let may_end_early = take_what_is_whole || folder.recovery_point.is_some();
+                decisions.read(self.disk.as_ref(), &folder.dir, may_end_early)?;
+            }
+        }
+        Ok(decisions)
+    }
+
     /// The log of a partition, if the broker has it. With `take_what_is_whole` a damaged batch is
     /// its end.
     pub(super) fn log(
@@ -175,6 +191,7 @@ impl Broker {
             dir: folder.dir.clone(),
             log_start: folder.log_start,
             epochs,
+            decided: BTreeMap::new(),
             may_end_from,
         }))
     }

@@ -21,6 +21,8 @@ const CRC_INPUT_START: usize = 21;
 pub const MAGIC: i8 = 2;
 /// A producer that is not idempotent.
 pub const NO_PRODUCER_ID: i64 = -1;
+/// "No sequence": of batches that are not retried by their producers.
+pub const NO_SEQUENCE: i32 = -1;
 /// "No timestamp", and the lower bound of timestamps.
 pub const NO_TIMESTAMP_MS: i64 = -1;
 
@@ -254,6 +256,19 @@ impl Batch {
         batch.put_field(35, &kept.max_timestamp_ms.to_be_bytes());
         batch.put_field(57, &kept.record_count.to_be_bytes());
         batch.with_records(codec, records)
+    }
+
+    /// The same records as a control batch of a producer's transaction, which has no sequence.
+    pub fn as_marker(&self, producer_id: i64, producer_epoch: i16) -> Self {
+        let mut batch = self.clone();
+        batch.header.producer_id = producer_id;
+        batch.header.producer_epoch = producer_epoch;
+        batch.header.base_sequence = NO_SEQUENCE;
+        batch.put_field(43, &producer_id.to_be_bytes());
+        batch.put_field(51, &producer_epoch.to_be_bytes());
+        batch.put_field(53, &NO_SEQUENCE.to_be_bytes());
+        batch.set_attributes(batch.header.attributes | TRANSACTIONAL | CONTROL);
+        batch
     }
 
     /// Writes attributes and the checksum that follows from them.

@@ -6,12 +6,17 @@
 //! log: it has no holes, and every replica may clean for itself. New segments take the places of
 //! old ones in one step, which a crash either finishes or undoes (`recovery::swap`).
 //!
+//! Records of aborted transactions go as well, and markers when nothing is left of what they end:
+//! like tombstones, when their delete horizon has passed and all replicas have had them. A replica
+//! without the marker would hold the transaction open.
+//!
 //! The work is done in steps of a quarter of a megabyte, between which others may run.
 
 mod offset_map;
 pub mod plan;
 mod source;
 mod target;
+mod transactions;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -19,15 +24,19 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use crate::base::ids::Offset;
-use crate::log::batch::Batch;
+use crate::log::batch::{Batch, BatchHeader};
 use crate::log::cleaner::offset_map::{Full, OffsetMap};
 use crate::log::cleaner::plan::Dirty;
 use crate::log::cleaner::source::{Item, Reader};
 use crate::log::cleaner::target::Target;
+use crate::log::cleaner::transactions::{Transactions, Use};
 use crate::log::entry::{EntryKind, EntryMeta};
 use crate::log::partition_log::PartitionLog;
-use crate::log::records::filter::{Left, candidates, filter};
+use crate::log::producer_state::LastOfProducer;
+use crate::log::records::filter::{Left, Rules, candidates, filter};
+use crate::log::records::marker::Marker;
 use crate::log::retention::SegmentFacts;
+use crate::log::transaction_index::AbortedTransaction;
 
 pub use source::SourceSegment;
 
@@ -41,7 +50,7 @@ pub struct Options {
     pub map_bytes_max: usize,
     /// `delete.retention.ms`.
     pub delete_retention_ms: i64,
-    /// Below this offset tombstones may go: all replicas have had them.
+    /// Below this offset tombstones and markers may go: all replicas have had them.
     pub tombstones_below: Offset,
     pub now_ms: i64,
     /// Of the hash of keys.
@@ -82,8 +91,9 @@ pub struct Cleaning {
     options: Options,
     dirty: Dirty,
     map: OffsetMap,
-    /// The epoch and the last offset of each producer.
-    producers: BTreeMap<i64, (i16, Offset)>,
+    producers: BTreeMap<i64, LastOfProducer>,
+    /// As far as the stage has come.
+    transactions: Transactions,
     stage: Stage,
     /// Segments that will be one, to be written anew after those that are being written.
     groups: VecDeque<Vec<SourceSegment>>,
@@ -97,10 +107,20 @@ impl Cleaning {
         let map = OffsetMap::new(options.map_bytes_max, keys_max, options.seed);
         let mut sources = log.closed_segments(dirty.end);
         sources.retain(|source| source.facts.end_offset > dirty.first);
-        let producers = log.last_of_producers();
-        let stage = Stage::Map(Reader::new(sources));
+        let first = sources.first().map_or(dirty.first, |source| source.facts.base_offset);
+        let aborted = log.aborted_between(first, dirty.end);
         let summary = Summary { first: dirty.first, end: dirty.first, ..Summary::default() };
-        Self { log, options, dirty, map, producers, stage, groups: VecDeque::new(), summary }
+        Self {
+            producers: log.last_of_producers(),
+            transactions: Transactions::new(aborted),
+            log,
+            options,
+            dirty,
+            map,
+            stage: Stage::Map(Reader::new(sources)),
+            groups: VecDeque::new(),
+            summary,
+        }
     }
 
     pub fn summary(&self) -> Summary {
@@ -114,7 +134,8 @@ impl Cleaning {
             Stage::Map(reader) => {
                 let run = reader.next_run()?;
                 done.read_bytes = size_of_run(&run);
-                let is_full = map_run(&mut self.map, &run, self.dirty.first)?;
+                let first = self.dirty.first;
+                let is_full = map_run(&mut self.map, &mut self.transactions, &run, first)?;
                 if run.is_empty() || is_full {
                     self.group();
                     self.next_group()?;
@@ -125,12 +146,19 @@ impl Cleaning {
                 done.read_bytes = size_of_run(&run);
                 let is_last = run.is_empty();
                 let before = target.size();
-                let judge =
-                    Judge { map: &self.map, producers: &self.producers, options: self.options };
+                let mut judge = Judge {
+                    map: &self.map,
+                    producers: &self.producers,
+                    transactions: &mut self.transactions,
+                    options: self.options,
+                };
                 for Item { index, meta, batch } in run {
-                    let (left, dropped) = judge.left_of(batch.as_ref())?;
-                    self.summary.records_dropped += dropped;
-                    target.put(index, meta, batch, left)?;
+                    let verdict = judge.verdict(batch.as_ref())?;
+                    self.summary.records_dropped += verdict.dropped;
+                    target.put(index, meta, batch, verdict.left)?;
+                    if let Some(aborted) = verdict.aborted {
+                        target.note_aborted(aborted);
+                    }
                 }
                 done.written_bytes = target.size() - before;
                 if is_last {
@@ -147,6 +175,8 @@ impl Cleaning {
     fn group(&mut self) {
         let end = (self.map.latest() + 1).min(self.dirty.end);
         self.summary.end = end;
+        // All is passed again, from the beginning of the log.
+        self.transactions = Transactions::new(self.log.aborted_between(0, self.dirty.end));
         let mut sources = self.log.closed_segments(end);
         let facts: Vec<SegmentFacts> = sources.iter().map(|source| source.facts).collect();
         let bytes_max = u64::from(self.log.config().segment_bytes);
@@ -206,9 +236,14 @@ pub(crate) fn rewrite(
     left: impl Fn(u64) -> Option<Left>,
 ) -> io::Result<bool> {
     let files = Arc::clone(&source.files);
+    let offsets = source.facts.base_offset..source.facts.end_offset;
     let sources = vec![source];
     let base_index = sources.first().map_or(0, |source| source.base_index);
     let mut target = Target::begin(log, &sources)?;
+    // Whatever has become of their records and markers, they were aborted.
+    let aborted = log.aborted_between(offsets.start, Offset::MAX).into_iter();
+    let aborted = aborted.filter(|aborted| offsets.contains(&aborted.last_offset));
+    aborted.for_each(|aborted| target.note_aborted(aborted));
     for (meta, index) in metas.into_iter().zip(base_index..) {
         if meta.kind != EntryKind::Batch {
             target.put(index, EntryMeta { size: 0, ..meta }, None, Left::Same)?;
@@ -227,9 +262,14 @@ fn size_of_run(run: &[Item]) -> u64 {
 }
 
 /// Whether the map is full now.
-fn map_run(map: &mut OffsetMap, run: &[Item], first: Offset) -> io::Result<bool> {
+fn map_run(
+    map: &mut OffsetMap,
+    transactions: &mut Transactions,
+    run: &[Item],
+    first: Offset,
+) -> io::Result<bool> {
     for Item { meta, batch, .. } in run {
-        if let Some(batch) = batch.as_ref().filter(|batch| !batch.header().is_control()) {
+        if let Some(batch) = batch.as_ref().filter(|batch| counts(transactions, batch)) {
             let put =
                 candidates(batch, |record| match record.key.filter(|_| record.offset >= first) {
                     Some(key) if map.put(key, record.offset) == Err(Full) => ControlFlow::Break(()),
@@ -244,31 +284,89 @@ fn map_run(map: &mut OffsetMap, run: &[Item], first: Offset) -> io::Result<bool>
     Ok(false)
 }
 
+/// Whether the records of a batch are the latest of their keys, if no later ones are.
+fn counts(transactions: &mut Transactions, batch: &Batch) -> bool {
+    let header = batch.header();
+    if header.is_control() {
+        transactions.end(header, Marker::of(batch));
+        return false;
+    }
+    !transactions.is_aborted(header)
+}
+
 /// Decides what stays.
 struct Judge<'a> {
     map: &'a OffsetMap,
-    producers: &'a BTreeMap<i64, (i16, Offset)>,
+    producers: &'a BTreeMap<i64, LastOfProducer>,
+    transactions: &'a mut Transactions,
     options: Options,
 }
 
+/// What becomes of an entry.
+struct Verdict {
+    left: Left,
+    /// So many records are not there any more.
+    dropped: u64,
+    /// The aborted transaction that its marker still has to end.
+    aborted: Option<AbortedTransaction>,
+}
+
+impl Verdict {
+    const SAME: Self = Self { left: Left::Same, dropped: 0, aborted: None };
+}
+
 impl Judge<'_> {
-    /// What is left of an entry's batch, and how many records are dropped.
-    fn left_of(&self, batch: Option<&Batch>) -> io::Result<(Left, u64)> {
-        let Some(batch) = batch else { return Ok((Left::Same, 0)) };
+    fn verdict(&mut self, batch: Option<&Batch>) -> io::Result<Verdict> {
+        let Some(batch) = batch else { return Ok(Verdict::SAME) };
         let header = batch.header();
-        // What lies behind the map is not judged yet, and whether a transaction was aborted is
-        // told by its marker.
-        if header.is_control() || header.base_offset > self.map.latest() {
-            return Ok((Left::Same, 0));
+        if header.is_control() {
+            return self.of_control(batch);
         }
-        let is_last_of_producer = header.has_producer_id()
-            && self.producers.get(&header.producer_id)
-                == Some(&(header.producer_epoch, header.last_offset()));
-        let now_ms = self.options.now_ms;
-        let horizon_ms = now_ms.saturating_add(self.options.delete_retention_ms);
-        let tombstones_go = header.delete_horizon_ms().is_some_and(|horizon| now_ms >= horizon);
+        if self.transactions.is_aborted(header) {
+            let dropped = u64::from(header.record_count.unsigned_abs());
+            let left = filter(batch, &self.rules(header), |_| false)?;
+            return Ok(Verdict { left, dropped, aborted: None });
+        }
+        // What lies behind the map is not judged yet.
+        match header.base_offset > self.map.latest() {
+            true => Ok(Verdict::SAME),
+            false => self.of_records(batch),
+        }
+    }
+
+    fn rules(&self, header: &BatchHeader) -> Rules {
+        let last = self.producers.get(&header.producer_id).filter(|_| header.has_producer_id());
+        Rules {
+            horizon_ms: self.options.now_ms.saturating_add(self.options.delete_retention_ms),
+            keep_empty: last.is_some_and(|last| last.is_of(header)),
+            needs_horizon: false,
+        }
+    }
+
+    /// Whether what is there to tell others that something has gone may go itself.
+    fn has_been_told(&self, header: &BatchHeader) -> bool {
+        header.delete_horizon_ms().is_some_and(|horizon| self.options.now_ms >= horizon)
+    }
+
+    fn of_control(&mut self, batch: &Batch) -> io::Result<Verdict> {
+        let header = batch.header();
+        let rules = self.rules(header);
+        match self.transactions.end(header, Marker::of(batch)) {
+            Use::Needed(aborted) => Ok(Verdict { aborted, ..Verdict::SAME }),
+            Use::EndsNothing => {
+                let goes = self.has_been_told(header)
+                    && header.last_offset() < self.options.tombstones_below;
+                let rules = Rules { needs_horizon: !goes, ..rules };
+                Ok(Verdict { left: filter(batch, &rules, |_| !goes)?, ..Verdict::SAME })
+            }
+        }
+    }
+
+    fn of_records(&self, batch: &Batch) -> io::Result<Verdict> {
+        let header = batch.header();
+        let tombstones_go = self.has_been_told(header);
         let mut dropped = 0;
-        let left = filter(batch, horizon_ms, is_last_of_producer, |record| {
+        let left = filter(batch, &self.rules(header), |record| {
             let stays = record.offset > self.map.latest()
                 || record.key.is_some_and(|key| {
                     let is_latest = self.map.get(key).is_none_or(|latest| latest <= record.offset);
@@ -278,7 +376,7 @@ impl Judge<'_> {
             dropped += u64::from(!stays);
             stays
         })?;
-        Ok((left, dropped))
+        Ok(Verdict { left, dropped, aborted: None })
     }
 }
 

@@ -8,13 +8,15 @@
 //!   do.
 //! * Offsets that nothing is left of, by compaction or below the first segment, are compacted
 //!   entries.
-//! * A log start is a deletion of the records before it, as the last entry.
+//! * A log start is a deletion of the records before it.
+//! * A transaction that is open has no coordinator any more who would end it: the last entries are
+//!   markers, which end it as that coordinator had decided, or else abort it.
 //!
 //! Nobody relies on the files before the import as a whole is done, so each is synced once.
 
 mod copy;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, IoSlice};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,6 +27,7 @@ use crate::log::batch::Batch;
 use crate::log::entry::{EntryId, EntryKind, EntryMeta};
 use crate::log::partition_log::TermStart;
 use crate::log::producer_state::ProducerStates;
+use crate::log::records::marker::{Ending, Marker};
 use crate::log::recovery;
 use crate::log::segment::{Segment, SegmentFiles, meta_position};
 
@@ -49,9 +52,18 @@ pub struct Source {
     pub log_start: Offset,
     /// Where each leader epoch begins, oldest first.
     pub epochs: Vec<(LeaderEpoch, Offset)>,
+    /// How the open transactions of these producers are to end. Others are aborted.
+    pub decided: BTreeMap<i64, Decided>,
     /// At or above this offset a damaged batch is the end of the log; below it nothing is
     /// imported. `None`: it never is.
     pub may_end_from: Option<Offset>,
+}
+
+/// The end of a transaction that its coordinator had decided on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Decided {
+    pub producer_epoch: i16,
+    pub ending: Ending,
 }
 
 /// What was imported.
@@ -62,10 +74,8 @@ pub struct Imported {
     pub end: Offset,
     pub bytes: u64,
     pub records: u64,
-    /// Batches of transactions.
-    pub transactional: u64,
-    /// Transactions that were aborted.
-    pub aborted: u64,
+    /// Open transactions that the import has ended, and how.
+    pub ended: Vec<Ending>,
     /// Why the log ends before its files do.
     pub cut: Option<String>,
 }
@@ -114,7 +124,7 @@ pub fn import(target: &Target, source: &Source) -> io::Result<Imported> {
             break;
         }
     }
-    builder.finish(log_start)
+    builder.finish(log_start, &source.decided)
 }
 
 fn damaged(text: String) -> io::Error {
@@ -188,13 +198,14 @@ impl<'a> Builder<'a> {
         })?;
         self.segment.note_batch(header, self.target.index_interval_bytes);
         // A producer is as old as its records, as when that broker replays its log.
-        self.producers.replay(header, header.max_timestamp_ms.min(self.target.now_ms));
+        let seen_ms = header.max_timestamp_ms.min(self.target.now_ms);
+        if let Some(aborted) = self.producers.replay(header, Marker::of(batch), seen_ms) {
+            self.segment.note_aborted(aborted);
+        }
         self.done.bytes += batch.size() as u64;
         if !header.is_control() {
             self.done.records += u64::from(header.record_count.unsigned_abs());
         }
-        self.done.transactional += u64::from(header.is_transactional() && !header.is_control());
-        self.done.aborted += u64::from(copy::is_abort_marker(batch));
         Ok(())
     }
 
@@ -260,8 +271,37 @@ impl<'a> Builder<'a> {
         recovery::write_state(self.target.disk.as_ref(), &self.target.dir, offset, &content)
     }
 
-    fn finish(mut self, log_start: Offset) -> io::Result<Imported> {
+    /// Ends the transactions that are open.
+    fn end_transactions(&mut self, decided: &BTreeMap<i64, Decided>) -> io::Result<()> {
+        let open: Vec<i64> = self.producers.open_transactions().map(|(_, id)| id).collect();
+        for producer_id in open {
+            let Some(entry) = self.producers.get(producer_id) else { continue };
+            let abort = Decided { producer_epoch: entry.epoch, ending: Ending::Aborted };
+            // A decision of an older epoch is about an older transaction.
+            let decided = decided.get(&producer_id).copied();
+            let end = decided.filter(|found| found.producer_epoch >= entry.epoch).unwrap_or(abort);
+            let coordinator_epoch = entry.coordinator_epoch.max(0);
+            let marker = Marker { ending: end.ending, coordinator_epoch };
+            let mut batch = marker
+                .batch(producer_id, end.producer_epoch, self.target.now_ms)
+                .ok_or_else(|| io::Error::other("a marker could not be made"))?;
+            let leader_epoch = EntryId { term: self.term, index: 0 }.leader_epoch();
+            batch.assign(self.next_offset, leader_epoch);
+            let position = u64::from(self.segment.size);
+            self.segment.files.log.write_all_at(&[IoSlice::new(&batch.to_bytes())], position)?;
+            self.push_batch(&batch)?;
+            self.done.ended.push(end.ending);
+        }
+        Ok(())
+    }
+
+    fn finish(
+        mut self,
+        log_start: Offset,
+        decided: &BTreeMap<i64, Decided>,
+    ) -> io::Result<Imported> {
         self.advance(self.next_offset)?;
+        self.end_transactions(decided)?;
         self.done.end = self.next_offset;
         self.done.start = log_start.min(self.next_offset);
         if log_start > 0 {

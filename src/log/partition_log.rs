@@ -2,6 +2,8 @@
 //!
 //! Invariants:
 //! * `log_start_offset ≤ high_watermark ≤ next_offset`; the high watermark never goes back.
+//! * The last stable offset is that of the first batch of an undecided transaction, if that is
+//!   below the high watermark; a marker decides when the high watermark has passed it.
 //! * Raft indexes have no holes: segment `i + 1` begins where segment `i` ends.
 //! * A base offset is one past the last offset of the entry before, so every replica that has the
 //!   same entries has the same offsets.
@@ -14,6 +16,7 @@ mod find;
 mod read;
 pub(crate) mod retire;
 mod scrub;
+mod stable;
 mod times;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -30,15 +33,17 @@ use crate::base::clock::Clock;
 use crate::base::disk::Disk;
 use crate::base::ids::Offset;
 use crate::base::kv::{Change, KeyValue};
-use crate::log::batch::Batch;
+use crate::log::batch::{Batch, BatchHeader};
 use crate::log::entry::{Entry, EntryBody, EntryId, EntryKind, EntryMeta};
 use crate::log::flusher::{Completion, Job, LogWriter, WriteJob};
 use crate::log::producer_state::{AppendOutcome, ProducerStates};
+use crate::log::records::marker::Marker;
 use crate::log::recovery;
 use crate::log::segment::{DurableNote, Segment, SegmentFiles, meta_position};
 
 pub use check::DamageBell;
 pub use read::{EntryStub, LogSlice, ReadError};
+pub use stable::StableSlice;
 
 /// Entries whose metas stay in memory although nobody needs them for sure.
 const RECENT_COUNT_MIN: usize = 64;
@@ -96,6 +101,8 @@ pub struct TermStart {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Offsets {
     pub log_start: Offset,
+    /// Every record below it is decided: of no transaction, or of one that has ended.
+    pub last_stable: Offset,
     pub high_watermark: Offset,
     pub log_end: Offset,
 }
@@ -205,6 +212,23 @@ impl State {
         }
     }
 
+    /// Takes note of a batch at the end of the log.
+    fn note_batch(
+        &mut self,
+        header: &BatchHeader,
+        marker: Option<Marker>,
+        config: &LogConfig,
+        now_ms: i64,
+    ) {
+        let aborted = self.producers.replay(header, marker, now_ms);
+        let segment = self.active();
+        segment.note_batch(header, config.index_interval_bytes);
+        segment.first_append_ms.get_or_insert(now_ms);
+        if let Some(aborted) = aborted {
+            segment.note_aborted(aborted);
+        }
+    }
+
     /// Drops from memory what is applied and written.
     fn trim_recent(&mut self) {
         let keep_from = self.applied_index.min(self.written_index.saturating_sub(1));
@@ -278,6 +302,7 @@ impl PartitionLog {
         let state = self.lock();
         Offsets {
             log_start: state.log_start_offset,
+            last_stable: state.last_stable_offset(),
             high_watermark: state.high_watermark,
             log_end: state.next_offset,
         }
@@ -417,7 +442,7 @@ impl PartitionLog {
     ) {
         let Entry { id, body, ticket } = entry;
         state.note_term(id);
-        let mut outcome = AppendOutcome::None;
+        let (mut outcome, mut marker) = (AppendOutcome::None, None);
         let (mut delete_before, mut last_offset_delta) = (0, 0);
         let (kind, batch) = match body {
             EntryBody::Blank => (EntryKind::Blank, None),
@@ -433,9 +458,10 @@ impl PartitionLog {
                 (EntryKind::Compacted, None)
             }
             EntryBody::Batch(batch) => {
+                marker = Marker::of(&batch);
                 // Only the proposer judges: on any other replica the entry has been judged.
                 outcome = match ticket {
-                    Some(_) => judge(&state.producers, &batch, config, now_ms),
+                    Some(_) => judge(&state.producers, &batch, marker.as_ref(), config, now_ms),
                     None => AppendOutcome::Appended { base_offset: 0 },
                 };
                 match outcome {
@@ -455,7 +481,12 @@ impl PartitionLog {
         };
         let batch = batch.map(|batch| {
             outcome = AppendOutcome::Appended { base_offset: meta.base_offset };
-            note_batch(state, &mut meta, batch, id, config, now_ms)
+            meta.size = u32::try_from(batch.size()).unwrap_or(u32::MAX);
+            meta.last_offset_delta = batch.header().last_offset_delta.unsigned_abs();
+            let mut batch = batch;
+            batch.assign(meta.base_offset, id.leader_epoch());
+            state.note_batch(batch.header(), marker, config, now_ms);
+            batch
         });
         meta.encode(id.index, &mut job.metas);
         job.batches.extend(batch.clone());
@@ -607,6 +638,7 @@ impl PartitionLog {
         state.purged = old.purged;
         state.high_watermark = old.high_watermark.max(state.log_start_offset);
         state.visible_end = old.visible_end;
+        state.note_committed();
         state.applied_index = old.applied_index;
         state.swaps = old.swaps + 1;
         state.waiters = old.waiters;
@@ -629,6 +661,7 @@ impl PartitionLog {
             state.visible_end = (base, meta.end_position());
         }
         state.high_watermark = state.high_watermark.max(state.log_start_offset);
+        state.note_committed();
         state.trim_recent();
         state.check_invariants();
         let waiters = std::mem::take(&mut state.waiters);
@@ -656,6 +689,7 @@ impl PartitionLog {
         let mut state = self.lock();
         state.log_start_offset = state.log_start_offset.max(offset.min(state.next_offset));
         state.high_watermark = state.high_watermark.max(state.log_start_offset);
+        state.note_committed();
     }
 
     /// Stops appends and writes what makes the next start quick. `done` is called at the end.
@@ -717,32 +751,16 @@ fn must_roll(
 fn judge(
     producers: &ProducerStates,
     batch: &Batch,
+    marker: Option<&Marker>,
     config: &LogConfig,
     now_ms: i64,
 ) -> AppendOutcome {
-    if !batch.header().has_producer_id() {
-        return AppendOutcome::Appended { base_offset: 0 };
+    let header = batch.header();
+    match marker {
+        _ if !header.has_producer_id() => AppendOutcome::Appended { base_offset: 0 },
+        Some(marker) => producers.check_marker(header, marker),
+        None => producers.check(header, now_ms - config.producer_expiration_ms),
     }
-    producers.check(batch.header(), now_ms - config.producer_expiration_ms)
-}
-
-fn note_batch(
-    state: &mut State,
-    meta: &mut EntryMeta,
-    mut batch: Batch,
-    id: EntryId,
-    config: &LogConfig,
-    now_ms: i64,
-) -> Batch {
-    batch.assign(meta.base_offset, id.leader_epoch());
-    let header = *batch.header();
-    meta.size = u32::try_from(batch.size()).unwrap_or(u32::MAX);
-    meta.last_offset_delta = header.last_offset_delta.unsigned_abs();
-    state.producers.replay(&header, now_ms);
-    let segment = state.active();
-    segment.note_batch(&header, config.index_interval_bytes);
-    segment.first_append_ms.get_or_insert(now_ms);
-    batch
 }
 
 #[cfg(test)]

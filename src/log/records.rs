@@ -4,6 +4,7 @@
 pub mod build;
 mod codec;
 pub mod filter;
+pub mod marker;
 
 use std::io;
 

@@ -4,7 +4,7 @@
 //! * A torn tail: bytes of appends that were never reported as durable. It is cut.
 //! * A `.raft` file behind its `.log`: its records are made again from the batches. (It is never
 //!   ahead: whatever cannot be made again is synced after the batches before it.)
-//! * Missing or old indexes: made again by the scan.
+//! * Missing or old indexes: made again by the scan, that of aborted transactions by the replay.
 //! * Segments begun behind such a tail: nothing in them was ever reported, they are removed.
 //! * Segments of a purge whose names came back: the purge is noted in the store, they are removed.
 //! * A bad batch below the durable position is none of these but damage of acknowledged data: it
@@ -83,14 +83,15 @@ pub(crate) fn recover(setup: &LogSetup) -> Result<State, RecoveryError> {
         disk.remove_file(&setup.dir.join(name))?;
     }
     let bases = segment_bases(&names);
-    let segments = match bases.is_empty() {
+    let mut segments = match bases.is_empty() {
         true => vec![first_segment(setup, purged)?],
         false => load_segments(setup, &bases, purged)?,
     };
-    let last = segments.last().expect("invariant: a log has a segment");
-    let (mut replay, next_offset) = (Replay::best(setup, last.next_index)?, log_end(last)?);
+    let next_offset = log_end(segments.last().expect("invariant: a log has a segment"))?;
+    let mut replay = Replay::best(setup, &segments)?;
     state_file::remove_old_states(setup, &segments)?;
-    replay.run(setup, &segments)?;
+    replay.run(setup, &mut segments)?;
+    close_scanned(setup, &mut segments)?;
     let mut state = State::new(segments, replay.terms, replay.producers, next_offset);
     state.purged = purged;
     Ok(state)
@@ -162,7 +163,6 @@ fn load_segments(
         // Only the process may have died: then names are here that are not durable yet.
         setup.disk.sync_dir(&setup.dir)?;
     }
-    close_scanned(setup, &mut segments)?;
     Ok(segments)
 }
 

@@ -1,5 +1,5 @@
-//! One segment: `NNN.log` with Kafka's batches, `NNN.raft` with one record per Raft entry, and the
-//! two sparse indexes.
+//! One segment: `NNN.log` with Kafka's batches, `NNN.raft` with one record per Raft entry, the two
+//! sparse indexes, and the index of aborted transactions if there are any.
 //!
 //! Head of a `.raft` file, 64 bytes: magic 8, first Raft index 8, first offset 8, CRC-32C of these
 //! 4, zero 4, then the [`DurableNote`]: position 4, flags 4, end index 8, CRC-32C of the index
@@ -19,6 +19,7 @@ use crate::log::batch::{BatchHeader, HEADER_BYTES};
 use crate::log::entry::{EntryMeta, META_BYTES};
 use crate::log::index::{OffsetIndex, TimeIndex};
 use crate::log::metas::read_metas;
+use crate::log::transaction_index::{AbortedTransaction, TransactionIndex};
 
 const RAFT_MAGIC: &[u8; 8] = b"OTTLARF1";
 /// Size of the head of a `.raft` file.
@@ -38,7 +39,7 @@ pub struct DurableNote {
     pub closed: bool,
     /// The next segment is begun.
     pub rolled: bool,
-    /// If it is closed: of `.index` and `.timeindex`, one after the other.
+    /// If it is closed: of `.index`, `.timeindex` and `.txnindex`, one after the other.
     pub indexes_crc: u32,
 }
 
@@ -72,12 +73,13 @@ pub struct Segment {
     pub size: u32,
     pub offset_index: OffsetIndex,
     pub time_index: TimeIndex,
+    pub transaction_index: TransactionIndex,
     /// The largest timestamp in ms and the last offset of the batch that has it.
     pub max_timestamp: Option<(i64, Offset)>,
     /// When its first batch was appended, in ms; for `segment.ms`.
     pub first_append_ms: Option<i64>,
     bytes_since_index: u32,
-    /// Whether `.index` and `.timeindex` on disk are those in memory.
+    /// Whether the index files on disk are those in memory.
     pub indexes_written: bool,
     /// Whether everything in it is durable and nothing will be added.
     pub sealed: bool,
@@ -86,9 +88,9 @@ pub struct Segment {
 }
 
 /// The files that are a segment's own.
-pub(crate) const OWN_EXTENSIONS: [&str; 4] = ["log", "raft", "index", "timeindex"];
+pub(crate) const OWN_EXTENSIONS: [&str; 5] = ["log", "raft", "index", "timeindex", "txnindex"];
 /// The files that a segment may have: a `.state` file tells of all that is before it.
-pub(crate) const EXTENSIONS: [&str; 5] = ["log", "raft", "index", "timeindex", "state"];
+pub(crate) const EXTENSIONS: [&str; 6] = ["log", "raft", "index", "timeindex", "txnindex", "state"];
 
 /// The name of a segment's file.
 pub fn file_name(base_offset: Offset, extension: &str) -> String {
@@ -165,9 +167,53 @@ impl SegmentFiles {
     }
 }
 
-/// The checksum that the note has of the index files.
-pub fn indexes_crc(offset_index: &[u8], time_index: &[u8]) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c(offset_index), time_index)
+/// The contents of the index files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct IndexFiles {
+    pub(crate) offsets: Vec<u8>,
+    pub(crate) times: Vec<u8>,
+    /// Empty where there is no such file.
+    pub(crate) transactions: Vec<u8>,
+}
+
+impl IndexFiles {
+    /// The checksum that the note has of them. What is empty does not change it, so it holds for
+    /// notes from before there was an index of transactions.
+    pub(crate) fn crc(&self) -> u32 {
+        let crc = crc32c::crc32c_append(crc32c::crc32c(&self.offsets), &self.times);
+        crc32c::crc32c_append(crc, &self.transactions)
+    }
+
+    /// Reads those of a segment; `None` if one is missing that must be there.
+    pub(crate) fn read(disk: &dyn Disk, files: &SegmentFiles) -> Option<Self> {
+        let transactions = files.path("txnindex");
+        Some(Self {
+            offsets: disk.read(&files.path("index")).ok()?,
+            times: disk.read(&files.path("timeindex")).ok()?,
+            transactions: match disk.exists(&transactions) {
+                true => disk.read(&transactions).ok()?,
+                false => Vec::new(),
+            },
+        })
+    }
+
+    /// Writes them where `path` says for each extension.
+    pub(crate) fn write(
+        &self,
+        disk: &dyn Disk,
+        path: impl Fn(&'static str) -> PathBuf,
+    ) -> io::Result<()> {
+        disk.write(&path("index"), &self.offsets)?;
+        disk.write(&path("timeindex"), &self.times)?;
+        let transactions = path("txnindex");
+        if !self.transactions.is_empty() {
+            disk.write(&transactions, &self.transactions)
+        } else if disk.exists(&transactions) {
+            disk.remove_file(&transactions)
+        } else {
+            Ok(())
+        }
+    }
 }
 
 fn decode_note(bytes: &[u8]) -> Option<DurableNote> {
@@ -197,6 +243,7 @@ impl Segment {
             size: 0,
             offset_index: OffsetIndex::default(),
             time_index: TimeIndex::default(),
+            transaction_index: TransactionIndex::default(),
             max_timestamp: None,
             first_append_ms: None,
             bytes_since_index: 0,
@@ -234,6 +281,12 @@ impl Segment {
         self.indexes_written = false;
     }
 
+    /// Takes note of a transaction whose marker is at the end of the segment.
+    pub fn note_aborted(&mut self, aborted: AbortedTransaction) {
+        self.transaction_index.push(aborted);
+        self.indexes_written = false;
+    }
+
     /// Puts the largest timestamp so far into the time index.
     fn note_time(&mut self) {
         if let Some((timestamp_ms, offset)) = self.max_timestamp {
@@ -242,15 +295,24 @@ impl Segment {
     }
 
     /// The time index of a closed segment ends with its largest timestamp, as Kafka leaves it.
-    pub fn complete_indexes(&mut self) {
+    fn complete_indexes(&mut self) {
         self.note_time();
+    }
+
+    /// What the index files of the segment are when it is closed now.
+    pub(crate) fn index_files(&mut self) -> IndexFiles {
+        self.complete_indexes();
+        IndexFiles {
+            offsets: self.offset_index.encode(),
+            times: self.time_index.encode(),
+            transactions: self.transaction_index.encode(),
+        }
     }
 
     /// What closing the segment writes, as of now.
     pub fn closing(&mut self, rolled: bool) -> Closing {
-        self.complete_indexes();
-        let indexes = (self.offset_index.encode(), self.time_index.encode());
-        let indexes_crc = indexes_crc(&indexes.0, &indexes.1);
+        let indexes = self.index_files();
+        let indexes_crc = indexes.crc();
         Closing {
             files: Arc::clone(&self.files),
             // Files that are right already are not put at risk.
@@ -289,7 +351,7 @@ impl Segment {
 #[derive(Debug)]
 pub struct Closing {
     files: Arc<SegmentFiles>,
-    indexes: Option<(Vec<u8>, Vec<u8>)>,
+    indexes: Option<IndexFiles>,
     note: DurableNote,
 }
 
@@ -297,9 +359,8 @@ impl Closing {
     /// Writes and syncs all but the note.
     pub fn write(&self, disk: &dyn Disk) -> io::Result<()> {
         self.files.log.sync()?;
-        if let Some((offset_index, time_index)) = &self.indexes {
-            disk.write(&self.files.path("index"), offset_index)?;
-            disk.write(&self.files.path("timeindex"), time_index)?;
+        if let Some(indexes) = &self.indexes {
+            indexes.write(disk, |extension| self.files.path(extension))?;
         }
         self.files.raft.sync()
     }

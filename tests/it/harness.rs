@@ -25,7 +25,9 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
 use ottla::base::env::Env;
+use ottla::base::ids::{TopicId, TopicPartition};
 use ottla::config::Config;
+use ottla::partition::Partition;
 use ottla::server::Server;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -73,6 +75,12 @@ impl Broker {
 
     pub async fn client(&self) -> Client {
         Client::connect(self.address).await
+    }
+
+    /// A partition that is led here, to append what no client may.
+    pub fn partition(&self, topic: Uuid, partition: i32) -> Arc<Partition> {
+        let id = TopicPartition { topic_id: TopicId(topic.into_bytes()), partition };
+        self.server.as_ref().unwrap().registry().get(id).unwrap()
     }
 
     /// Stops in order; the folder stays for a next start.

@@ -26,6 +26,7 @@ mod retention;
 mod sim;
 mod sim_cluster;
 mod tidy;
+mod transactions;
 mod wire;
 
 /// The allocation test reads its peak.

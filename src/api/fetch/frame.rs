@@ -7,6 +7,7 @@ use crate::api::response::{Chunk, Response};
 use crate::base::ids::{LeaderEpoch, NodeId, Offset, TopicId};
 use crate::base::primitives::{Reader, Writer};
 use crate::log::partition_log::LogSlice;
+use crate::log::transaction_index::AbortedTransaction;
 
 const FIRST_FLEXIBLE: i16 = 12;
 pub(super) const FIRST_TOPIC_IDS: i16 = 13;
@@ -15,6 +16,9 @@ const FIRST_REPLICA_STATE: i16 = 15;
 pub(super) const FIRST_LEADER: i16 = 16;
 /// The first version of clients that may read from followers (KIP-392).
 pub(super) const FIRST_RACK: i16 = 11;
+
+/// The isolation level of readers of committed transactions (`IsolationLevel`).
+const READ_COMMITTED: i8 = 1;
 
 /// How a request names a topic.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,6 +33,8 @@ pub(super) struct FetchRequest {
     pub(super) max_wait_ms: i32,
     pub(super) min_bytes: i32,
     pub(super) max_bytes: i32,
+    /// Only what is decided is wanted (`isolation.level=read_committed`).
+    pub(super) read_committed: bool,
     pub(super) session_id: i32,
     pub(super) session_epoch: i32,
     pub(super) topics: Vec<(TopicRef, Vec<PartitionFetch>)>,
@@ -53,7 +59,10 @@ pub(super) struct PartitionData {
     pub(super) index: i32,
     pub(super) error: i16,
     pub(super) high_watermark: Offset,
+    pub(super) last_stable: Offset,
     pub(super) log_start: Offset,
+    /// For readers of committed transactions: the aborted ones that have something in the records.
+    pub(super) aborted: Option<Vec<AbortedTransaction>>,
     pub(super) diverging: Option<(LeaderEpoch, Offset)>,
     pub(super) records: Option<LogSlice>,
     /// The follower that the client is to read from.
@@ -79,7 +88,9 @@ impl PartitionData {
             index,
             error: code,
             high_watermark: -1,
+            last_stable: -1,
             log_start: -1,
+            aborted: None,
             diverging: None,
             records: None,
             preferred: None,
@@ -93,8 +104,7 @@ impl FetchRequest {
         let mut reader = Reader::new(body, version >= FIRST_FLEXIBLE);
         let mut replica_id = if version < FIRST_REPLICA_STATE { reader.i32()? } else { -1 };
         let (max_wait_ms, min_bytes, max_bytes) = (reader.i32()?, reader.i32()?, reader.i32()?);
-        // Both isolation levels see the same as long as there are no transactions.
-        let _isolation_level = reader.i8()?;
+        let read_committed = reader.i8()? == READ_COMMITTED;
         let (session_id, session_epoch) =
             if version >= 7 { (reader.i32()?, reader.i32()?) } else { (0, -1) };
         let topics = reader.array(3, |reader| {
@@ -125,6 +135,7 @@ impl FetchRequest {
             max_wait_ms,
             min_bytes,
             max_bytes,
+            read_committed,
             session_id,
             session_epoch,
             topics,
@@ -201,12 +212,21 @@ impl Chunks {
         writer.out.put_i32(partition.index);
         writer.out.put_i16(partition.error);
         writer.out.put_i64(partition.high_watermark);
-        // Without transactions the last stable offset is the high watermark.
-        writer.out.put_i64(partition.high_watermark);
+        writer.out.put_i64(partition.last_stable);
         if version >= 5 {
             writer.out.put_i64(partition.log_start);
         }
-        writer.null_array();
+        match &partition.aborted {
+            None => writer.null_array(),
+            Some(aborted) => {
+                writer.array_length(aborted.len());
+                for one in aborted {
+                    writer.out.put_i64(one.producer_id);
+                    writer.out.put_i64(one.first_offset);
+                    writer.no_tagged();
+                }
+            }
+        }
         if version >= 11 {
             writer.out.put_i32(partition.preferred.map_or(-1, |node| node.0));
         }
@@ -277,6 +297,7 @@ mod tests {
             .with_max_wait_ms(500)
             .with_min_bytes(1)
             .with_max_bytes(4096)
+            .with_isolation_level(i8::from(version % 2 == 1))
             .with_topics(vec![topic])
             .with_forgotten_topics_data(forgotten)
     }
@@ -292,10 +313,19 @@ mod tests {
             assert_eq!((partitions[0].index, partitions[0].offset), (3, 99));
             assert_eq!(request.forgotten.len(), usize::from(version >= 7));
             assert_eq!(request.replica_id, -1);
+            assert_eq!(request.read_committed, version % 2 == 1);
 
+            let aborted = AbortedTransaction {
+                producer_id: 99,
+                first_offset: 5,
+                last_offset: 7,
+                last_stable_offset: 8,
+            };
             let data = PartitionData {
                 high_watermark: 10,
+                last_stable: 8,
                 log_start: 2,
+                aborted: (version % 2 == 0).then(|| vec![aborted]),
                 diverging: Some((4, 7)),
                 preferred: Some(NodeId(6)),
                 leader: Some(leader_hint::tests::hint()),
@@ -314,6 +344,11 @@ mod tests {
             assert!(frame.is_empty());
             let partition = &response.responses[0].partitions[0];
             assert_eq!((partition.partition_index, partition.high_watermark), (3, 10));
+            assert_eq!(partition.last_stable_offset, 8);
+            let told = partition.aborted_transactions.as_ref().map(|told| {
+                told.iter().map(|one| (one.producer_id.0, one.first_offset)).collect::<Vec<_>>()
+            });
+            assert_eq!(told, (version % 2 == 0).then(|| vec![(99, 5)]));
             assert_eq!(partition.diverging_epoch.end_offset, if version >= 12 { 7 } else { -1 });
             let preferred = if version >= FIRST_RACK { 6 } else { -1 };
             assert_eq!(partition.preferred_read_replica.0, preferred);

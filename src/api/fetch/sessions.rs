@@ -242,6 +242,7 @@ mod tests {
             replica_id: -1,
             max_wait_ms: 0,
             min_bytes: 0,
+            read_committed: false,
             max_bytes: 1000,
             session_id: session.0,
             session_epoch: session.1,

@@ -39,12 +39,13 @@ impl Dirty {
     }
 }
 
-/// The dirty part of a log that is clean up to `first_dirty`: whole closed segments of committed
-/// records that are older than `min.compaction.lag.ms`. `None` if there is none.
+/// The dirty part of a log that is clean up to `first_dirty`: whole closed segments of records
+/// below the last stable offset, `decided`, that are older than `min.compaction.lag.ms`. `None` if
+/// there is none.
 pub fn dirty(
     segments: &[SegmentFacts],
     first_dirty: Offset,
-    committed: Offset,
+    decided: Offset,
     now_ms: i64,
     policy: &Policy,
 ) -> Option<Dirty> {
@@ -52,7 +53,7 @@ pub fn dirty(
     let newest_ms = now_ms.saturating_sub(policy.min_lag_ms);
     let may_be_cleaned = |segment: &&SegmentFacts| {
         let is_old = segment.max_timestamp_ms.is_none_or(|newest| newest <= newest_ms);
-        segment.end_offset <= committed && (policy.min_lag_ms == 0 || is_old)
+        segment.end_offset <= decided && (policy.min_lag_ms == 0 || is_old)
     };
     let cleanable = closed.iter().take_while(may_be_cleaned);
     let (mut clean_bytes, mut dirty_bytes) = (0, 0);

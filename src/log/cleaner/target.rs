@@ -10,7 +10,8 @@ use crate::log::entry::{EntryKind, EntryMeta};
 use crate::log::partition_log::PartitionLog;
 use crate::log::records::filter::Left;
 use crate::log::recovery::swap;
-use crate::log::segment::{DurableNote, Segment, SegmentFiles, indexes_crc, meta_position};
+use crate::log::segment::{DurableNote, Segment, SegmentFiles, meta_position};
+use crate::log::transaction_index::AbortedTransaction;
 
 /// What gathers before it is written.
 const WRITE_BYTES: usize = 256 * 1024;
@@ -101,6 +102,11 @@ impl Target {
         Ok(())
     }
 
+    /// Takes note of a transaction whose marker is among what has been put.
+    pub(super) fn note_aborted(&mut self, aborted: AbortedTransaction) {
+        self.segment.note_aborted(aborted);
+    }
+
     fn flush(&mut self) -> io::Result<()> {
         let files = [&self.segment.files.log, &self.segment.files.raft];
         for (file, output) in files.into_iter().zip([&mut self.log, &mut self.raft]) {
@@ -119,12 +125,13 @@ impl Target {
     pub(super) fn finish(mut self) -> io::Result<Segment> {
         self.flush()?;
         let mut segment = self.segment;
-        segment.complete_indexes();
-        let (offsets, times) = (segment.offset_index.encode(), segment.time_index.encode());
+        let indexes = segment.index_files();
         let files = &segment.files;
-        for (extension, content) in [("index", &offsets), ("timeindex", &times)] {
-            let path = swap::cleaned(&files.dir, files.base_offset, extension);
-            self.disk.write(&path, content)?;
+        let path = |extension| swap::cleaned(&files.dir, files.base_offset, extension);
+        indexes.write(self.disk.as_ref(), path)?;
+        if indexes.transactions.is_empty() && self.disk.exists(&files.path("txnindex")) {
+            // An empty one takes the place of the one that is there.
+            self.disk.write(&path("txnindex"), &[])?;
         }
         files.log.sync()?;
         files.raft.sync()?;
@@ -133,7 +140,7 @@ impl Target {
             end_index: segment.next_index,
             closed: true,
             rolled: true,
-            indexes_crc: indexes_crc(&offsets, &times),
+            indexes_crc: indexes.crc(),
         })?;
         files.raft.sync()?;
         self.disk.sync_dir(&files.dir)?;

@@ -346,7 +346,10 @@ impl Run {
     /// A duplicate of the producer's last batch is known.
     fn check_producer(&self) {
         let known = self.rig.log().last_of_producers();
-        let expected = self.sent.last().map(|(_, _, _, last_offset)| (0, *last_offset));
+        let expected = self.sent.last().map(|(_, _, _, last_offset)| LastOfProducer {
+            epoch: 0,
+            last_offset: Some(*last_offset),
+        });
         assert_eq!(known.get(&PRODUCER_ID).copied(), expected, "seed {}", self.seed);
     }
 }

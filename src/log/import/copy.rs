@@ -3,13 +3,12 @@
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 
 use crate::base::disk::{DiskFile, OpenMode, read_exact_at};
 use crate::base::ids::Offset;
 use crate::log::batch::{Batch, BatchError, BatchHeader, HEADER_BYTES};
 use crate::log::import::{Builder, Source};
-use crate::log::records;
 use crate::log::segment::file_name;
 
 /// What is read at once, unless a batch is larger.
@@ -101,20 +100,6 @@ fn misplaced(builder: &Builder<'_>, batch: &Batch) -> Option<&'static str> {
     } else {
         Some("a batch whose leader epoch goes back")
     }
-}
-
-/// Whether it is the end of a transaction that was aborted (`ControlRecordType`).
-pub(super) fn is_abort_marker(batch: &Batch) -> bool {
-    if !batch.header().is_control() || !batch.header().is_transactional() {
-        return false;
-    }
-    let marker =
-        records::key_values(&batch.to_bytes()).ok().and_then(|found| found.into_iter().next());
-    let kind = marker.and_then(|marker| marker.key).and_then(|mut key| {
-        let _version = key.try_get_i16().ok()?;
-        key.try_get_i16().ok()
-    });
-    kind == Some(0)
 }
 
 /// Reads a file from one end to the other.

@@ -91,7 +91,8 @@ fn write(disk: &SimDisk, base: Offset, content: &[u8]) {
 }
 
 fn source(model: &Model, log_start: Offset) -> Source {
-    Source { dir: FROM.into(), log_start, epochs: model.epochs.clone(), may_end_from: None }
+    let (dir, epochs) = (FROM.into(), model.epochs.clone());
+    Source { dir, log_start, epochs, decided: BTreeMap::new(), may_end_from: None }
 }
 
 fn run(disk: &SimDisk, source: &Source) -> io::Result<Imported> {
@@ -287,37 +288,109 @@ fn batches_that_go_back_are_refused() {
     }
 }
 
+/// What Apache Kafka wrote: the batches of a `.log`, and the content of its `.txnindex`.
+fn golden() -> (Vec<Vec<u8>>, Vec<u8>) {
+    let bytes = |hex: &str| -> Vec<u8> {
+        let digits = hex.as_bytes().chunks(2);
+        let byte = |pair: &[u8]| {
+            u8::from_str_radix(std::str::from_utf8(pair).expect("text"), 16).expect("hex")
+        };
+        digits.map(byte).collect()
+    };
+    let of = |kind: &str| -> Vec<Vec<u8>> {
+        let lines = include_str!("golden.txt").lines();
+        lines.filter_map(|line| line.strip_prefix(kind)).map(bytes).collect()
+    };
+    (of("log "), of("txnindex ").concat())
+}
+
+/// Imports the first `count` batches of it.
+fn import_golden(count: usize, decided: BTreeMap<i64, Decided>) -> (Rig, Imported) {
+    let disk = SimDisk::new(1);
+    disk.create_dir_all(Path::new(FROM)).expect("a folder");
+    write(&disk, 0, &golden().0[..count].concat());
+    let source = Source {
+        dir: FROM.into(),
+        log_start: 0,
+        epochs: vec![(0, 0)],
+        decided,
+        may_end_from: None,
+    };
+    let done = run(&disk, &source).expect("imported");
+    let mut rig = Rig::on(disk.crash(), config(1 << 20, false));
+    rig.open(true).expect("opened");
+    let last = rig.log().bounds().1.expect("entries").index;
+    let stub = rig.log().stubs(last, last + 1).expect("stubs")[0];
+    rig.log().apply(last, &stub.meta);
+    (rig, done)
+}
+
+fn index_file(rig: &Rig) -> Vec<u8> {
+    rig.disk.read(&Path::new(DIR).join(file_name(0, "txnindex"))).expect("read")
+}
+
 #[test]
-fn transactions_and_producers_are_known() {
-    let producer = (77, 2, 5);
-    let sample = Sample { producer, attributes: 1 << 4, timestamp_ms: 999_500 };
-    let mut model = one_batch();
-    let data = Batch::take(&mut encode(&[b"a", b"b"], sample)).expect("a good batch");
-    let marker = |key: [u8; 4]| {
-        use crate::log::records::build::{NewRecord, batch};
-        let record = NewRecord { key: key.to_vec().into(), value: Some(vec![0; 6].into()) };
-        batch(&[record], 999_600).expect("a batch")
-    };
-    // The builder's batches have no attributes: the header is written over.
-    let control = |batch: Batch| {
-        let mut bytes = [&batch.head()[..], batch.records()].concat();
-        bytes[22] = (1 << 4) | (1 << 5);
-        let crc = crc32c::crc32c(&bytes[21..]);
-        bytes[17..21].copy_from_slice(&crc.to_be_bytes());
-        Batch::take(&mut bytes.into()).expect("a good batch")
-    };
-    let abort = control(marker([0, 0, 0, 0]));
-    let commit = control(marker([0, 0, 0, 1]));
-    for mut batch in [data, abort, commit] {
-        batch.assign(model.end, 0);
-        model.segments[0].1.extend_from_slice(batch.head());
-        model.segments[0].1.extend_from_slice(batch.records());
-        model.end = batch.header().last_offset() + 1;
+fn the_index_of_aborted_transactions_is_that_of_kafka() {
+    let (batches, index) = golden();
+    // All but the batch of a transaction that is open.
+    let (rig, done) = import_golden(batches.len() - 1, BTreeMap::new());
+    assert!(done.ended.is_empty());
+    assert_eq!(index_file(&rig), index);
+    // Also when it is made again.
+    let mut copy = rig.copy();
+    copy.disk.remove_file(&Path::new(DIR).join(file_name(0, "txnindex"))).expect("removed");
+    copy.open(true).expect("opened");
+    copy.close().expect("closed");
+    assert_eq!(index_file(&copy), index);
+    let offsets = rig.log().offsets();
+    assert_eq!((offsets.last_stable, offsets.high_watermark), (8, 8));
+    let found = rig.log().stable_slice(2, 1 << 20, true).expect("in range").expect("batches");
+    let aborted = found.aborted.iter().map(|one| (one.producer_id, one.first_offset));
+    assert_eq!(aborted.collect::<Vec<_>>(), [(0, 2), (1, 3)]);
+    assert_eq!(found.slice.read().expect("readable"), batches[2..8].concat());
+}
+
+#[test]
+fn open_transactions_end_as_was_decided() {
+    let count = golden().0.len();
+    let decide = |ending| [(2, Decided { producer_epoch: 1, ending })].into();
+    let old = [(2, Decided { producer_epoch: -1, ending: Ending::Committed })].into();
+    let cases = [
+        (BTreeMap::new(), Ending::Aborted, 0),
+        (decide(Ending::Aborted), Ending::Aborted, 1),
+        (decide(Ending::Committed), Ending::Committed, 1),
+        (old, Ending::Aborted, 0),
+    ];
+    for (decided, ending, epoch) in cases {
+        let (rig, done) = import_golden(count, decided);
+        assert_eq!((done.ended, done.end), (vec![ending], 10));
+        assert!(rig.log().open_transactions().is_empty());
+        assert_eq!(rig.log().offsets().last_stable, 10);
+        // The first one is a membership, which the store would have.
+        let entries = rig.entries(1);
+        let EntryBody::Batch(marker) = &entries.last().expect("entries").body else {
+            panic!("the last entry is a marker");
+        };
+        assert_eq!(Marker::of(marker).map(|marker| marker.ending), Some(ending));
+        let header = marker.header();
+        assert_eq!((header.producer_id, header.producer_epoch, header.base_offset), (2, epoch, 9));
+        let index = index_file(&rig);
+        assert_eq!(index.len() / 34, if ending == Ending::Aborted { 4 } else { 3 });
     }
+}
+
+#[test]
+fn producers_are_known() {
+    let producer = (77, 2, 5);
+    let sample = Sample { producer, timestamp_ms: 999_500, ..Sample::default() };
+    let mut model = one_batch();
+    let mut data = Batch::take(&mut encode(&[b"a", b"b"], sample)).expect("a good batch");
+    data.assign(model.end, 0);
+    model.segments[0].1.extend_from_slice(&data.to_bytes());
     let disk = SimDisk::new(1);
     model.write(&disk);
     let done = run(&disk, &source(&model, 0)).expect("imported");
-    assert_eq!((done.transactional, done.aborted, done.records, done.end), (1, 1, 7, 9));
+    assert_eq!((done.records, done.end), (7, 7));
     let mut rig = Rig::on(disk.crash(), config(1 << 20, false));
     rig.open(true).expect("opened");
     assert_eq!(rig.sequences(), [5]);

@@ -12,6 +12,7 @@ use crate::base::kv::Change;
 use crate::log::cleaner::SourceSegment;
 use crate::log::cleaner::plan::{self, Dirty, Policy};
 use crate::log::partition_log::{PartitionLog, State};
+use crate::log::producer_state::LastOfProducer;
 use crate::log::recovery::swap;
 use crate::log::segment::Segment;
 
@@ -38,15 +39,15 @@ impl PartitionLog {
 
     /// What there is to clean, and when its first batch was made, in ms. Blocks.
     pub fn dirty(&self, now_ms: i64, policy: &Policy) -> io::Result<Option<(Dirty, Option<i64>)>> {
-        let (facts, committed) = {
+        let (facts, decided) = {
             let state = self.lock();
             let mut facts = state.facts();
             // The first one that is not closed on disk counts as the active one.
             facts.truncate(state.sealed().len() + 1);
-            (facts, state.high_watermark)
+            (facts, state.last_stable_offset())
         };
         let cleaned_to = self.cleaned_to()?;
-        let Some(dirty) = plan::dirty(&facts, cleaned_to, committed, now_ms, policy) else {
+        let Some(dirty) = plan::dirty(&facts, cleaned_to, decided, now_ms, policy) else {
             return Ok(None);
         };
         // Nobody else needs to know, and it has to be read.
@@ -70,11 +71,12 @@ impl PartitionLog {
         sources.filter(|source| source.facts.base_offset < end).collect()
     }
 
-    /// The epoch and the last offset of each idempotent producer.
-    pub(crate) fn last_of_producers(&self) -> BTreeMap<i64, (i16, Offset)> {
+    /// What must stay of each idempotent producer.
+    pub(crate) fn last_of_producers(&self) -> BTreeMap<i64, LastOfProducer> {
         let state = self.lock();
-        let last = state.producers.iter().filter_map(|(id, entry)| {
-            entry.batches.back().map(|batch| (id, (entry.epoch, batch.last_offset)))
+        let last = state.producers.iter().map(|(id, entry)| {
+            let last_offset = entry.batches.back().map(|batch| batch.last_offset);
+            (id, LastOfProducer { epoch: entry.epoch, last_offset })
         });
         last.collect()
     }

@@ -37,6 +37,11 @@ impl Place {
         }
     }
 
+    /// The same, but readers may see up to `limit` only.
+    pub(super) fn limited(self, limit: u32) -> Self {
+        Self { limit: self.limit.min(limit), ..self }
+    }
+
     pub(super) fn first_index(&self) -> u64 {
         self.indexes.start
     }

@@ -13,6 +13,7 @@ use crate::log::batch::Batch;
 use crate::log::entry::{Entry, EntryBody, EntryId, EntryKind, EntryMeta};
 use crate::log::metas::read_metas;
 use crate::log::partition_log::check::damaged;
+use crate::log::partition_log::find::Place;
 use crate::log::partition_log::{PartitionLog, State};
 use crate::log::producer_state::AppendOutcome;
 use crate::log::segment::{Segment, SegmentFiles};
@@ -76,20 +77,35 @@ impl PartitionLog {
         size_max: u32,
         first_whole: bool,
     ) -> Result<Option<LogSlice>, ReadError> {
-        let Some((place, first_index, first)) = self.find(offset)? else { return Ok(None) };
+        let Some((place, index, meta)) = self.find(offset)? else { return Ok(None) };
+        let found = self.slice_in(place, (index, meta), size_max, first_whole)?;
+        Ok(found.map(|(slice, _)| slice))
+    }
+
+    /// The batches of a place from `first` on, and the offset that follows them; `None` for the end
+    /// of the place.
+    pub(super) fn slice_in(
+        &self,
+        place: Place,
+        (first_index, first): (u64, EntryMeta),
+        size_max: u32,
+        first_whole: bool,
+    ) -> io::Result<Option<(LogSlice, Option<Offset>)>> {
         let position = first.position;
         let end = position.saturating_add(size_max);
-        let size = if place.limit <= end {
-            place.limit - position
+        let (size, end_offset) = if place.limit <= end {
+            (place.limit - position, None)
         } else if first.end_position() > end {
-            if first_whole { first.size } else { 0 }
+            (if first_whole { first.size } else { 0 }, Some(first.next_offset()))
         } else {
             let fits = |meta: &EntryMeta| meta.end_position() <= end;
             let next = self.partition_point(&place, first_index, fits)?;
             let last = self.metas(&place, next.saturating_sub(1))?;
-            last.first().map_or(first.size, |last| last.end_position() - position)
+            let last = last.first().unwrap_or(&first);
+            (last.end_position() - position, Some(last.next_offset()))
         };
-        Ok((size > 0).then(|| place.slice(position, size, first_index)))
+        let slice = (size > 0).then(|| place.slice(position, size, first_index));
+        Ok(slice.map(|slice| (slice, end_offset)))
     }
 
     /// Committed bytes from `offset` on, about: what a long poll waits for.

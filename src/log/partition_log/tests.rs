@@ -5,6 +5,9 @@
 
 mod model;
 mod rig;
+mod transactions;
+
+use std::sync::Arc;
 
 use crate::base::rng::Rng;
 use crate::log::entry::EntryKind;

@@ -36,13 +36,21 @@ struct Stays<'a> {
     has_value: bool,
 }
 
-/// Keeps the records that `retain` wants. Tombstones that stay get a time from when on they may be
-/// dropped, `horizon_ms`, unless their batch has one. Where no record is left, the batch's header
-/// stays if `keep_empty`.
+/// How a batch is filtered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rules {
+    /// From when on tombstones that stay may be dropped, unless their batch says so already.
+    pub horizon_ms: i64,
+    /// Where no record is left, the batch's header stays.
+    pub keep_empty: bool,
+    /// What stays gets a horizon in any case.
+    pub needs_horizon: bool,
+}
+
+/// Keeps the records that `retain` wants.
 pub fn filter(
     batch: &Batch,
-    horizon_ms: i64,
-    keep_empty: bool,
+    rules: &Rules,
     mut retain: impl FnMut(Candidate<'_>) -> bool,
 ) -> io::Result<Left> {
     let header = batch.header();
@@ -56,9 +64,10 @@ pub fn filter(
     }
     let is_whole = stays.len() == usize::try_from(header.record_count).unwrap_or(0);
     let has_tombstones = stays.iter().any(|record| !record.has_value);
-    let needs_horizon = has_tombstones && header.delete_horizon_ms().is_none();
+    let needs_horizon =
+        (has_tombstones || rules.needs_horizon) && header.delete_horizon_ms().is_none();
     let Some(first) = stays.first() else {
-        return Ok(match (keep_empty, is_whole) {
+        return Ok(match (rules.keep_empty, is_whole) {
             (true, true) => Left::Same,
             (true, false) => Left::Changed(emptied(batch)),
             (false, _) => Left::Nothing,
@@ -69,7 +78,7 @@ pub fn filter(
     }
     let base_timestamp_ms = match header.delete_horizon_ms() {
         Some(horizon_ms) => horizon_ms,
-        None if needs_horizon => horizon_ms,
+        None if needs_horizon => rules.horizon_ms,
         None => first.timestamp_ms,
     };
     let max_timestamp_ms = match header.is_log_append_time() {
@@ -163,6 +172,8 @@ mod tests {
     use crate::log::records::build::{NewRecord, batch as built};
     use crate::log::records::{KeyValue, key_values, recompressed};
 
+    const RULES: Rules = Rules { horizon_ms: 9_000, keep_empty: false, needs_horizon: false };
+
     fn read(batch: &Batch) -> Vec<KeyValue> {
         let whole: Bytes = [&batch.head()[..], batch.records()].concat().into();
         assert_eq!(&Batch::take(&mut whole.clone()).expect("a batch"), batch);
@@ -187,7 +198,7 @@ mod tests {
             for tombstones in [false, true] {
                 let batch = sample(30, tombstones, codec);
                 let wanted = |offset: Offset| offset % 4 != 0;
-                let left = filter(&batch, 9_000, false, |record| wanted(record.offset));
+                let left = filter(&batch, &RULES, |record| wanted(record.offset));
                 let Left::Changed(left) = left.expect("walked") else { panic!("nothing changed") };
                 let (was, is) = (batch.header(), left.header());
                 assert_eq!(
@@ -206,21 +217,25 @@ mod tests {
     #[test]
     fn a_batch_that_stays_whole_is_not_touched() {
         let batch = sample(5, false, 0);
-        assert_eq!(filter(&batch, 9_000, false, |_| true).expect("walked"), Left::Same);
+        assert_eq!(filter(&batch, &RULES, |_| true).expect("walked"), Left::Same);
         let with_tombstones = sample(5, true, 0);
-        let left = filter(&with_tombstones, 9_000, false, |_| true).expect("walked");
+        let left = filter(&with_tombstones, &RULES, |_| true).expect("walked");
         let Left::Changed(left) = left else { panic!("the horizon is set") };
         assert_eq!(left.header().delete_horizon_ms(), Some(9_000));
         assert_eq!(read(&left), read(&with_tombstones));
         // The horizon is set once.
-        assert_eq!(filter(&left, 99_000, false, |_| true).expect("walked"), Left::Same);
+        assert_eq!(
+            filter(&left, &Rules { horizon_ms: 99_000, ..RULES }, |_| true).expect("walked"),
+            Left::Same
+        );
     }
 
     #[test]
     fn the_header_of_an_empty_batch_stays_if_it_is_needed() {
         let batch = sample(5, false, 4);
-        assert_eq!(filter(&batch, 0, false, |_| false).expect("walked"), Left::Nothing);
-        let left = filter(&batch, 0, true, |_| false).expect("walked");
+        let keep_empty = Rules { keep_empty: true, ..RULES };
+        assert_eq!(filter(&batch, &RULES, |_| false).expect("walked"), Left::Nothing);
+        let left = filter(&batch, &keep_empty, |_| false).expect("walked");
         let Left::Changed(left) = left else { panic!("it is emptied") };
         let (was, is) = (batch.header(), left.header());
         assert_eq!((is.record_count, is.codec()), (0, 0));
@@ -230,14 +245,14 @@ mod tests {
         );
         assert_eq!(is.max_timestamp_ms, was.max_timestamp_ms);
         assert!(read(&left).is_empty());
-        assert_eq!(filter(&left, 0, true, |_| false).expect("walked"), Left::Same);
+        assert_eq!(filter(&left, &keep_empty, |_| false).expect("walked"), Left::Same);
     }
 
     proptest! {
         #[test]
         fn garbage_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let batch = sample(3, false, 0).with_records(0, bytes.into());
-            let _ = filter(&batch, 0, false, |record| record.has_value);
+            let _ = filter(&batch, &RULES, |record| record.has_value);
         }
     }
 }

@@ -11,8 +11,9 @@ use crate::log::metas::{self, Before, batch_after};
 use crate::log::partition_log::LogSetup;
 use crate::log::recovery::RecoveryError;
 use crate::log::segment::{
-    DurableNote, RAFT_HEAD_BYTES, Segment, SegmentFiles, indexes_crc, meta_position,
+    DurableNote, IndexFiles, RAFT_HEAD_BYTES, Segment, SegmentFiles, meta_position,
 };
+use crate::log::transaction_index::TransactionIndex;
 
 /// Believes the files of a closed segment if nothing has been added since.
 pub(super) fn quick_load(
@@ -24,15 +25,10 @@ pub(super) fn quick_load(
     if !note.closed || u64::from(note.position) != files.log.len()? {
         return Ok(None);
     }
-    let disk = setup.disk.as_ref();
-    let (Ok(offsets), Ok(times)) =
-        (disk.read(&files.path("index")), disk.read(&files.path("timeindex")))
-    else {
+    let found = IndexFiles::read(setup.disk.as_ref(), files);
+    let Some(found) = found.filter(|found| found.crc() == note.indexes_crc) else {
         return Ok(None);
     };
-    if note.indexes_crc != indexes_crc(&offsets, &times) {
-        return Ok(None);
-    }
     let size = note.position;
     if note.end_index < base_index || files.raft.len()? != meta_position(base_index, note.end_index)
     {
@@ -47,9 +43,11 @@ pub(super) fn quick_load(
             metas.and_then(|metas| metas.first().map(EntryMeta::end_position))
         }
     };
-    let (Some(offset_index), Some(time_index)) =
-        (OffsetIndex::decode(&offsets, size), TimeIndex::decode(&times))
-    else {
+    let (Some(offset_index), Some(time_index), Some(transaction_index)) = (
+        OffsetIndex::decode(&found.offsets, size),
+        TimeIndex::decode(&found.times),
+        TransactionIndex::decode(&found.transactions, segment.base_offset),
+    ) else {
         return Ok(None);
     };
     // The time index of a closed segment ends with its largest timestamp.
@@ -60,6 +58,7 @@ pub(super) fn quick_load(
     segment.first_append_ms = (size > 0).then(|| setup.clock.now_ms());
     segment.offset_index = offset_index;
     segment.time_index = time_index;
+    segment.transaction_index = transaction_index;
     (segment.indexes_written, segment.sealed) = (true, true);
     Ok(Some(segment))
 }

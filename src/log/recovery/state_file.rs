@@ -1,40 +1,63 @@
-//! What a log knows besides its entries: terms and producers. A `.state` file holds them as of the
-//! start of a segment or of an orderly stop; entries after it are replayed.
+//! What a log knows besides its entries: terms and producers with their transactions. A `.state`
+//! file holds them as of the start of a segment or of an orderly stop; entries after it are
+//! replayed. A replay that begins with a segment also makes its index of aborted transactions.
+//!
+//! The first format of these files knew no transactions. Such a file is believed only where nothing
+//! of the log lies before it.
 
 use std::io;
 use std::path::Path;
 
 use bytes::{Buf, BufMut};
 
-use crate::base::disk::Disk;
+use crate::base::disk::{Disk, read_exact_at};
 use crate::base::ids::Offset;
+use crate::log::batch::Batch;
 use crate::log::entry::{EntryId, EntryKind, EntryMeta};
 use crate::log::metas::read_metas;
 use crate::log::partition_log::{LogSetup, State, TermStart};
 use crate::log::producer_state::{BatchMeta, ProducerEntry, ProducerStates};
+use crate::log::records::marker::Marker;
 use crate::log::segment::{Segment, file_name};
+use crate::log::transaction_index::{AbortedTransaction, TransactionIndex};
 
 /// Entries replayed at once.
 const REPLAY_COUNT: u64 = 4096;
-const STATE_MAGIC: u32 = 0x4f54_5301;
+const STATE_MAGIC: u32 = 0x4f54_5302;
+/// Of files without transactions.
+const OLD_STATE_MAGIC: u32 = 0x4f54_5301;
+
+/// Instead of the offset of a transaction.
+const NONE: Offset = -1;
 
 /// Terms and producers as of an entry, brought up to the end of the log.
 pub(super) struct Replay {
     next_index: u64,
+    knows_transactions: bool,
     pub(super) terms: Vec<TermStart>,
     pub(super) producers: ProducerStates,
 }
 
 impl Replay {
-    /// From the youngest valid `.state` file that is not beyond the log.
-    pub(super) fn best(setup: &LogSetup, end_index: u64) -> io::Result<Self> {
-        let mut best =
-            Self { next_index: 0, terms: Vec::new(), producers: ProducerStates::default() };
+    /// From the youngest valid `.state` file that is not beyond the log, nor beyond the beginning
+    /// of a segment whose index of aborted transactions must be made again.
+    pub(super) fn best(setup: &LogSetup, segments: &[Segment]) -> io::Result<Self> {
+        let mut best = Self {
+            next_index: 0,
+            knows_transactions: true,
+            terms: Vec::new(),
+            producers: ProducerStates::default(),
+        };
+        let first_index = segments.first().map_or(0, |segment| segment.base_index);
+        let end_index = segments.last().map_or(0, |segment| segment.next_index);
+        let unknown = segments.iter().filter(|segment| !segment.indexes_written);
+        let youngest = unknown.map(|segment| segment.base_index).min().unwrap_or(end_index);
         for name in setup.disk.list(&setup.dir)?.iter().filter(|name| name.ends_with(".state")) {
             let content = setup.disk.read(&setup.dir.join(name))?;
             match decode_state(&content) {
                 Some(found) if found.next_index <= end_index => {
-                    if found.next_index >= best.next_index {
+                    let is_enough = found.knows_transactions || found.next_index <= first_index;
+                    if is_enough && (best.next_index..=youngest).contains(&found.next_index) {
                         best = found;
                     }
                 }
@@ -44,7 +67,7 @@ impl Replay {
         Ok(best)
     }
 
-    pub(super) fn run(&mut self, setup: &LogSetup, segments: &[Segment]) -> io::Result<()> {
+    pub(super) fn run(&mut self, setup: &LogSetup, segments: &mut [Segment]) -> io::Result<()> {
         let (disk, now_ms) = (setup.disk.as_ref(), setup.clock.now_ms());
         for segment in segments {
             // A segment may have been begun without its state file; when those before it are
@@ -58,18 +81,32 @@ impl Replay {
                 write_state(disk, &setup.dir, segment.base_offset, &content)?;
                 disk.sync_dir(&setup.dir)?;
             }
-            let mut from = self.next_index.max(segment.base_index);
-            while from < segment.next_index {
-                let to = segment.next_index.min(from + REPLAY_COUNT);
-                for (index, meta) in
-                    (from..).zip(read_metas(&segment.files, segment.base_index, from, to)?)
-                {
-                    self.step(segment, index, &meta, now_ms)?;
-                }
-                from = to;
+            let is_whole = self.next_index <= segment.base_index;
+            let aborted = self.run_segment(segment, now_ms)?;
+            if is_whole && aborted != segment.transaction_index {
+                segment.transaction_index = aborted;
+                segment.indexes_written = false;
             }
         }
         Ok(())
+    }
+
+    /// Replays what is left of a segment; the transactions that it aborts.
+    fn run_segment(&mut self, segment: &Segment, now_ms: i64) -> io::Result<TransactionIndex> {
+        let mut aborted = TransactionIndex::default();
+        let mut from = self.next_index.max(segment.base_index);
+        while from < segment.next_index {
+            let to = segment.next_index.min(from + REPLAY_COUNT);
+            for (index, meta) in
+                (from..).zip(read_metas(&segment.files, segment.base_index, from, to)?)
+            {
+                if let Some(found) = self.step(segment, index, &meta, now_ms)? {
+                    aborted.push(found);
+                }
+            }
+            from = to;
+        }
+        Ok(aborted)
     }
 
     fn step(
@@ -78,21 +115,32 @@ impl Replay {
         index: u64,
         meta: &EntryMeta,
         now_ms: i64,
-    ) -> io::Result<()> {
+    ) -> io::Result<Option<AbortedTransaction>> {
         if self.terms.last().is_none_or(|last| last.first.term != meta.term) {
             let first = EntryId { term: meta.term, index };
             self.terms.push(TermStart { first, start_offset: meta.base_offset });
         }
+        self.next_index = index + 1;
         if meta.kind == EntryKind::Batch
             && !segment.damaged.contains(&index)
             && let Some(header) = segment.files.batch_header(meta.position)?
             && meta.is_of(&header)
         {
-            self.producers.replay(&header, now_ms);
+            let marker = match header.is_control() {
+                true => read_marker(segment, meta)?,
+                false => None,
+            };
+            return Ok(self.producers.replay(&header, marker, now_ms));
         }
-        self.next_index = index + 1;
-        Ok(())
+        Ok(None)
     }
+}
+
+/// The marker that a control batch is; they are small.
+fn read_marker(segment: &Segment, meta: &EntryMeta) -> io::Result<Option<Marker>> {
+    let mut bytes = vec![0; meta.size as usize];
+    read_exact_at(segment.files.log.as_ref(), &mut bytes, u64::from(meta.position))?;
+    Ok(Batch::take(&mut bytes.into()).ok().as_ref().and_then(Marker::of))
 }
 
 /// Terms and producers as of the end of the log.
@@ -124,6 +172,14 @@ pub(crate) fn encode(next_index: u64, terms: &[TermStart], producers: &ProducerS
             out.put_i32(batch.offset_delta);
             out.put_i64(batch.timestamp_ms);
         }
+        out.put_i32(entry.coordinator_epoch);
+        out.put_i64(entry.transaction_first.unwrap_or(NONE));
+    }
+    let ended: Vec<(Offset, Offset)> = producers.ended_transactions().collect();
+    out.put_u32(u32::try_from(ended.len()).unwrap_or(u32::MAX));
+    for (first, last) in ended {
+        out.put_i64(first);
+        out.put_i64(last);
     }
     out.put_u32(crc32c::crc32c(&out));
     out
@@ -131,9 +187,14 @@ pub(crate) fn encode(next_index: u64, terms: &[TermStart], producers: &ProducerS
 
 fn decode_state(content: &[u8]) -> Option<Replay> {
     let (mut body, mut crc) = content.split_at_checked(content.len().checked_sub(4)?)?;
-    if crc.get_u32() != crc32c::crc32c(body) || body.try_get_u32().ok()? != STATE_MAGIC {
+    if crc.get_u32() != crc32c::crc32c(body) {
         return None;
     }
+    let knows_transactions = match body.try_get_u32().ok()? {
+        STATE_MAGIC => true,
+        OLD_STATE_MAGIC => false,
+        _ => return None,
+    };
     let next_index = body.try_get_u64().ok()?;
     let mut terms = Vec::new();
     for _ in 0..body.try_get_u32().ok()? {
@@ -144,7 +205,13 @@ fn decode_state(content: &[u8]) -> Option<Replay> {
     for _ in 0..body.try_get_u32().ok()? {
         let producer_id = body.try_get_i64().ok()?;
         let (epoch, last_append_ms) = (body.try_get_i16().ok()?, body.try_get_i64().ok()?);
-        let mut entry = ProducerEntry { epoch, last_append_ms, batches: Default::default() };
+        let mut entry = ProducerEntry {
+            epoch,
+            last_append_ms,
+            batches: Default::default(),
+            coordinator_epoch: -1,
+            transaction_first: None,
+        };
         for _ in 0..body.try_get_u8().ok()? {
             entry.batches.push_back(BatchMeta {
                 first_sequence: body.try_get_i32().ok()?,
@@ -154,9 +221,18 @@ fn decode_state(content: &[u8]) -> Option<Replay> {
                 timestamp_ms: body.try_get_i64().ok()?,
             });
         }
+        if knows_transactions {
+            entry.coordinator_epoch = body.try_get_i32().ok()?;
+            entry.transaction_first = Some(body.try_get_i64().ok()?).filter(|first| *first != NONE);
+        }
         producers.insert(producer_id, entry);
     }
-    Some(Replay { next_index, terms, producers })
+    if knows_transactions {
+        for _ in 0..body.try_get_u32().ok()? {
+            producers.insert_ended(body.try_get_i64().ok()?, body.try_get_i64().ok()?);
+        }
+    }
+    Some(Replay { next_index, knows_transactions, terms, producers })
 }
 
 /// Writes a `.state` file; durable once the folder is synced.
@@ -170,7 +246,8 @@ pub(crate) fn write_state(
 }
 
 /// Keeps the `.state` files at the starts of segments; the others are of earlier stops. One that
-/// tells of more entries than there are must not come back when there are as many again.
+/// tells of more entries than there are must not come back when there are as many again. One
+/// without transactions makes place for one with them.
 pub(super) fn remove_old_states(setup: &LogSetup, segments: &[Segment]) -> io::Result<()> {
     let kept: Vec<String> =
         segments.iter().map(|segment| file_name(segment.base_offset, "state")).collect();
@@ -179,8 +256,9 @@ pub(super) fn remove_old_states(setup: &LogSetup, segments: &[Segment]) -> io::R
     for name in setup.disk.list(&setup.dir)?.iter().filter(|name| name.ends_with(".state")) {
         let path = setup.dir.join(name);
         let state = decode_state(&setup.disk.read(&path)?);
+        let is_old = state.as_ref().is_some_and(|state| !state.knows_transactions);
         let is_beyond = state.is_none_or(|state| state.next_index > end_index);
-        if is_beyond || !kept.contains(name) {
+        if is_beyond || (is_old && kept.first() != Some(name)) || !kept.contains(name) {
             setup.disk.remove_file(&path)?;
             must_sync |= is_beyond;
         }
@@ -200,3 +278,6 @@ pub(super) fn remove_states_after(setup: &LogSetup, next_index: u64) -> io::Resu
     }
     setup.disk.sync_dir(&setup.dir)
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,7 @@ use crate::base::disk::Disk;
 use crate::log::batch::tests::Sample;
 use crate::log::entry::{Entry, EntryBody, EntryId, EntryKind, META_BYTES};
 use crate::log::partition_log::tests::{DIR, Rig, batch, bytes_of, config};
-use crate::log::records::filter::{Left, filter};
+use crate::log::records::filter::{Left, Rules, filter};
 use crate::log::recovery::RecoveryError;
 use crate::log::repair::{Finding, check, replace_damaged};
 use crate::log::segment::{RAFT_HEAD_BYTES, file_name, meta_position};
@@ -146,7 +146,8 @@ fn what_others_have_cleaned_takes_the_place_of_a_damaged_batch() {
         let at = usize::try_from(index).expect("small");
         let EntryBody::Batch(written) = &bodies[at].body else { panic!("{index} is a batch") };
         let first = written.header().base_offset;
-        let less = filter(written, 0, false, |record| record.offset == first).expect("readable");
+        let rules = Rules { horizon_ms: 0, keep_empty: false, needs_horizon: false };
+        let less = filter(written, &rules, |record| record.offset == first).expect("readable");
         for left in [Left::Nothing, less, Left::Changed(written.clone())] {
             let mut copy = rig.copy();
             let (base_offset, _, position) = places[at];
