@@ -161,7 +161,7 @@ mod tests {
 
     use super::*;
     use crate::log::records::build::{NewRecord, batch as built};
-    use crate::log::records::{KeyValue, key_values, recompressed};
+    use crate::log::records::{KeyValue, in_codec, key_values};
 
     fn read(batch: &Batch) -> Vec<KeyValue> {
         let whole: Bytes = [&batch.head()[..], batch.records()].concat().into();
@@ -178,7 +178,7 @@ mod tests {
         let records: Vec<NewRecord> = (0..count).map(record).collect();
         let mut batch = built(&records, 1_000).expect("a batch");
         batch.assign(100, 3);
-        recompressed(&batch, codec).expect("packed")
+        in_codec(&batch, codec)
     }
 
     #[test]
