@@ -6,6 +6,7 @@ pub mod groups;
 pub mod offsets;
 pub mod records;
 pub mod scarce;
+pub mod watched;
 
 use std::net::SocketAddr;
 use std::path::Path;
