@@ -1,9 +1,9 @@
 //! Configuration: every key once in a table, from texts to typed settings and back to answers.
 //!
-//! Keys have Kafka's names wherever Kafka has them. A value comes from what was set while the broker
-//! runs, else from the environment, else from the file, else from the table; `Config::load` reads
-//! nothing itself, so the same texts always give the same settings. What the tables hold drives
-//! everything: reading and checking, `explain` and the entries for `DescribeConfigs`.
+//! Keys have Kafka's names wherever Kafka has them. A value comes from what was set while the
+//! broker runs, else from the environment, else from the file, else from the table; `Config::load`
+//! reads nothing itself, so the same texts always give the same settings. What the tables hold
+//! drives everything: reading and checking, `explain` and the entries for `DescribeConfigs`.
 //!
 //! | file | holds |
 //! |---|---|

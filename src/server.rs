@@ -96,9 +96,7 @@ impl Server {
         let Metadata { controller, images, groups, mut tasks } = metadata;
 
         let stores = (Arc::clone(&kv), kv_writer.clone());
-        let live = LiveSettings::new(node.identity.node_id, settings.clone());
-        let storage =
-            storage(&env, config, groups.clone(), Arc::clone(&live), (dirs, offline_dirs), stores)?;
+        let storage = storage(&env, &settings, groups.clone(), (dirs, offline_dirs), stores)?;
         let registry = Registry::new(storage);
         let parts = Parts {
             env: env.clone(),
@@ -123,6 +121,7 @@ impl Server {
             housekeeper.start(stopper.stopping()),
         ]);
         tasks.extend(upkeep(&env, config, &registry, &stopper));
+        let live = Arc::clone(registry.settings());
         let context = Arc::new(Context {
             sessions: fetch_sessions(&env, config),
             env,
@@ -399,28 +398,27 @@ fn fetch_sessions(env: &Env, config: &Config) -> FetchSessions {
 
 fn storage(
     env: &Env,
-    config: &Config,
+    settings: &Loaded,
     groups: Groups,
-    settings: Arc<LiveSettings>,
     (dirs, offline_dirs): (Vec<Arc<LogDir>>, Vec<PathBuf>),
     (kv, kv_writer): (Arc<dyn KeyValue>, KvWriter),
 ) -> io::Result<Storage> {
     let open = |dir: Arc<LogDir>| {
         let writer = flusher::start(env.threads, FlushMetrics::default())?;
         let (disk, clock) = (Arc::clone(&env.disk), Arc::clone(&env.clock));
-        let reserve_bytes = config.log_dir_reserve_bytes.unsigned_abs();
+        let reserve_bytes = settings.config.log_dir_reserve_bytes.unsigned_abs();
         let room = Room::new(disk, clock, dir.path.clone(), reserve_bytes);
         Ok(OpenDir { dir, writer, room })
     };
     Ok(Storage {
         env: env.clone(),
         node: groups.node(),
+        settings: LiveSettings::new(groups.node(), settings.clone()),
         groups,
         dirs: dirs.into_iter().map(open).collect::<io::Result<_>>()?,
         offline_dirs,
         kv,
         kv_writer,
-        settings,
         damage_bell: DamageBell::default(),
     })
 }

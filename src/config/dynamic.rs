@@ -51,7 +51,9 @@ pub(super) struct Dynamic {
 }
 
 /// Values by key, with the texts that gave them.
-pub(super) type Layer = BTreeMap<&'static str, (String, Value)>;
+pub(super) type Layer = BTreeMap<&'static str, SetValue>;
+
+type SetValue = (String, Value);
 
 impl Dynamic {
     pub(super) fn value(&self, key: &str) -> Option<&Value> {
@@ -144,7 +146,7 @@ impl Loaded {
 }
 
 /// A value that is set; `None` for keys with an effect elsewhere.
-fn read(name: &str, text: &str) -> Option<Result<(&'static str, (String, Value)), String>> {
+fn read(name: &str, text: &str) -> Option<Result<(&'static str, SetValue), String>> {
     let key = find(name)?;
     Some(key.parse(text).map(|value| (key.name, (text.to_owned(), value))))
 }

@@ -61,8 +61,8 @@ impl Loaded {
     }
 
     /// First what was set for this broker under any of the names, then what was set for all, what
-    /// was given, and the defaults. What stands before `key` itself is dropped, so when only a later
-    /// name has a value there is no synonym at all: so does Kafka, and clients may go by it
+    /// was given, and the defaults. What stands before `key` itself is dropped, so when only a
+    /// later name has a value there is no synonym at all: so does Kafka, and clients may go by it
     /// (`DynamicBrokerConfig.java`, `ConfigHelper.java`).
     fn broker_synonyms<'a>(&'a self, key: &Key, chain: &'a [&'static Key]) -> Synonyms {
         let set = |layer: &'a Layer, source| {

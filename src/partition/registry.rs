@@ -244,9 +244,12 @@ impl Registry {
         let defaults = &settings.config.topic_defaults;
         let resolved = TopicConfig::resolve(defaults, overrides);
         Arc::new(resolved.unwrap_or_else(|error| {
-            // The controller checked them; a later version may check more.
-            tracing::warn!(error, "topic config does not hold, using the defaults");
-            defaults.clone()
+            // What was checked when it was set need not go with defaults that changed since.
+            tracing::warn!(
+                error,
+                "a topic's configs do not go with each other or with the defaults"
+            );
+            TopicConfig::resolve_kept(defaults, overrides)
         }))
     }
 

@@ -1,6 +1,6 @@
-//! What a batch must be like to be appended (Kafka's `LogValidator` and `UnifiedLog.append`). Records
-//! are looked at where nothing is compressed or where the topic's settings ask for it; else the
-//! header alone counts.
+//! What a batch must be like to be appended (Kafka's `LogValidator` and `UnifiedLog.append`).
+//! Records are looked at where nothing is compressed or where the topic's settings ask for it; else
+//! the header alone counts.
 
 use bytes::Bytes;
 
@@ -24,10 +24,11 @@ const LABORIOUS_BYTES: usize = 16 * 1024;
 
 /// Whether [`batch`] may take so long that others should not wait for it.
 pub fn is_laborious(records: &[u8], config: &TopicConfig) -> bool {
-    let is_unpacked = config.compression_type != CompressionType::Producer
-        || config.cleanup_policy.compact
-        || config.message_timestamp_before_max_ms < i64::MAX;
-    is_unpacked && records.len() >= LABORIOUS_BYTES
+    let codec = BatchHeader::parse(records).map_or(0, |header| header.codec());
+    let is_packed = codec_of(config.compression_type).is_some_and(|kept| kept != codec);
+    let is_unpacked = codec != 0
+        && (config.cleanup_policy.compact || config.message_timestamp_before_max_ms < i64::MAX);
+    records.len() >= LABORIOUS_BYTES && (is_packed || is_unpacked)
 }
 
 /// Takes the one batch of a produce request's partition, as it will be appended.

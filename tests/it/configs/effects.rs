@@ -310,8 +310,11 @@ fn a_producer_is_forgotten_after_its_time() {
         eventually(async || client.produce(&topic, sent(5)).await.error_code == 0).await;
         let told = alter(&mut client, ALL, "producer.id.expiration.ms", DELETE, None).await;
         assert_eq!(told.0, 0);
+        let mut sequence = 5;
         eventually(async || {
-            let gap = client.produce(&topic, sent(50)).await.error_code;
+            // Not one that may have been taken: it would be a duplicate.
+            sequence += 10;
+            let gap = client.produce(&topic, sent(sequence)).await.error_code;
             gap == OUT_OF_ORDER_SEQUENCE_NUMBER
         })
         .await;

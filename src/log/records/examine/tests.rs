@@ -94,14 +94,14 @@ fn a_bomb_is_refused_in_every_codec() {
     let mut head = Vec::new();
     put_varint(&mut head, i64::from(i32::MAX));
     head.extend_from_slice(&[0, 0, 0, 2, b'k']);
-    let bomb_bytes = 8 * 1024 * 1024;
+    let bomb_bytes: u32 = 8 * 1024 * 1024;
     for codec in 1..5 {
-        let bomb = head.chain(io::repeat(0)).take(bomb_bytes);
+        let bomb = head.chain(io::repeat(0)).take(bomb_bytes.into());
         let mut packed = Output::new(usize::MAX);
         codec::write(codec, 9, bomb, &mut packed).expect("packed");
         let bomb = plain.with_records(codec, packed.bytes.into());
         let mut source = Source::new(bomb.header(), bomb.records()).expect("it begins well");
-        source.left_bytes = bomb_bytes as usize - 1;
+        source.left_bytes = usize::try_from(bomb_bytes).unwrap() - 1;
         assert_eq!(source.read_all(), Err(Unfit::TooLarge), "codec {codec}");
         // It would be less than that in another codec, but it is no whole record.
         assert_eq!(recompressed(&bomb, 1, -1, 1024 * 1024), Err(Unfit::Malformed));
