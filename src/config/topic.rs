@@ -247,9 +247,9 @@ impl TopicConfig {
         Ok(config)
     }
 
-    /// The settings of a topic whose overrides are kept already: they were checked, but the defaults
-    /// may have changed since, or this broker checks more. Whatever is wrong with some of them, the
-    /// others hold.
+    /// The settings of a topic whose overrides are kept already: they were checked, but the
+    /// defaults may have changed since, or this broker checks more. Whatever is wrong with some of
+    /// them, the others hold.
     pub fn resolve_kept(defaults: &Self, overrides: &BTreeMap<String, String>) -> Self {
         let value = |name: &str| parse_override(name, overrides.get(name)?).ok();
         Self::from_values(&value, Some(defaults))
