@@ -1,15 +1,15 @@
 //! Configuration: every key once in a table, from texts to typed settings and back to answers.
 //!
-//! Keys have Kafka's names wherever Kafka has them. A value comes from the environment, else from
-//! the file, else from the table; `Config::load` reads nothing itself, so the same texts always
-//! give the same settings. What the tables hold drives everything: reading and checking, `explain`
-//! and the entries for `DescribeConfigs`.
+//! Keys have Kafka's names wherever Kafka has them. A value comes from what was set while the
+//! broker runs, else from the environment, else from the file, else from the table; `Config::load`
+//! reads nothing itself, so the same texts always give the same settings. What the tables hold
+//! drives everything: reading and checking, `explain` and the entries for `DescribeConfigs`.
 //!
 //! | file | holds |
 //! |---|---|
 //! | `keys.rs` | the table of broker keys, and `Config` |
 //! | `topic.rs` | the table of topic keys, `TopicConfig`, and the rules for altering it |
-//! | `dynamic.rs` | the table of keys that brokers have only while they run |
+//! | `dynamic.rs` | what can be set for brokers while they run, and the rules for altering it |
 //! | `group.rs` | the table of group keys, and the rules for altering it |
 //! | `ignored.rs` | Kafka's keys that mean nothing here, with the reasons |
 //! | `key.rs`, `value.rs` | what a row and a value are; Kafka's messages |
@@ -41,7 +41,8 @@ mod value;
 mod tests;
 
 pub use dynamic::{
-    DRAINING, FOLLOWER_THROTTLE, LEADER_THROTTLE, dynamic_entries, is_dynamic, validate_dynamic,
+    DRAINING, FOLLOWER_THROTTLE, LEADER_THROTTLE, default_broker_entries, dynamic_list_default,
+    is_dynamic, runtime_entries,
 };
 pub use entries::{ConfigEntry, ConfigSource, group_entries, topic_entries};
 pub use error::ConfigError;

@@ -5,3 +5,4 @@ pub mod features;
 pub mod image;
 pub mod publisher;
 pub mod records;
+pub mod settings;

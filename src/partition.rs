@@ -1,6 +1,7 @@
 //! The partitions of this broker: each a Raft group over a log, found by identity.
 
 pub mod cleaner;
+pub mod flushing;
 pub mod import;
 pub mod mender;
 mod open;

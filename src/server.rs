@@ -35,11 +35,13 @@ use crate::log::room::Room;
 use crate::metadata::image::Image;
 use crate::metadata::publisher::Images;
 use crate::metadata::records::Endpoint;
+use crate::metadata::settings::LiveSettings;
 use crate::metrics::flush::FlushMetrics;
 use crate::metrics::recorder;
 use crate::metrics::requests::RequestMetrics;
 use crate::metrics::retention::dirs_offline;
 use crate::partition::cleaner::{self, Cleaner};
+use crate::partition::flushing::Flushing;
 use crate::partition::mender::{self, Mender};
 use crate::partition::registry::{OpenDir, Registry, Storage};
 use crate::partition::repair::Repair;
@@ -94,8 +96,8 @@ impl Server {
         let Metadata { controller, images, groups, mut tasks } = metadata;
 
         let stores = (Arc::clone(&kv), kv_writer.clone());
-        let storage = storage(&env, config, groups.clone(), (dirs, offline_dirs), stores)?;
-        let registry = Registry::new(storage, config.topic_defaults.clone());
+        let storage = storage(&env, &settings, groups.clone(), (dirs, offline_dirs), stores)?;
+        let registry = Registry::new(storage);
         let parts = Parts {
             env: env.clone(),
             images: images.clone(),
@@ -119,6 +121,7 @@ impl Server {
             housekeeper.start(stopper.stopping()),
         ]);
         tasks.extend(upkeep(&env, config, &registry, &stopper));
+        let live = Arc::clone(registry.settings());
         let context = Arc::new(Context {
             sessions: fetch_sessions(&env, config),
             env,
@@ -128,10 +131,10 @@ impl Server {
             controller,
             groups: coordinator,
             settings,
+            live: Arc::clone(&live),
             elections: leadership,
         });
-        let config = &context.settings.config;
-        let counts = ConnectionCount::new(config.max_connections, config.max_connections_per_ip);
+        let counts = ConnectionCount::new(live);
         let mut server = Self {
             identity: node.identity,
             listeners: Vec::new(),
@@ -305,6 +308,9 @@ pub async fn offline(env: &Env, config: &Config) -> io::Result<Repair> {
         index_interval_bytes: config.topic_defaults.index_interval_bytes,
         index_bytes_max: config.topic_defaults.segment_index_bytes,
         write_caching,
+        flush_messages: i64::MAX,
+        flush_ms: i64::MAX,
+        preallocate: false,
         producer_expiration_ms: config.producer_id_expiration_ms,
         segment_jitter_ms: 0,
         file_delete_delay_ms: 0,
@@ -345,16 +351,6 @@ fn answer_others(
     });
 }
 
-fn cleaner(env: &Env, config: &Config, registry: &Arc<Registry>) -> Cleaner {
-    let settings = cleaner::Settings {
-        at_once_count: usize::try_from(config.log_cleaner_threads).unwrap_or(1),
-        map_bytes_max: usize::try_from(config.log_cleaner_dedupe_buffer_size).unwrap_or(usize::MAX),
-        bytes_per_second: config.log_cleaner_io_max_bytes_per_second,
-        backoff: Duration::from_millis(config.log_cleaner_backoff_ms.unsigned_abs()),
-    };
-    Cleaner::new(env.clone(), Arc::clone(registry), settings)
-}
-
 fn housekeeper(
     config: &Config,
     images: &Images,
@@ -380,18 +376,17 @@ fn upkeep(
     let check_interval = Duration::from_millis(millis);
     let retention = Retention { env: env.clone(), registry: Arc::clone(registry), check_interval };
     let mender = Mender { registry: Arc::clone(registry), threads: env.threads };
-    let mut tasks = vec![retention.start(stopper.stopping()), mender.start(stopper.stopping())];
-    if config.log_scrub_io_max_bytes_per_second > 0.0 {
-        let scrubber = Scrubber {
-            env: env.clone(),
-            registry: Arc::clone(registry),
-            bytes_per_second: config.log_scrub_io_max_bytes_per_second,
-            interval: Duration::from_millis(config.log_scrub_interval_ms.unsigned_abs()),
-        };
-        tasks.push(scrubber.start(stopper.stopping()));
-    }
+    let flushing = Flushing { env: env.clone(), registry: Arc::clone(registry) };
+    let mut tasks = vec![
+        retention.start(stopper.stopping()),
+        mender.start(stopper.stopping()),
+        flushing.start(stopper.stopping()),
+    ];
+    let scrubber = Scrubber { env: env.clone(), registry: Arc::clone(registry) };
+    tasks.push(scrubber.start(stopper.stopping()));
     if config.log_cleaner_enable {
-        tasks.push(cleaner(env, config, registry).start(stopper.stopping()));
+        let cleaner = Cleaner::new(env.clone(), Arc::clone(registry));
+        tasks.push(cleaner.start(stopper.stopping()));
     }
     tasks
 }
@@ -403,7 +398,7 @@ fn fetch_sessions(env: &Env, config: &Config) -> FetchSessions {
 
 fn storage(
     env: &Env,
-    config: &Config,
+    settings: &Loaded,
     groups: Groups,
     (dirs, offline_dirs): (Vec<Arc<LogDir>>, Vec<PathBuf>),
     (kv, kv_writer): (Arc<dyn KeyValue>, KvWriter),
@@ -411,20 +406,19 @@ fn storage(
     let open = |dir: Arc<LogDir>| {
         let writer = flusher::start(env.threads, FlushMetrics::default())?;
         let (disk, clock) = (Arc::clone(&env.disk), Arc::clone(&env.clock));
-        let reserve_bytes = config.log_dir_reserve_bytes.unsigned_abs();
+        let reserve_bytes = settings.config.log_dir_reserve_bytes.unsigned_abs();
         let room = Room::new(disk, clock, dir.path.clone(), reserve_bytes);
         Ok(OpenDir { dir, writer, room })
     };
     Ok(Storage {
         env: env.clone(),
         node: groups.node(),
+        settings: LiveSettings::new(groups.node(), settings.clone()),
         groups,
         dirs: dirs.into_iter().map(open).collect::<io::Result<_>>()?,
         offline_dirs,
         kv,
         kv_writer,
-        producer_expiration_ms: config.producer_id_expiration_ms,
-        catch_up_bytes_per_second: config.replica_catchup_max_bytes_per_second,
         damage_bell: DamageBell::default(),
     })
 }

@@ -36,7 +36,7 @@ import org.apache.kafka.common.message.SyncGroupRequestData;
 import org.apache.kafka.common.protocol.ApiKeys;
 import org.apache.kafka.common.protocol.Errors;
 
-/** One script of requests for groups, scenario by scenario; the transcript of each goes into a file: Differential DIR [SCENARIO...]. */
+/** One script of requests for groups and configs, scenario by scenario; the transcript of each goes into a file: Differential DIR [SCENARIO...]. */
 public final class Differential {
     static final String BOOTSTRAP = System.getenv("BOOTSTRAP");
     static final String PREFIX = "compat-" + System.currentTimeMillis() / 1000 + "-" + ProcessHandle.current().pid() + "-differential-";
@@ -84,6 +84,11 @@ public final class Differential {
         scenarios.put("consumer-and-classic-calls", Differential::consumerAndClassicCalls);
         scenarios.put("upgrade-and-downgrade", Differential::upgradeAndDowngrade);
         scenarios.put("upgrade-refused", Differential::upgradeRefused);
+        scenarios.put("configs-of-topics", Configs::keysOfTopics);
+        scenarios.put("configs-altered", Configs::alteringTopics);
+        scenarios.put("configs-in-layers", Configs::layers);
+        scenarios.put("configs-of-brokers", Configs::keysOfBrokers);
+        scenarios.put("configs-of-brokers-refused", Configs::brokersRefused);
 
         List<String> wanted = Arrays.asList(args).subList(1, args.length);
         admin = Admin.create(Map.of("bootstrap.servers", BOOTSTRAP));

@@ -167,6 +167,8 @@ final class Wire {
                     }
                 }
                 case "errorCode" -> copy.put("errorCode", Errors.forCode((short) field.getValue().asInt()).name());
+                // The first one counts.
+                case "synonyms" -> copy.set(field.getKey(), canonical(field.getValue(), false));
                 default -> copy.set(field.getKey(), canonical(field.getValue(), sorted));
             }
         });

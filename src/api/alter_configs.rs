@@ -1,10 +1,11 @@
-//! AlterConfigs (key 33), versions 0 to 2: replace all configs of topics. Clients are told to use
-//! IncrementalAlterConfigs instead; old ones do not know it.
+//! AlterConfigs (key 33), versions 0 to 2: replace all configs of topics and brokers. Clients are
+//! told to use IncrementalAlterConfigs instead; old ones do not know it.
 //!
 //! Behaviour
 //! * Keys that are not in the request lose their override.
 //! * Resources are changed one by one, each wholly or not at all.
-//! * Of brokers only a few configs can be changed while they run.
+//! * Of brokers those can be changed that Kafka lets change while they run, as far as they have an
+//!   effect here; any broker takes them for any other.
 //!
 //! Versions: 2 flexible.
 
@@ -14,7 +15,7 @@ use kafka_protocol::messages::{AlterConfigsRequest, AlterConfigsResponse};
 
 use crate::api::context::{Caller, Context, Deadline};
 use crate::api::errors::Told;
-use crate::controller::alter_configs::{self, Alteration, Change, Op, ResourceKind};
+use crate::controller::alter_configs::{self, Alteration, Change, Op, ResourceKind, Settings};
 use crate::metadata::image::Image;
 
 /// The requests have no timeout of their own; this is Kafka's for what brokers ask of the
@@ -50,8 +51,9 @@ pub(super) async fn alter(
     validate_only: bool,
 ) -> Vec<Told> {
     let decide = |image: &Image| {
-        alter_configs::decide(image, &context.settings, context.node, alterations)
-            .validate_only(validate_only)
+        let (node, fixed) = (context.node, &context.settings);
+        let settings = Settings { node, fixed, now: &context.live.at(image) };
+        alter_configs::decide(image, &settings, alterations).validate_only(validate_only)
     };
     match context.decide(Deadline::after_ms(WAIT_MS_MAX), decide).await {
         Ok(outcomes) => outcomes.into_iter().map(Told::from).collect(),

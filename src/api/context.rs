@@ -26,6 +26,7 @@ use crate::coordinator::runtime::Coordinator;
 use crate::metadata::image::{Image, Topic};
 use crate::metadata::publisher::Images;
 use crate::metadata::records::Endpoint;
+use crate::metadata::settings::LiveSettings;
 use crate::partition::Partition;
 use crate::partition::registry::{Registry, Status};
 
@@ -45,7 +46,9 @@ pub(super) async fn do_all<W: Future>(work: impl Iterator<Item = W>) -> Vec<W::O
 pub struct Context {
     pub env: Env,
     pub node: NodeId,
+    /// What the broker was started with. What can be set while it runs is asked of `live`.
     pub settings: Loaded,
+    pub live: Arc<LiveSettings>,
     pub images: Images,
     pub registry: Arc<Registry>,
     pub controller: Arc<Controller>,
@@ -175,11 +178,11 @@ impl Context {
     /// come at once get the same one.
     pub async fn ensure_topic(&self, name: &str) -> Result<Arc<Topic>, Code> {
         let deadline = Deadline::after_ms(AUTO_CREATE_WAIT_MS_MAX);
-        let config = &self.settings.config;
         let id = TopicId::random(&self.env.rng);
         let decide = |image: &Image| {
-            let new = NewTopic::automatic(id, name, config, image);
-            create_topics::ensure(image, config, &new)
+            let settings = self.live.at(image);
+            let new = NewTopic::automatic(id, name, &settings.config, image);
+            create_topics::ensure(image, &settings.config, &new)
         };
         let topic = self.decide(deadline, decide).await?;
         let topic = topic.map_err(|refusal| errors::of_refusal(&refusal))?;

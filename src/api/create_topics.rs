@@ -39,7 +39,7 @@ pub(super) async fn handle(
     let (topics, duplicates) = once_each(request.topics, |topic| &topic.name);
     let new_topics: Vec<NewTopic> = topics.iter().map(|topic| new_topic(context, topic)).collect();
     let decide = |image: &Image| {
-        create_topics::decide(image, &context.settings.config, &new_topics)
+        create_topics::decide(image, &context.live.at(image).config, &new_topics)
             .validate_only(request.validate_only)
     };
     let decided = context.decide(deadline, decide).await;
@@ -121,7 +121,7 @@ async fn result(
     }
     let partitions = &created.topic.partitions;
     let factor = partitions.values().next().map_or(0, |place| place.replicas.len());
-    let entries = topic_entries(&context.settings, &created.overrides);
+    let entries = topic_entries(&context.live.at(&context.image()), &created.overrides);
     CreatableTopicResult::default()
         .with_name(name)
         .with_topic_id(Uuid::from_bytes(created.topic.id.0))

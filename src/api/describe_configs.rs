@@ -3,9 +3,8 @@
 //!
 //! Behaviour
 //! * Keys null or empty means all. Keys that do not exist are left out.
-//! * A broker is this one, by its id; the empty name is the default of all brokers, with
-//!   what is set there. Loggers and client metrics have
-//!   none either.
+//! * A broker is this one, by its id; the empty name stands for what is set for all brokers.
+//!   Loggers and client metrics have none.
 //! * A group has configs whether it exists or not.
 //! * A resource that stands more than once in a request is answered once, so that an answer is
 //!   never larger than what there is.
@@ -25,13 +24,14 @@ use crate::api::context::{Caller, Context};
 use crate::api::errors::{NONE, Told};
 use crate::base::ids::NodeId;
 use crate::config::{
-    ConfigEntry, ConfigSource, DRAINING, dynamic_entries, group_entries, topic_entries,
+    ConfigEntry, DRAINING, default_broker_entries, group_entries, runtime_entries, topic_entries,
 };
 use crate::controller::alter_configs::ResourceKind;
 use crate::controller::refusal::{Reason, Refusal};
 use crate::controller::topic_name;
 use crate::metadata::image::{Configs, Image};
 use crate::metadata::records::Resource;
+use crate::metadata::settings::set_for;
 
 pub(super) async fn handle(
     caller: &Caller,
@@ -92,16 +92,15 @@ fn entries(
                 return Err(Refusal { reason: Reason::UnknownTopic, message: None });
             }
             let overrides = image.configs(&Resource::Topic(name.to_owned()));
-            Ok(topic_entries(&context.settings, &overrides))
+            Ok(topic_entries(&context.live.at(image), &overrides))
         }
         ResourceKind::Broker if name.is_empty() => {
-            let set = image.configs(&Resource::Broker(String::new()));
-            Ok(dynamic_entries(&set, ConfigSource::DynamicDefaultBroker))
+            Ok(default_broker_entries(&image.configs(&Resource::Broker(String::new()))))
         }
         ResourceKind::Broker => {
             check_broker(context, name, " or empty string,")?;
-            let mut entries = context.settings.broker_entries();
-            entries.extend(dynamic(image, context.node));
+            let mut entries = context.live.at(image).broker_entries();
+            entries.extend(runtime(image, context.node));
             // The id may have been made at the first start; it is the node's all the same.
             if let Some(id) = entries.iter_mut().find(|entry| entry.name == "node.id") {
                 id.value = Some(context.node.to_string());
@@ -125,21 +124,14 @@ fn entries(
     }
 }
 
-/// What was set for a broker while it runs, or for all of them.
-fn dynamic(image: &Image, node: NodeId) -> Vec<ConfigEntry> {
-    let default = image.configs(&Resource::Broker(String::new()));
-    let mut own = Configs::clone(&image.configs(&Resource::Broker(node.to_string())));
+/// The keys that a broker has only while it runs.
+fn runtime(image: &Image, node: NodeId) -> Vec<ConfigEntry> {
+    let (all, own) = set_for(image, node);
+    let mut own = Configs::clone(&own);
     if image.draining.contains(&node) {
         own.insert(DRAINING.to_owned(), "true".to_owned());
     }
-    let mut entries = dynamic_entries(&own, ConfigSource::DynamicBroker);
-    for other in dynamic_entries(&default, ConfigSource::DynamicDefaultBroker) {
-        match entries.iter_mut().find(|entry| entry.name == other.name) {
-            Some(entry) => entry.synonyms.extend(other.synonyms),
-            None => entries.push(other),
-        }
-    }
-    entries
+    runtime_entries(&all, &own)
 }
 
 fn check_broker(context: &Context, name: &str, or_else: &str) -> Result<(), Refusal> {

@@ -1,9 +1,10 @@
-//! IncrementalAlterConfigs (key 44), versions 0 to 1: change single configs of topics (KIP-339).
+//! IncrementalAlterConfigs (key 44), versions 0 to 1: change single configs (KIP-339).
 //!
 //! Behaviour
 //! * Keys can be set, deleted, and, where they are lists, appended to and subtracted from.
 //! * Resources are changed one by one, each wholly or not at all.
-//! * Configs of brokers can not be changed while they run.
+//! * Of brokers those can be changed that Kafka lets change while they run, as far as they have an
+//!   effect here; any broker takes them for any other.
 //!
 //! Versions: 1 flexible.
 

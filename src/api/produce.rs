@@ -26,6 +26,7 @@ use crate::api::response::Response;
 use crate::api::{Outcome, Pending, RawRequest};
 use crate::base::env::Planted;
 use crate::base::ids::Offset;
+use crate::base::task;
 use crate::config::TimestampType;
 use crate::log::batch::{BatchHeader, MAGIC};
 use crate::metadata::image::{Image, Partition as Place, Topic};
@@ -103,7 +104,16 @@ async fn queue(
         let text = format!("zstd is taken from version {} on", frame::FIRST_ZSTD);
         return Started::Refused(Code::UnsupportedCompressionType, Some(text));
     }
-    let batch = match validate::batch(records, &config, now_ms) {
+    let is_laborious = validate::is_laborious(&records, &config);
+    let validated = {
+        let config = Arc::clone(&config);
+        move || validate::batch(records, &config, now_ms)
+    };
+    let validated = match is_laborious {
+        true => task::blocking(context.env.threads, validated).await,
+        false => validated(),
+    };
+    let batch = match validated {
         Ok(batch) => batch,
         Err(invalid) => {
             let (code, text) = errors::of_invalid(invalid);

@@ -89,6 +89,11 @@ pub trait DiskFile: Send + Sync + Debug {
         Ok(self.len()? == 0)
     }
     fn set_len(&self, len: u64) -> io::Result<()>;
+    /// Takes disk space for so many bytes from the beginning on; the length stays. A smaller length
+    /// gives it back. Where space cannot be taken beforehand nothing happens.
+    fn reserve(&self, _bytes: u64) -> io::Result<()> {
+        Ok(())
+    }
     /// Makes content and length durable (fdatasync).
     fn sync(&self) -> io::Result<()>;
     /// Makes everything durable that is on the file's file system (syncfs). Linux gives the same
@@ -223,6 +228,14 @@ impl DiskFile for RealFile {
         self.0.set_len(len)
     }
 
+    fn reserve(&self, bytes: u64) -> io::Result<()> {
+        let keep = rustix::fs::FallocateFlags::KEEP_SIZE;
+        match rustix::fs::fallocate(&self.0, keep, 0, bytes) {
+            Err(rustix::io::Errno::OPNOTSUPP) => Ok(()),
+            reserved => Ok(reserved?),
+        }
+    }
+
     fn sync(&self) -> io::Result<()> {
         self.0.sync_data()
     }
@@ -268,6 +281,22 @@ mod tests {
         let content = RealDisk.read(&dir.path().join("f")).expect("read");
         assert_eq!(content[..5], [0; 5]);
         assert_eq!(content[5..], parts.concat());
+    }
+
+    #[test]
+    fn what_is_reserved_is_given_back_with_the_length() {
+        use std::os::unix::fs::MetadataExt;
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("f");
+        let file = RealDisk.open(&path, OpenMode::Create).expect("a file");
+        file.write_all_at(&[IoSlice::new(b"abc")], 0).expect("written");
+        let told = File::options().read(true).open(&path).expect("open");
+        let taken_bytes = || told.metadata().expect("told").blocks() * 512;
+        file.reserve(1 << 20).expect("reserved");
+        assert!(taken_bytes() >= 1 << 20, "{}", taken_bytes());
+        assert_eq!(file.len().expect("told"), 3);
+        file.set_len(3).expect("given back");
+        assert!(taken_bytes() < 1 << 20, "{}", taken_bytes());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::dynamic::Layer;
 use super::group::GROUP_KEYS;
 use super::key::Key;
 use super::keys::KEYS;
@@ -59,10 +60,19 @@ impl Loaded {
             .collect()
     }
 
-    /// First what was given under any of the names, then the defaults of all. What stands before
-    /// `key` itself is dropped, so when only a later name has a value there is no synonym at all:
-    /// so does Kafka, and clients may go by it (`DynamicBrokerConfig.java`, `ConfigHelper.java`).
-    fn broker_synonyms(&self, key: &Key, chain: &[&'static Key]) -> Synonyms {
+    /// First what was set for this broker under any of the names, then what was set for all, what
+    /// was given, and the defaults. What stands before `key` itself is dropped, so when only a
+    /// later name has a value there is no synonym at all: so does Kafka, and clients may go by it
+    /// (`DynamicBrokerConfig.java`, `ConfigHelper.java`).
+    fn broker_synonyms<'a>(&'a self, key: &Key, chain: &'a [&'static Key]) -> Synonyms {
+        let set = |layer: &'a Layer, source| {
+            chain.iter().filter_map(move |key| {
+                let text = layer.get(key.name).map(|(text, _)| text.clone())?;
+                Some((key.name.to_owned(), shown(key, Some(text)), source))
+            })
+        };
+        let own = set(&self.dynamic.own, ConfigSource::DynamicBroker);
+        let all = set(&self.dynamic.all, ConfigSource::DynamicDefaultBroker);
         let given = chain.iter().filter_map(|key| {
             let given = self.given.get(key.name)?;
             let value = shown(key, Some(given.value.to_string()));
@@ -72,7 +82,8 @@ impl Loaded {
             let value = shown(key, Some(key.default_value()?.to_string()));
             Some((key.name.to_owned(), value, ConfigSource::Default))
         });
-        given.chain(defaults).skip_while(|(name, ..)| name != key.name).collect()
+        let synonyms = own.chain(all).chain(given).chain(defaults);
+        synonyms.skip_while(|(name, ..)| name != key.name).collect()
     }
 }
 

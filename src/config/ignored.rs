@@ -15,13 +15,8 @@ pub(super) enum Inert {
 
 /// Keys that are read and checked, and will have an effect once what they set is built. A prefix
 /// stands for every key that begins so.
-const NOT_YET: &[(&str, &[&str])] = &[
-    ("transactions are not served yet", &["transaction.", "transactional."]),
-    (
-        "records are always synced before they are acknowledged",
-        &["log.flush.interval.", "log.preallocate"],
-    ),
-];
+const NOT_YET: &[(&str, &[&str])] =
+    &[("transactions are not served yet", &["transaction.", "transactional."])];
 
 /// Why a key that this broker knows has no effect so far.
 pub(super) fn not_yet(key: &str) -> Option<&'static str> {

@@ -28,6 +28,15 @@ pub(super) struct Synonym {
     /// One of its units is so many of the topic key's.
     pub(super) unit: i64,
     pub(super) default: SynonymDefault,
+    /// `None`: the check of the topic key.
+    pub(super) valid: Option<Valid>,
+}
+
+impl Synonym {
+    /// The same with a check of its own.
+    pub(super) const fn checked(self, valid: Valid) -> Self {
+        Self { valid: Some(valid), ..self }
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -39,17 +48,18 @@ pub(super) enum SynonymDefault {
 
 /// A broker key that means the same as the topic key and has the same default.
 pub(super) const fn same(name: &'static str) -> Synonym {
-    Synonym { name, unit: 1, default: SynonymDefault::Inherited }
+    Synonym { name, unit: 1, default: SynonymDefault::Inherited, valid: None }
 }
 
 /// A broker key without a default: when it is not given, the next one in the row counts.
 pub(super) const fn unset(name: &'static str, unit: i64) -> Synonym {
-    Synonym { name, unit, default: SynonymDefault::Unset }
+    Synonym { name, unit, default: SynonymDefault::Unset, valid: None }
 }
 
 /// A broker key in hours, for a topic key in milliseconds.
 pub(super) const fn hours(name: &'static str, default: &'static str) -> Synonym {
-    Synonym { name, unit: 3_600_000, default: SynonymDefault::Text(default) }
+    let default = SynonymDefault::Text(default);
+    Synonym { name, unit: 3_600_000, default, valid: None }
 }
 
 pub(super) const fn key(
@@ -102,6 +112,10 @@ impl Key {
                 SynonymDefault::Inherited => self.default,
                 SynonymDefault::Unset => None,
                 SynonymDefault::Text(text) => Some(text),
+            },
+            valid: match synonym.valid {
+                Some(valid) => valid,
+                None => self.valid,
             },
             doc: match synonym.unit {
                 60_000 => "The same in minutes. A key in a finer unit goes first.",

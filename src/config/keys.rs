@@ -143,27 +143,29 @@ config_table! {
     log_cleaner_enable: bool = key("log.cleaner.enable", Boolean, "true", Any);
 
     /// How many partitions are compacted at one time.
-    log_cleaner_threads: i32 = key("log.cleaner.threads", Int, "1", AtLeast(0));
+    log_cleaner_threads: i32 = key("log.cleaner.threads", Int, "1", AtLeast(0)).dynamic();
 
     /// What the keys of the logs that are being compacted may take of the memory, in bytes, for all
     /// of them together.
     log_cleaner_dedupe_buffer_size: i64 =
-        key("log.cleaner.dedupe.buffer.size", Long, "134217728", AtLeast(1_048_576));
+        key("log.cleaner.dedupe.buffer.size", Long, "134217728", AtLeast(1_048_576)).dynamic();
 
     /// How many bytes compaction reads and writes in a second.
     log_cleaner_io_max_bytes_per_second: f64 =
-        key("log.cleaner.io.max.bytes.per.second", Double, "1.7976931348623157E308", Any);
+        key("log.cleaner.io.max.bytes.per.second", Double, "1.7976931348623157E308", Any).dynamic();
 
     /// How long compaction rests when there is nothing to compact, in milliseconds.
-    log_cleaner_backoff_ms: i64 = key("log.cleaner.backoff.ms", Long, "15000", AtLeast(0));
+    log_cleaner_backoff_ms: i64 =
+        key("log.cleaner.backoff.ms", Long, "15000", AtLeast(0)).dynamic();
 
     /// How many bytes are read in a second only to see whether the disks still have what was
     /// written, so that it can be mended from other replicas. 0 is not at all.
     log_scrub_io_max_bytes_per_second: f64 =
-        key("log.scrub.io.max.bytes.per.second", Double, "4194304", AtLeast(0)).ours();
+        key("log.scrub.io.max.bytes.per.second", Double, "4194304", AtLeast(0)).ours().dynamic();
 
     /// How often all data is read so, in milliseconds.
-    log_scrub_interval_ms: i64 = key("log.scrub.interval.ms", Long, "604800000", AtLeast(1)).ours();
+    log_scrub_interval_ms: i64 =
+        key("log.scrub.interval.ms", Long, "604800000", AtLeast(1)).ours().dynamic();
 
     // Topics.
 
@@ -235,7 +237,7 @@ config_table! {
     /// How many bytes a second this broker sends, as a leader, to all replicas together that are
     /// not in sync, so that their catching up does not disturb the others. 0 is no limit.
     replica_catchup_max_bytes_per_second: u64 =
-        key("replica.catchup.max.bytes.per.second", Long, "104857600", AtLeast(0)).ours();
+        key("replica.catchup.max.bytes.per.second", Long, "104857600", AtLeast(0)).ours().dynamic();
 
     // Consumer groups.
 
@@ -385,5 +387,19 @@ impl Config {
         let mut config = Self::build(value, None);
         config.topic_defaults = topic_defaults;
         config
+    }
+
+    /// The same with other values for some keys that stand for themselves.
+    pub(super) fn with(
+        &self,
+        value: &dyn Fn(&str) -> Option<Value>,
+        topic_defaults: TopicConfig,
+    ) -> Self {
+        Self {
+            controller_listeners: self.controller_listeners.clone(),
+            advertised_controller_listeners: self.advertised_controller_listeners.clone(),
+            topic_defaults,
+            ..Self::build(value, Some(self))
+        }
     }
 }

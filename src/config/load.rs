@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 
+use super::dynamic::Dynamic;
 use super::error::ConfigError;
 use super::ignored::{self, Inert};
 use super::key::{Key, Synonym};
@@ -20,6 +21,8 @@ pub struct Loaded {
     /// For the log, one sentence each: keys without effect and doubtful combinations.
     pub warnings: Vec<String>,
     pub(super) given: GivenValues,
+    /// What was set while the broker runs.
+    pub(super) dynamic: Dynamic,
 }
 
 /// What was given, by key.
@@ -136,10 +139,11 @@ fn check_inert(key: &str, value: &str, origin: &Origin) -> Result<Option<String>
 impl Loaded {
     fn new(given: GivenValues, mut warnings: Vec<String>) -> Result<Self, ConfigError> {
         let conflict = |reason| ConfigError::Conflict { reason };
-        let topic_value = |name: &str| topic::find(name).and_then(|key| topic_default(&given, key));
-        let topic_defaults = TopicConfig::from_values(&topic_value, None);
-        topic_defaults.check().map_err(conflict)?;
-        let value = |name: &str| KEYS.get(name).and_then(|key| effective(&given, key));
+        let given_value = |key: &Key| Some(given.get(key.name)?.value.clone());
+        let topic_defaults = topic_defaults(&given_value).map_err(conflict)?;
+        let value = |name: &str| {
+            KEYS.get(name).and_then(|key| given_value(key).or_else(|| key.default_value()))
+        };
         let mut config = Config::from_values(&value, topic_defaults);
         check_roles(&config).map_err(conflict)?;
         listener::settle(&mut config).map_err(conflict)?;
@@ -147,26 +151,38 @@ impl Loaded {
         check(&config).map_err(conflict)?;
         warnings.extend(shadowed(&given));
         warnings.extend(doubts(&config));
-        Ok(Self { config, warnings, given })
+        Ok(Self { config, warnings, given, dynamic: Dynamic::default() })
     }
 
+    /// What `key` has: as it was set while the broker runs, else as it was given, else its default.
     pub(super) fn effective(&self, key: &Key) -> Option<Value> {
-        effective(&self.given, key)
+        self.set(key).or_else(|| key.default_value())
+    }
+
+    /// The same without the default.
+    pub(super) fn set(&self, key: &Key) -> Option<Value> {
+        let given = || Some(self.given.get(key.name)?.value.clone());
+        self.dynamic.value(key.name).cloned().or_else(given)
     }
 
     pub(super) fn default_of(&self, key: &Key) -> Option<Value> {
-        topic_default(&self.given, key)
+        topic_default(&|key| self.set(key), key)
     }
 }
 
-fn effective(given: &GivenValues, key: &Key) -> Option<Value> {
-    given.get(key.name).map(|given| given.value.clone()).or_else(|| key.default_value())
+/// What topics have that do not set a key themselves; `set` has what the broker's keys are set to.
+pub(super) fn topic_defaults(set: &dyn Fn(&Key) -> Option<Value>) -> Result<TopicConfig, String> {
+    let value = |name: &str| topic::find(name).and_then(|key| topic_default(set, key));
+    let defaults = TopicConfig::from_values(&value, None);
+    defaults.check()?;
+    Ok(defaults)
 }
 
 /// What a topic has that does not set `key`: the first of its synonyms that has a value.
-fn topic_default(given: &GivenValues, key: &Key) -> Option<Value> {
+fn topic_default(set: &dyn Fn(&Key) -> Option<Value>, key: &Key) -> Option<Value> {
     let mut values = key.synonyms.iter().filter_map(|synonym| {
-        let value = effective(given, KEYS.get(synonym.name)?)?;
+        let broker_key = KEYS.get(synonym.name)?;
+        let value = set(broker_key).or_else(|| broker_key.default_value())?;
         Some(in_units_of_topic(value, *synonym))
     });
     values.next().or_else(|| key.default_value())
@@ -176,6 +192,8 @@ fn in_units_of_topic(value: Value, synonym: Synonym) -> Value {
     match value {
         // A negative number has a meaning of its own (no limit), not a size.
         Value::Int(number) if number > 0 => Value::Int(number.saturating_mul(synonym.unit)),
+        // Where the broker's key takes any of them, the topic's takes one.
+        Value::Int(number) if number < 0 && synonym.valid.is_some() => Value::Int(-1),
         value => value,
     }
 }
@@ -189,7 +207,7 @@ fn check_roles(config: &Config) -> Result<(), String> {
 }
 
 /// The rules between keys that are neither listeners' nor topics'.
-fn check(config: &Config) -> Result<(), String> {
+pub(super) fn check(config: &Config) -> Result<(), String> {
     if config.log_dirs.is_empty() {
         return Err("log.dirs names no directory".to_owned());
     }
@@ -200,8 +218,18 @@ fn check(config: &Config) -> Result<(), String> {
             config.queued_max_request_bytes, config.socket_request_max_bytes
         ));
     }
+    // Without threads there is no cleaner.
+    let cleaners = i64::from(config.log_cleaner_threads.max(1));
+    if config.log_cleaner_dedupe_buffer_size / cleaners <= DEDUPE_BYTES_MIN {
+        return Err(
+            "log.cleaner.dedupe.buffer.size must be at least 1MB per cleaner thread.".into()
+        );
+    }
     check_group_limits(config)
 }
+
+/// What each of the cleaners must have more than of `log.cleaner.dedupe.buffer.size`, as in Kafka.
+const DEDUPE_BYTES_MIN: i64 = 1024 * 1024;
 
 fn check_group_limits(config: &Config) -> Result<(), String> {
     let session = "group.consumer.session.timeout.ms";

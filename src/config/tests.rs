@@ -257,7 +257,7 @@ fn explain_tells_one_key_or_all() {
   source       environment variable KAFKA_LOG_RETENTION_HOURS
   default      168
   type         int
-  valid        at least -1
+  valid        not 0
   environment  KAFKA_LOG_RETENTION_HOURS
   default of   the topic key retention.ms
   meaning      The same in hours. A key in a finer unit goes first.
@@ -292,6 +292,8 @@ fn broker_entries_are_those_of_kafka() {
     let unset = entry("log.retention.ms");
     assert_eq!((&unset.value, unset.source), (&None, ConfigSource::Default));
     assert_eq!(unset.synonyms, []);
+    let pace = entry("log.cleaner.io.max.bytes.per.second");
+    assert_eq!(pace.value.as_deref(), Some("1.7976931348623157E308"));
     assert!(entry("log.retention.hours").read_only);
     assert!(entry("num.partitions").read_only);
 }

@@ -48,6 +48,9 @@ impl FromValue for CleanupPolicy {
 const THROTTLED: super::value::Valid =
     Custom { says: "*, or a list of partition:broker", check: check_throttled };
 
+/// Of a broker any negative number is no limit.
+const RETENTION: super::value::Valid = Custom { says: "not 0", check: check_retention };
+
 config_table! {
     /// The settings of one topic, or the defaults for topics that do not set them.
     pub struct TopicConfig {}
@@ -62,7 +65,8 @@ config_table! {
     compression_gzip_level: i32 = key("compression.gzip.level", Int, "-1", BetweenOr(1, 9, -1))
         .from(&[same("compression.gzip.level")]);
 
-    /// The level when the broker compresses with lz4.
+    /// The level when the broker compresses with lz4. It is checked and shown; the encoder has one
+    /// level only.
     compression_lz4_level: i32 = key("compression.lz4.level", Int, "9", Between(1, 17))
         .from(&[same("compression.lz4.level")]);
 
@@ -71,7 +75,8 @@ config_table! {
     compression_type: CompressionType = key("compression.type", Text, "producer",
         OneOf(CompressionType::NAMES)).from(&[same("compression.type")]);
 
-    /// The level when the broker compresses with zstd.
+    /// The level when the broker compresses with zstd. It is checked and shown; the encoder has one
+    /// level only.
     compression_zstd_level: i32 = key("compression.zstd.level", Int, "3", Between(-131_072, 22))
         .from(&[same("compression.zstd.level")]);
 
@@ -159,7 +164,7 @@ config_table! {
     min_insync_replicas: i32 = key("min.insync.replicas", Int, "1", AtLeast(1))
         .from(&[same("min.insync.replicas")]);
 
-    /// Reserve the disk space of a segment when it is begun.
+    /// Take the disk space of a segment when it is begun.
     preallocate: bool = key("preallocate", Boolean, "false", Any).from(&[same("log.preallocate")]);
 
     /// Stop copying to tiered storage. There is none here, so it has no effect.
@@ -179,9 +184,9 @@ config_table! {
 
     /// Drop segments whose newest record is older than so many milliseconds. -1 is no limit.
     retention_ms: i64 = key("retention.ms", Long, "604800000", AtLeast(-1)).from(&[
-        unset("log.retention.ms", 1),
-        unset("log.retention.minutes", 60_000),
-        hours("log.retention.hours", "168"),
+        unset("log.retention.ms", 1).checked(RETENTION),
+        unset("log.retention.minutes", 60_000).checked(RETENTION),
+        hours("log.retention.hours", "168").checked(RETENTION),
     ]);
 
     /// The size at which a new segment is begun, in bytes. Retention drops whole segments, so it
@@ -240,6 +245,14 @@ impl TopicConfig {
         let config = Self::from_values(&|name| given.get(name).cloned(), Some(defaults));
         config.check()?;
         Ok(config)
+    }
+
+    /// The settings of a topic whose overrides are kept already: they were checked, but the
+    /// defaults may have changed since, or this broker checks more. Whatever is wrong with some of
+    /// them, the others hold.
+    pub fn resolve_kept(defaults: &Self, overrides: &BTreeMap<String, String>) -> Self {
+        let value = |name: &str| parse_override(name, overrides.get(name)?).ok();
+        Self::from_values(&value, Some(defaults))
     }
 
     pub(super) fn from_values(value: &dyn Fn(&str) -> Option<Value>, base: Option<&Self>) -> Self {
@@ -305,6 +318,15 @@ pub(super) fn find(name: &str) -> Option<&'static Key> {
 
 pub(super) fn parse_override(name: &str, text: &str) -> Result<Value, String> {
     find(name).ok_or_else(|| format!("Unknown topic config name: {name}"))?.parse(text)
+}
+
+fn check_retention(name: &str, value: &Value) -> Result<(), String> {
+    match value {
+        Value::Int(0) => {
+            Err(format!("{name} must be unlimited (-1) or, greater than or equal to 1"))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn check_throttled(name: &str, value: &Value) -> Result<(), String> {

@@ -63,11 +63,23 @@ impl fmt::Display for Value {
         match self {
             Self::Bool(v) => write!(f, "{v}"),
             Self::Int(v) => write!(f, "{v}"),
-            // `Debug` keeps the fraction of a whole number (`2.0`), as Java does.
-            Self::Double(v) => write!(f, "{v:?}"),
+            Self::Double(v) => f.write_str(&java_double(*v)),
             Self::Text(v) => f.write_str(v),
             Self::List(v) => f.write_str(&v.join(",")),
         }
+    }
+}
+
+/// A number as Java writes it: `2.0`, and `1.5E7` where it is large or small.
+fn java_double(value: f64) -> String {
+    let plain = 1e-3..1e7;
+    if value == 0.0 || !value.is_finite() || plain.contains(&value.abs()) {
+        return format!("{value:?}");
+    }
+    let text = format!("{value:E}");
+    match text.split_once('E') {
+        Some((digits, exponent)) if !digits.contains('.') => format!("{digits}.0E{exponent}"),
+        _ => text,
     }
 }
 

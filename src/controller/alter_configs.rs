@@ -1,8 +1,8 @@
 //! Changing configs, key by key or as a whole.
 //!
 //! A resource changes wholly or not at all; others in the same request change nevertheless. Topics
-//! and groups have configs that can be changed; a broker takes its settings from its file and its
-//! environment when it starts, but for a few.
+//! and groups have configs that can be changed, and so do brokers, for what they can change while
+//! they run.
 
 mod broker;
 
@@ -99,11 +99,20 @@ impl From<i8> for Op {
     }
 }
 
+/// The settings of the node that decides.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings<'a> {
+    pub node: NodeId,
+    /// Those of its start.
+    pub fixed: &'a Loaded,
+    /// With what the image sets for brokers.
+    pub now: &'a Loaded,
+}
+
 /// Changes configs; one answer for each alteration.
 pub fn decide(
     image: &Image,
-    settings: &Loaded,
-    node: NodeId,
+    settings: &Settings<'_>,
     alterations: &[Alteration],
 ) -> Decision<Vec<Result<(), Refusal>>> {
     let repeated = repeated(alterations);
@@ -116,9 +125,9 @@ pub fn decide(
         match alteration.kind {
             ResourceKind::Topic | ResourceKind::Group | ResourceKind::Broker => {
                 let changed = match alteration.kind {
-                    ResourceKind::Group => alter_group(image, settings, alteration)?,
-                    ResourceKind::Broker => broker::alter(image, node, alteration)?,
-                    _ => alter_topic(image, settings, alteration)?,
+                    ResourceKind::Group => alter_group(image, settings.now, alteration)?,
+                    ResourceKind::Broker => broker::alter(image, settings, alteration)?,
+                    _ => alter_topic(image, settings.now, alteration)?,
                 };
                 if records.len() + changed.len() > RECORDS_COUNT_MAX {
                     return Err(Refusal::too_many_records());

@@ -294,10 +294,22 @@ impl Batch {
         self.set_attributes(self.header.attributes | LOG_APPEND_TIME);
     }
 
-    /// Clears the LogAppendTime bit that a producer set for a CreateTime topic.
-    pub fn set_create_time(&mut self) {
-        if self.header.is_log_append_time() {
+    /// Makes the batch one of CreateTime, whose records are at most as new as `newest_ms` says, if
+    /// that is known.
+    pub fn set_create_time(&mut self, newest_ms: Option<i64>) {
+        let newest_ms = newest_ms.unwrap_or(self.header.max_timestamp_ms);
+        let is_told = newest_ms == self.header.max_timestamp_ms;
+        if !is_told || self.header.is_log_append_time() {
+            self.header.max_timestamp_ms = newest_ms;
+            self.put_field(35, &newest_ms.to_be_bytes());
             self.set_attributes(self.header.attributes & !LOG_APPEND_TIME);
+        }
+    }
+
+    /// Takes away a delete horizon: only compaction sets one.
+    pub fn clear_delete_horizon(&mut self) {
+        if self.header.delete_horizon_ms().is_some() {
+            self.set_attributes(self.header.attributes & !DELETE_HORIZON);
         }
     }
 }

@@ -94,12 +94,16 @@ impl TimeIndex {
         base_offset + floor.map_or(0, |(_, offset)| i64::from(*offset))
     }
 
+    pub fn size(&self) -> usize {
+        self.entries.len() * TIME_ENTRY_BYTES
+    }
+
     pub fn last(&self, base_offset: Offset) -> Option<(i64, Offset)> {
         self.entries.last().map(|(time, offset)| (*time, base_offset + i64::from(*offset)))
     }
 
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.entries.len() * TIME_ENTRY_BYTES);
+        let mut out = Vec::with_capacity(self.size());
         for (timestamp_ms, offset) in &self.entries {
             out.put_i64(*timestamp_ms);
             out.put_u32(*offset);

@@ -13,6 +13,7 @@
 mod check;
 mod clean;
 mod find;
+mod flush;
 mod read;
 pub(crate) mod retire;
 mod scrub;
@@ -36,6 +37,7 @@ use crate::base::kv::{Change, KeyValue};
 use crate::log::batch::{Batch, BatchHeader};
 use crate::log::entry::{Entry, EntryBody, EntryId, EntryKind, EntryMeta};
 use crate::log::flusher::{Completion, Job, LogWriter, WriteJob};
+use crate::log::partition_log::flush::Unsynced;
 use crate::log::producer_state::{AppendOutcome, ProducerStates};
 use crate::log::records::marker::Marker;
 use crate::log::recovery;
@@ -62,6 +64,11 @@ pub struct LogConfig {
     pub index_bytes_max: u32,
     /// `acks=all` waits for the page cache only.
     pub write_caching: bool,
+    /// With it, when the log is synced all the same: see `flush`.
+    pub flush_messages: i64,
+    pub flush_ms: i64,
+    /// The disk space of a segment is taken when it is begun.
+    pub preallocate: bool,
     pub producer_expiration_ms: i64,
     /// At most so much less than `segment_ms`, another time for each segment.
     pub segment_jitter_ms: i64,
@@ -133,6 +140,7 @@ pub(crate) struct State {
     visible_end: (Offset, u32),
     applied_index: u64,
     written_index: u64,
+    unsynced: Unsynced,
     durable_noted: u32,
     /// How often a new segment has taken the places of others: where entries lie has changed.
     swaps: u64,
@@ -182,6 +190,7 @@ impl State {
             visible_end: (base, 0),
             applied_index: 0,
             written_index: next_index,
+            unsynced: Unsynced::default(),
             durable_noted: 0,
             swaps: 0,
             waiters: Vec::new(),
@@ -488,6 +497,9 @@ impl PartitionLog {
             state.note_batch(batch.header(), marker, config, now_ms);
             batch
         });
+        if let Some(batch) = &batch {
+            state.unsynced.add(batch.header().record_count, job, config, now_ms);
+        }
         meta.encode(id.index, &mut job.metas);
         job.batches.extend(batch.clone());
         job.sync_raft |= kind != EntryKind::Batch;
@@ -546,7 +558,8 @@ impl PartitionLog {
     /// Closes the active segment and begins the next one.
     fn roll(self: &Arc<Self>, state: &mut State, now_ms: i64) -> io::Result<()> {
         let (base_offset, base_index) = (state.next_offset, state.next_index());
-        state.producers.expire(now_ms - self.config().producer_expiration_ms);
+        let config = self.config();
+        state.producers.expire(now_ms - config.producer_expiration_ms);
         let snapshot = recovery::encode_state(state);
         let closing = state.active().closing(true);
         // What is before this in the writer's queue is not in the files yet.
@@ -554,6 +567,7 @@ impl PartitionLog {
         let dir = &self.setup.dir;
         let files = Arc::new(SegmentFiles::open(self.setup.disk.as_ref(), dir, base_offset)?);
         files.write_raft_head(base_index)?;
+        files.reserve(&config);
         let next = Arc::clone(&files);
         state.segments.push(Segment::empty(files, base_index));
         state.durable_noted = 0;
@@ -561,6 +575,9 @@ impl PartitionLog {
         let seal = move |health: io::Result<()>| {
             let disk = log.setup.disk.as_ref();
             health?;
+            if config.preallocate {
+                closing.give_back()?;
+            }
             closing.write(disk)?;
             recovery::write_state(disk, &log.setup.dir, base_offset, &snapshot)?;
             // The head of the new segment and the names of its files: nothing in it is durable
@@ -744,7 +761,8 @@ fn must_roll(
     }
     let end = u64::from(segment.size) + batch.size() as u64;
     let too_old = segment.first_append_ms.is_some_and(|first| now_ms - first >= age_max_ms);
-    let index_is_full = segment.offset_index.size() >= config.index_bytes_max as usize;
+    let index_bytes = segment.offset_index.size().max(segment.time_index.size());
+    let index_is_full = index_bytes >= config.index_bytes_max as usize;
     index_is_full || end > u64::from(config.segment_bytes) || end > SEGMENT_BYTES_MAX || too_old
 }
 

@@ -117,6 +117,7 @@ fn first_segment(setup: &LogSetup, purged: Option<EntryId>) -> Result<Segment, R
         setup.disk.sync_dir(parent)?;
     }
     let files = Arc::new(SegmentFiles::open(setup.disk.as_ref(), &setup.dir, 0)?);
+    files.reserve(&setup.config);
     files.write_raft_head(0)?;
     files.raft.sync()?;
     setup.disk.sync_dir(&setup.dir)?;

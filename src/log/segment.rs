@@ -19,6 +19,7 @@ use crate::log::batch::{BatchHeader, HEADER_BYTES};
 use crate::log::entry::{EntryMeta, META_BYTES};
 use crate::log::index::{OffsetIndex, TimeIndex};
 use crate::log::metas::read_metas;
+use crate::log::partition_log::LogConfig;
 use crate::log::transaction_index::{AbortedTransaction, TransactionIndex};
 
 const RAFT_MAGIC: &[u8; 8] = b"OTTLARF1";
@@ -105,6 +106,17 @@ impl SegmentFiles {
     pub fn open(disk: &dyn Disk, dir: &Path, base_offset: Offset) -> io::Result<Self> {
         let open = |ext| disk.open(&dir.join(file_name(base_offset, ext)), OpenMode::Create);
         Ok(Self { base_offset, dir: dir.to_owned(), log: open("log")?, raft: open("raft")? })
+    }
+
+    /// Takes the disk space of a segment that is begun, if its topic wants that. It is a matter of
+    /// where the file system puts things: without it, nothing is missing.
+    pub fn reserve(&self, config: &LogConfig) {
+        if config.preallocate
+            && let Err(error) = self.log.reserve(config.segment_bytes.into())
+        {
+            let path = self.path("log");
+            tracing::warn!(%error, path = %path.display(), "no space was taken for a segment");
+        }
     }
 
     /// Writes the head of a new `.raft` file.
@@ -356,6 +368,11 @@ pub struct Closing {
 }
 
 impl Closing {
+    /// Gives back what was reserved for the segment and is not needed any more.
+    pub fn give_back(&self) -> io::Result<()> {
+        self.files.log.set_len(self.note.position.into())
+    }
+
     /// Writes and syncs all but the note.
     pub fn write(&self, disk: &dyn Disk) -> io::Result<()> {
         self.files.log.sync()?;

@@ -13,8 +13,9 @@ use tokio::time::Instant;
 use crate::base::env::Env;
 use crate::base::ids::{NodeId, Offset, TopicId, TopicPartition};
 use crate::base::task::{self, Fault, Stopping};
+use crate::config::Config;
 use crate::log::cleaner::plan::{Dirty, Policy};
-use crate::log::cleaner::{Cleaning, Options};
+use crate::log::cleaner::{Cleaning, Options, Step};
 use crate::metrics::cleaner as metrics;
 use crate::partition::Partition;
 use crate::partition::pace::{Pace, Stride};
@@ -26,17 +27,29 @@ const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 /// Shorter rests are not worth a timer.
 const REST_MIN: Duration = Duration::from_millis(1);
 
-/// The broker's settings of compaction.
-#[derive(Debug, Clone, Copy)]
-pub struct Settings {
+/// The broker's settings of compaction, as they are now.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Settings {
     /// `log.cleaner.threads`: partitions that are cleaned at one time.
-    pub at_once_count: usize,
+    at_once_count: usize,
     /// `log.cleaner.dedupe.buffer.size`, for all of them together.
-    pub map_bytes_max: usize,
+    map_bytes_max: usize,
     /// `log.cleaner.io.max.bytes.per.second`, read and written, for all of them together.
-    pub bytes_per_second: f64,
+    bytes_per_second: f64,
     /// `log.cleaner.backoff.ms`.
-    pub backoff: Duration,
+    backoff: Duration,
+}
+
+impl Settings {
+    fn of(config: &Config) -> Self {
+        let buffer_bytes = config.log_cleaner_dedupe_buffer_size;
+        Self {
+            at_once_count: usize::try_from(config.log_cleaner_threads).unwrap_or(1),
+            map_bytes_max: usize::try_from(buffer_bytes).unwrap_or(usize::MAX),
+            bytes_per_second: config.log_cleaner_io_max_bytes_per_second,
+            backoff: Duration::from_millis(config.log_cleaner_backoff_ms.unsigned_abs()),
+        }
+    }
 }
 
 /// What compaction works with.
@@ -44,7 +57,6 @@ pub struct Settings {
 pub struct Cleaner {
     pub env: Env,
     pub registry: Arc<Registry>,
-    pub settings: Settings,
     /// Partitions that are being cleaned, and those that can not be until the next start.
     claimed: Mutex<Claimed>,
 }
@@ -56,24 +68,46 @@ struct Claimed {
 }
 
 impl Cleaner {
-    pub fn new(env: Env, registry: Arc<Registry>, settings: Settings) -> Self {
-        Self { env, registry, settings, claimed: Mutex::default() }
+    pub fn new(env: Env, registry: Arc<Registry>) -> Self {
+        Self { env, registry, claimed: Mutex::default() }
     }
 
-    /// Runs until the broker stops.
-    pub fn start(self, stopping: Stopping) -> task::Handle {
+    /// Runs until the broker stops: as many at one time as there are to be, others when that
+    /// number changes.
+    pub fn start(self, mut stopping: Stopping) -> task::Handle {
         task::spawn("cleaner", Fault::Process, async move {
-            let each = (0..self.settings.at_once_count).map(|_| self.run(stopping.clone()));
-            join_all(each).await;
+            let mut changes = self.registry.settings().changes();
+            while !stopping.is_stopping() {
+                changes.borrow_and_update();
+                let count = self.settings().at_once_count;
+                let runs = (0..count).map(|_| self.run(count, stopping.clone()));
+                join_all(runs).await;
+                if count == 0 {
+                    tokio::select! {
+                        () = stopping.wait() => {}
+                        _ = changes.changed() => {}
+                    }
+                }
+            }
         })
     }
 
-    async fn run(&self, mut stopping: Stopping) {
-        while !stopping.is_stopping() {
+    fn settings(&self) -> Settings {
+        Settings::of(&self.registry.settings().current().config)
+    }
+
+    /// Cleans one partition after the other while so many do.
+    async fn run(&self, count: usize, mut stopping: Stopping) {
+        let mut changes = self.registry.settings().changes();
+        while !stopping.is_stopping() && self.settings().at_once_count == count {
+            changes.borrow_and_update();
             let Some((partition, dirty)) = self.claim_dirtiest().await else {
-                let backoff = tokio::time::timeout(self.settings.backoff, stopping.wait());
-                // Either of the two ends the wait.
-                let _ = backoff.await;
+                // New settings may be reason enough to look again.
+                tokio::select! {
+                    () = stopping.wait() => {}
+                    _ = changes.changed() => {}
+                    () = tokio::time::sleep(self.settings().backoff) => {}
+                }
                 continue;
             };
             let cleaned = self.clean(&partition, dirty, &stopping).await;
@@ -122,18 +156,16 @@ impl Cleaner {
         dirty: Dirty,
         stopping: &Stopping,
     ) -> io::Result<()> {
-        let config = partition.config();
+        let (config, settings) = (partition.config(), self.settings());
         let options = Options {
-            map_bytes_max: self.settings.map_bytes_max / self.settings.at_once_count.max(1),
+            map_bytes_max: settings.map_bytes_max / settings.at_once_count.max(1),
             delete_retention_ms: config.delete_retention_ms,
             tombstones_below: self.had_by_all(partition).await,
             now_ms: self.env.clock.now_ms(),
             seed: (self.env.rng.next_u64(), self.env.rng.next_u64()),
         };
         let (threads, log) = (self.env.threads, Arc::clone(partition.group().log()));
-        #[expect(clippy::cast_precision_loss, reason = "few")]
-        let share = self.settings.bytes_per_second / self.settings.at_once_count.max(1) as f64;
-        let mut pace = Pace::new(share, log.sync_rounds());
+        let mut pace = Pace::new(log.sync_rounds());
         let new_bytes = log.bytes_after(dirty.end);
         let begun = Arc::clone(&log);
         let mut cleaning =
@@ -157,16 +189,34 @@ impl Cleaner {
             let step = step?;
             left_bytes = left_bytes.saturating_sub(step.read_bytes);
             metrics::stepped(step.read_bytes, step.written_bytes, left_bytes);
-            let rest = pace.rest(Stride {
+            let gives_way = pace.give_way(Stride {
                 bytes: step.read_bytes + step.written_bytes,
                 took: began.elapsed(),
                 rounds: log.sync_rounds(),
                 grown_bytes: log.bytes_after(dirty.end).saturating_sub(new_bytes),
             });
-            if rest >= REST_MIN {
-                // Either of the two ends the wait.
-                let _ = tokio::time::timeout(rest, stopping.clone().wait()).await;
-            }
+            self.rest(&step, gives_way, &mut stopping.clone()).await;
+        }
+    }
+
+    /// Waits as long as the step should have taken, by the rate that holds meanwhile, and longer where
+    /// it gives way to others.
+    async fn rest(&self, step: &Step, gives_way: Duration, stopping: &mut Stopping) {
+        #[expect(clippy::cast_precision_loss, reason = "a duration need not be exact")]
+        let bytes = (step.read_bytes + step.written_bytes) as f64;
+        let wait = |config: &Config| {
+            let settings = Settings::of(config);
+            #[expect(clippy::cast_precision_loss, reason = "few")]
+            let share = settings.bytes_per_second / settings.at_once_count.max(1) as f64;
+            let least = Duration::try_from_secs_f64(bytes / share).unwrap_or_default();
+            Some(least.max(gives_way))
+        };
+        if wait(&self.registry.settings().current().config) < Some(REST_MIN) {
+            return;
+        }
+        tokio::select! {
+            () = stopping.wait() => {}
+            () = self.registry.settings().pause(Instant::now(), wait) => {}
         }
     }
 
@@ -246,4 +296,22 @@ pub fn answer(registry: &Registry, mut body: Bytes) -> Result<Body, String> {
     let offset = found.and_then(|partition| partition.had_by_all());
     let offset = offset.ok_or("this node does not lead it")?;
     Ok(vec![Bytes::copy_from_slice(&offset.to_be_bytes())])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_settings_are_those_of_now() {
+        let start = Config::load(None, &[]).unwrap();
+        let set = |key: &str, value: &str| {
+            let all = [(key.to_owned(), value.to_owned())].into();
+            Settings::of(&start.with_dynamic(&all, &Default::default()).config)
+        };
+        let default = Settings::of(&start.config);
+        let buffer = set("log.cleaner.dedupe.buffer.size", "5000000");
+        assert_eq!(buffer, Settings { map_bytes_max: 5_000_000, ..default });
+        assert_eq!(set("log.cleaner.threads", "3"), Settings { at_once_count: 3, ..default });
+    }
 }

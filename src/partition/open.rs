@@ -14,6 +14,7 @@ use crate::log::flusher::LogWriter;
 use crate::log::partition_log::{DamageBell, LogConfig, LogSetup, PartitionLog};
 use crate::log::recovery;
 use crate::log::room::Room;
+use crate::metadata::settings::LiveSettings;
 use crate::partition::Partition;
 use crate::replication::groups::Groups;
 use crate::replication::partition_group::{self, GroupSetup, PartitionGroup};
@@ -37,10 +38,7 @@ pub struct Storage {
     pub offline_dirs: Vec<PathBuf>,
     pub kv: Arc<dyn KeyValue>,
     pub kv_writer: KvWriter,
-    /// `producer.id.expiration.ms`.
-    pub producer_expiration_ms: i64,
-    /// What followers that are behind are sent; 0 is no limit.
-    pub catch_up_bytes_per_second: u64,
+    pub settings: Arc<LiveSettings>,
     pub damage_bell: DamageBell,
 }
 
@@ -87,7 +85,10 @@ impl Storage {
             index_interval_bytes: config.index_interval_bytes,
             index_bytes_max: config.segment_index_bytes,
             write_caching: config.write_caching || self.env.planted == Some(Planted::AckBeforeSync),
-            producer_expiration_ms: self.producer_expiration_ms,
+            flush_messages: config.flush_messages,
+            flush_ms: config.flush_ms,
+            preallocate: config.preallocate,
+            producer_expiration_ms: self.settings.current().config.producer_id_expiration_ms,
             segment_jitter_ms: config.segment_jitter_ms,
             file_delete_delay_ms: config.file_delete_delay_ms,
         }

@@ -20,6 +20,7 @@ use crate::metadata;
 use crate::metadata::image::{Configs, Image};
 use crate::metadata::publisher::Images;
 use crate::metadata::records::Resource;
+use crate::metadata::settings::LiveSettings;
 use crate::partition::Partition;
 use crate::partition::open::Place;
 pub use crate::partition::open::{OpenDir, Storage};
@@ -43,9 +44,8 @@ const HAND_OVER_REPEAT: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub struct Registry {
     storage: Storage,
-    defaults: TopicConfig,
     slots: RwLock<BTreeMap<TopicPartition, Slot>>,
-    /// Counts changes of `slots`; who waits for a partition watches it.
+    /// Counts changes of `slots` and of settings; who waits for a partition watches it.
     changes: watch::Sender<u64>,
 }
 
@@ -67,13 +67,14 @@ pub enum Status {
 }
 
 impl Registry {
-    pub fn new(storage: Storage, defaults: TopicConfig) -> Arc<Self> {
-        Arc::new(Self {
-            storage,
-            defaults,
-            slots: RwLock::default(),
-            changes: watch::Sender::new(0),
-        })
+    pub fn new(storage: Storage) -> Arc<Self> {
+        let changes = watch::Sender::new(0);
+        Arc::new(Self { storage, slots: RwLock::default(), changes })
+    }
+
+    /// What can be set while the broker runs, as it is now.
+    pub fn settings(&self) -> &Arc<LiveSettings> {
+        &self.storage.settings
     }
 
     pub fn groups(&self) -> &Groups {
@@ -127,6 +128,11 @@ impl Registry {
         self.wait(|slots| slots.keys().all(|id| id.topic_id != topic_id)).await;
     }
 
+    /// Tells of partitions that come and go, and of other settings of theirs.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
     async fn wait(&self, reached: impl Fn(&BTreeMap<TopicPartition, Slot>) -> bool) {
         let mut changes = self.changes.subscribe();
         while !reached(&self.slots.read().unwrap_or_else(PoisonError::into_inner)) {
@@ -178,6 +184,7 @@ impl Registry {
 
     /// Makes the partitions what the image says.
     async fn follow(&self, seen: &Image, image: &Image) {
+        let is_set_anew = self.settings().follow(image);
         let wanted = self.wanted(image);
         let open: BTreeSet<TopicPartition> =
             self.slots.read().unwrap_or_else(PoisonError::into_inner).keys().copied().collect();
@@ -201,9 +208,10 @@ impl Registry {
         }))
         .await;
         progress.end();
-        self.update_configs(seen, image);
+        self.update_configs(seen, image, is_set_anew);
         self.update_places(seen, image);
-        let (node, rate) = (self.storage.node, self.storage.catch_up_bytes_per_second);
+        let rate = self.settings().current().config.replica_catchup_max_bytes_per_second;
+        let node = self.storage.node;
         self.groups().throttles().set(throttles::limits(image, node, rate));
     }
 
@@ -232,19 +240,25 @@ impl Registry {
 
     /// The settings of a topic: its overrides over the broker's defaults.
     pub fn topic_config(&self, overrides: &Configs) -> Arc<TopicConfig> {
-        let resolved = TopicConfig::resolve(&self.defaults, overrides);
+        let settings = self.settings().current();
+        let defaults = &settings.config.topic_defaults;
+        let resolved = TopicConfig::resolve(defaults, overrides);
         Arc::new(resolved.unwrap_or_else(|error| {
-            // The controller checked them; a later version may check more.
-            tracing::warn!(error, "topic config does not hold, using the defaults");
-            self.defaults.clone()
+            // What was checked when it was set need not go with defaults that changed since.
+            tracing::warn!(
+                error,
+                "a topic's configs do not go with each other or with the defaults"
+            );
+            TopicConfig::resolve_kept(defaults, overrides)
         }))
     }
 
-    fn update_configs(&self, seen: &Image, image: &Image) {
+    /// Hands on what has changed: of single topics, or with the broker's settings of all.
+    fn update_configs(&self, seen: &Image, image: &Image, of_all: bool) {
         for topic in image.topics() {
             let resource = Resource::Topic(topic.name.clone());
             let (old, new) = (seen.configs(&resource), image.configs(&resource));
-            if Arc::ptr_eq(&old, &new) || old == new {
+            if !of_all && old == new {
                 continue;
             }
             let config = self.topic_config(&new);
@@ -255,6 +269,7 @@ impl Registry {
                     partition.set_config(Arc::clone(&config), log);
                 }
             }
+            self.changes.send_modify(|count| *count += 1);
         }
     }
 

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use crate::base::env::Env;
 use crate::base::task::{self, Fault, Stopping};
+use crate::config::Config;
 use crate::metrics::damage as metrics;
 use crate::partition::Partition;
 use crate::partition::registry::Registry;
@@ -18,15 +19,12 @@ const FIRST_ROUND: Duration = Duration::from_secs(60);
 /// What is read between two rests.
 const STEP_BYTES: u64 = 1024 * 1024;
 
-/// What scrubbing works with.
+/// What scrubbing works with: `log.scrub.io.max.bytes.per.second`, and `log.scrub.interval.ms` from
+/// the start of a round to that of the next, as they are at the time.
 #[derive(Debug)]
 pub struct Scrubber {
     pub env: Env,
     pub registry: Arc<Registry>,
-    /// `log.scrub.io.max.bytes.per.second`.
-    pub bytes_per_second: f64,
-    /// `log.scrub.interval.ms`: from the start of a round to that of the next.
-    pub interval: Duration,
 }
 
 impl Scrubber {
@@ -41,10 +39,17 @@ impl Scrubber {
     }
 
     async fn run(&self) {
-        let mut round = Instant::now() + self.interval.min(FIRST_ROUND);
+        let settings = self.registry.settings();
+        let mut begun = Instant::now();
+        let mut interval_max = FIRST_ROUND;
         loop {
-            tokio::time::sleep_until(round).await;
-            round = Instant::now() + self.interval;
+            let wait = |config: &Config| {
+                let interval = Duration::from_millis(config.log_scrub_interval_ms.unsigned_abs());
+                is_wanted(config).then(|| interval.min(interval_max))
+            };
+            settings.pause(begun, wait).await;
+            begun = Instant::now();
+            interval_max = Duration::MAX;
             for partition in self.registry.partitions() {
                 if let Err(error) = self.scrub(&partition).await {
                     let (topic, index) = (&partition.topic, partition.id.partition);
@@ -70,10 +75,18 @@ impl Scrubber {
         }
     }
 
-    /// Waits as long as reading so much should take.
+    /// Waits as long as reading so much should take; while nothing is to be read, for that to end.
     async fn rest(&self, bytes: u64) {
         #[expect(clippy::cast_precision_loss, reason = "a duration need not be exact")]
-        let seconds = bytes as f64 / self.bytes_per_second;
-        tokio::time::sleep(Duration::try_from_secs_f64(seconds).unwrap_or_default()).await;
+        let bytes = bytes as f64;
+        let wait = |config: &Config| {
+            let seconds = bytes / config.log_scrub_io_max_bytes_per_second;
+            is_wanted(config).then(|| Duration::try_from_secs_f64(seconds).unwrap_or_default())
+        };
+        self.registry.settings().pause(Instant::now(), wait).await;
     }
+}
+
+fn is_wanted(config: &Config) -> bool {
+    config.log_scrub_io_max_bytes_per_second > 0.0
 }

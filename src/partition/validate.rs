@@ -1,11 +1,12 @@
-//! What a batch must be like to be appended (Kafka's `LogValidator` and `UnifiedLog.append`), told
-//! from its header alone; records are walked only where nothing is compressed.
+//! What a batch must be like to be appended (Kafka's `LogValidator` and `UnifiedLog.append`).
+//! Records are looked at where nothing is compressed or where the topic's settings ask for it; else
+//! the header alone counts.
 
 use bytes::Bytes;
 
 use crate::config::{CompressionType, TimestampType, TopicConfig};
 use crate::log::batch::{Batch, BatchError, BatchHeader, NO_TIMESTAMP_MS};
-use crate::log::records;
+use crate::log::records::examine::{Findings, Stamped, Unfit, examined, recompressed};
 
 /// Why a batch is refused. `api` knows the codes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +17,18 @@ pub enum Invalid {
     Format(String),
     Timestamp(String),
     Codec(String),
+}
+
+/// Batches of that size are worth a thread of their own when they are unpacked.
+const LABORIOUS_BYTES: usize = 16 * 1024;
+
+/// Whether [`batch`] may take so long that others should not wait for it.
+pub fn is_laborious(records: &[u8], config: &TopicConfig) -> bool {
+    let codec = BatchHeader::parse(records).map_or(0, |header| header.codec());
+    let is_packed = codec_of(config.compression_type).is_some_and(|kept| kept != codec);
+    let is_unpacked = codec != 0
+        && (config.cleanup_policy.compact || config.message_timestamp_before_max_ms < i64::MAX);
+    records.len() >= LABORIOUS_BYTES && (is_packed || is_unpacked)
 }
 
 /// Takes the one batch of a produce request's partition, as it will be appended.
@@ -31,27 +44,68 @@ pub fn batch(records: Bytes, config: &TopicConfig, now_ms: i64) -> Result<Batch,
     }
     check_size(&batch, config)?;
     check_header(batch.header())?;
-    if batch.header().codec() == 0
-        && !records::count_is_true(batch.records(), batch.header().record_count)
-    {
-        return Err(Invalid::Record("the records are not those that the header says".to_owned()));
-    }
     check_codec(batch.header())?;
-    if config.cleanup_policy.compact {
-        check_keys(&batch)?;
+    let came = *batch.header();
+    let findings = look(&mut batch, config)?;
+    if config.cleanup_policy.compact && findings.is_some_and(|findings| !findings.all_keyed) {
+        let text = "a compacted topic takes no records without a key";
+        return Err(Invalid::Record(text.to_owned()));
     }
-    if let Some(codec) = codec_of(config.compression_type).filter(|c| *c != batch.header().codec())
-    {
-        batch = records::recompressed(&batch, codec).map_err(|_| unreadable())?;
-    }
+    batch.clear_delete_horizon();
     match config.message_timestamp_type {
+        TimestampType::LogAppendTime if came.is_log_append_time() => {
+            let text = "a producer must not set the timestamp type to LogAppendTime";
+            return Err(Invalid::Timestamp(text.to_owned()));
+        }
         TimestampType::LogAppendTime => batch.set_log_append_time(now_ms),
         TimestampType::CreateTime => {
-            check_timestamp(batch.header(), config, now_ms)?;
-            batch.set_create_time();
+            check_timestamps(&came, findings.as_ref(), config, now_ms)?;
+            let newest_ms = |findings: Findings| {
+                let newest_ms = findings.newest.map(|newest| newest.timestamp_ms);
+                newest_ms.map_or(NO_TIMESTAMP_MS, |newest_ms| newest_ms.max(NO_TIMESTAMP_MS))
+            };
+            batch.set_create_time(findings.map(newest_ms));
         }
     }
     Ok(batch)
+}
+
+/// Looks at the records, and packs them in the codec of the topic, if there is reason to. What a
+/// producer has compressed stays unread otherwise: its header says which timestamps there are at
+/// most, though not which at least.
+fn look(batch: &mut Batch, config: &TopicConfig) -> Result<Option<Findings>, Invalid> {
+    let header = batch.header();
+    let size_max = config.max_message_bytes.min(config.segment_bytes);
+    let codec = codec_of(config.compression_type).filter(|codec| *codec != header.codec());
+    let is_create_time = config.message_timestamp_type == TimestampType::CreateTime;
+    let has_oldest = config.message_timestamp_before_max_ms < i64::MAX;
+    let is_looked_at = header.codec() == 0
+        || config.cleanup_policy.compact
+        || is_create_time && (has_oldest || header.max_timestamp_ms < NO_TIMESTAMP_MS);
+    let findings = if let Some(codec) = codec {
+        let level = config.compression_gzip_level;
+        let (packed, findings) = recompressed(batch, codec, level, size_max as usize)
+            .map_err(|unfit| of_unfit(unfit, size_max))?;
+        *batch = packed;
+        Some(findings)
+    } else if is_looked_at {
+        Some(examined(batch).map_err(|unfit| of_unfit(unfit, size_max))?)
+    } else {
+        None
+    };
+    Ok(findings)
+}
+
+fn of_unfit(unfit: Unfit, size_max: u32) -> Invalid {
+    match unfit {
+        Unfit::Malformed => {
+            Invalid::Record("the records are not those that the header says".to_owned())
+        }
+        Unfit::TooLarge => Invalid::TooLarge(format!(
+            "the batch has more than {size_max} bytes in the codec of the topic, \
+             or unpacks to more than is allowed"
+        )),
+    }
 }
 
 fn of_batch_error(error: BatchError) -> Invalid {
@@ -120,35 +174,34 @@ fn codec_of(kept: CompressionType) -> Option<i16> {
     }
 }
 
-/// A record without a key can never be compacted away.
-fn check_keys(batch: &Batch) -> Result<(), Invalid> {
-    match records::all_keyed(batch) {
-        Ok(true) => Ok(()),
-        Ok(false) => {
-            Err(Invalid::Record("a compacted topic takes no records without a key".to_owned()))
-        }
-        Err(_) => Err(unreadable()),
-    }
-}
-
-fn unreadable() -> Invalid {
-    Invalid::Record("the records cannot be read".to_owned())
-}
-
-fn check_timestamp(header: &BatchHeader, config: &TopicConfig, now_ms: i64) -> Result<(), Invalid> {
-    let (oldest, newest) = (
+/// Whether all timestamps are in the range that the topic admits. Records without one are.
+fn check_timestamps(
+    header: &BatchHeader,
+    findings: Option<&Findings>,
+    config: &TopicConfig,
+    now_ms: i64,
+) -> Result<(), Invalid> {
+    let (oldest_ms, newest_ms) = (
         now_ms.saturating_sub(config.message_timestamp_before_max_ms),
         now_ms.saturating_add(config.message_timestamp_after_max_ms),
     );
-    for timestamp_ms in [header.base_timestamp_ms, header.max_timestamp_ms] {
-        if timestamp_ms != NO_TIMESTAMP_MS && !(oldest..=newest).contains(&timestamp_ms) {
-            return Err(Invalid::Timestamp(format!(
-                "timestamp {timestamp_ms} is out of range: it must be within [{oldest}, {newest}]"
-            )));
-        }
+    let told = |index, timestamp_ms| Some(Stamped { index, timestamp_ms });
+    let stamps = match findings {
+        Some(findings) => [findings.oldest, findings.newest],
+        None => [told(0, header.base_timestamp_ms), told(0, header.max_timestamp_ms)],
+    };
+    let is_out = |stamped: &&Stamped| {
+        stamped.timestamp_ms != NO_TIMESTAMP_MS
+            && !(oldest_ms..=newest_ms).contains(&stamped.timestamp_ms)
+    };
+    match stamps.iter().flatten().find(is_out) {
+        None => Ok(()),
+        Some(Stamped { index, timestamp_ms }) => Err(Invalid::Timestamp(format!(
+            "Timestamp {timestamp_ms} of message with offset {index} is out of range. \
+             The timestamp should be within [{oldest_ms}, {newest_ms}]"
+        ))),
     }
-    if header.max_timestamp_ms < NO_TIMESTAMP_MS {
-        return Err(Invalid::Timestamp("negative timestamp".to_owned()));
-    }
-    Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use crate::api::context::{Caller, Context};
 use crate::base::net::{Listener, Stream};
 use crate::base::task::{self, Fault, Stopping};
+use crate::metadata::settings::LiveSettings;
 use crate::wire::connection::{Connection, ConnectionSetup, End};
 
 /// How long to wait after an accept that failed for want of descriptors or memory.
@@ -20,8 +21,7 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// The connections of the broker, counted.
 #[derive(Debug)]
 pub struct ConnectionCount {
-    count_max: u32,
-    per_ip_max: u32,
+    settings: Arc<LiveSettings>,
     open: Mutex<Open>,
     closed: Notify,
 }
@@ -39,15 +39,17 @@ struct Place {
 }
 
 impl ConnectionCount {
-    /// `max.connections` and `max.connections.per.ip`.
-    pub fn new(count_max: u32, per_ip_max: u32) -> Arc<Self> {
-        Arc::new(Self { count_max, per_ip_max, open: Mutex::default(), closed: Notify::new() })
+    /// The limits are `max.connections` and `max.connections.per.ip`, as they are at the time.
+    pub fn new(settings: Arc<LiveSettings>) -> Arc<Self> {
+        Arc::new(Self { settings, open: Mutex::default(), closed: Notify::new() })
     }
 
     fn enter(self: &Arc<Self>, ip: IpAddr) -> Option<Place> {
+        let settings = self.settings.current();
+        let config = &settings.config;
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let from_ip = open.per_ip.get(&ip).copied().unwrap_or(0);
-        if open.count >= self.count_max || from_ip >= self.per_ip_max {
+        if open.count >= config.max_connections || from_ip >= config.max_connections_per_ip {
             return None;
         }
         open.count += 1;

@@ -7,6 +7,7 @@ pub mod offsets;
 pub mod process;
 pub mod records;
 pub mod scarce;
+pub mod watched;
 
 use std::net::SocketAddr;
 use std::path::Path;

@@ -14,6 +14,7 @@ mod api;
 mod cli;
 mod cluster;
 mod compaction;
+mod configs;
 mod damage;
 mod dirs;
 mod flips;

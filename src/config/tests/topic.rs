@@ -132,6 +132,22 @@ fn rules_over_several_keys() {
 }
 
 #[test]
+fn what_is_kept_holds_whatever_becomes_of_the_rest() {
+    let defaults = TopicConfig { max_compaction_lag_ms: 5, ..TopicConfig::default() };
+    let kept = overrides(&[
+        ("cleanup.policy", "compact"),
+        ("min.compaction.lag.ms", "10"),
+        ("retention.ms", "soon"),
+        ("no.such.key", "1"),
+    ]);
+    assert!(TopicConfig::resolve(&defaults, &kept).is_err());
+    let config = TopicConfig::resolve_kept(&defaults, &kept);
+    assert!(config.cleanup_policy.compact && !config.cleanup_policy.delete);
+    assert_eq!((config.min_compaction_lag_ms, config.max_compaction_lag_ms), (10, 5));
+    assert_eq!(config.retention_ms, defaults.retention_ms);
+}
+
+#[test]
 fn defaults_come_from_the_broker() {
     let loaded = load("log.retention.ms = 9\nwrite.caching = true\nlog.roll.hours = 1").unwrap();
     let config = TopicConfig::resolve(&loaded.config.topic_defaults, &overrides(&[])).unwrap();

@@ -25,8 +25,13 @@ fn topic(name: &str, changes: Vec<Change>) -> Alteration {
     Alteration { kind: ResourceKind::Topic, name, changes, replaces_all: false }
 }
 
+fn decide_here(image: &Image, alterations: &[Alteration]) -> Decision<Vec<Result<(), Refusal>>> {
+    let (node, fixed) = (NodeId(1), &settings());
+    decide(image, &Settings { node, fixed, now: fixed }, alterations)
+}
+
 fn run(image: &mut Image, alteration: Alteration) -> Result<(), Refusal> {
-    let decision = decide(image, &settings(), NodeId(1), &[alteration]);
+    let decision = decide_here(image, &[alteration]);
     decision.records.iter().for_each(|record| image.replay(record));
     decision.answer.into_iter().next().unwrap()
 }
@@ -64,7 +69,7 @@ fn keys_change_one_by_one() {
     assert_eq!(overrides(&image), pairs(&[("cleanup.policy", "compact")]));
     run(&mut image, topic("t", vec![change("nope", Op::Delete, "")])).unwrap();
     let same = topic("t", vec![change("cleanup.policy", Op::Set, "compact")]);
-    assert!(decide(&image, &settings(), NodeId(1), &[same]).records.is_empty());
+    assert!(decide_here(&image, &[same]).records.is_empty());
 }
 
 #[test]
@@ -161,7 +166,7 @@ fn a_resource_appears_once_and_does_not_hold_up_others() {
     let twice = topic("x", vec![]);
     let good = topic("t", vec![change("flush.ms", Op::Set, "5")]);
     let all = [twice.clone(), good, twice];
-    let Decision { records, answer } = decide(&image, &settings(), NodeId(1), &all);
+    let Decision { records, answer } = decide_here(&image, &all);
     assert_eq!(records.len(), 1);
     let once = Refusal::new(Reason::InvalidRequest, "Each resource must appear at most once.");
     assert_eq!(answer, vec![Err(once.clone()), Ok(()), Err(once)]);

@@ -4,6 +4,9 @@ use crate::config::{Config, HEARTBEAT_INTERVAL_MS, SESSION_TIMEOUT_MS};
 use crate::metadata::image::Image;
 use crate::metadata::records::Resource;
 
+/// The topic that the state of groups is in.
+const TOPIC: &str = "__consumer_offsets";
+
 /// What the broker's configuration says of groups.
 #[derive(Debug, Clone)]
 pub struct GroupSettings {
@@ -31,6 +34,14 @@ impl GroupSettings {
         );
         own(image, group, HEARTBEAT_INTERVAL_MS, bounds)
             .unwrap_or(config.group_consumer_heartbeat_interval_ms)
+    }
+
+    /// The largest record that the topic of groups takes: it says so itself, or all brokers do.
+    pub fn record_bytes_max(&self, image: &Image) -> u32 {
+        let set = |resource, key| image.configs(&resource).get(key)?.trim().parse().ok();
+        set(Resource::Topic(TOPIC.to_owned()), "max.message.bytes")
+            .or_else(|| set(Resource::Broker(String::new()), "message.max.bytes"))
+            .unwrap_or(self.config.topic_defaults.max_message_bytes)
     }
 
     /// The assignor of a group in which nobody prefers one.
@@ -77,6 +88,22 @@ mod tests {
                 });
             }
             assert_eq!(of(&image), [expected, (45_000, 5_000)]);
+        }
+    }
+
+    #[test]
+    fn records_are_as_large_as_their_topic_takes() {
+        let loaded = Config::load(None, &[]).expect("defaults are valid");
+        let settings = GroupSettings { config: loaded.config };
+        let mut image = Image::default();
+        assert_eq!(settings.record_bytes_max(&image), 1_048_588);
+        for (resource, key, bytes) in [
+            (Resource::Broker(String::new()), "message.max.bytes", 5_000),
+            (Resource::Topic(TOPIC.to_owned()), "max.message.bytes", 4_000),
+        ] {
+            let (key, value) = (key.to_owned(), Some(bytes.to_string()));
+            image.replay(&Record::Config { resource, key, value });
+            assert_eq!(settings.record_bytes_max(&image), bytes);
         }
     }
 }

@@ -82,9 +82,13 @@ fn log_append_time_is_set_with_a_new_checksum() {
     let mut again = Batch::take(&mut joined(&batch)).expect("still a good batch");
     assert!(again.header().is_log_append_time());
     assert_eq!(again.header().max_timestamp_ms, 99);
-    again.set_create_time();
-    let again = Batch::take(&mut joined(&again)).expect("still a good batch");
+    again.set_create_time(None);
+    let mut again = Batch::take(&mut joined(&again)).expect("still a good batch");
     assert!(!again.header().is_log_append_time());
+    assert_eq!(again.header().max_timestamp_ms, 99);
+    again.set_create_time(Some(77));
+    let again = Batch::take(&mut joined(&again)).expect("still a good batch");
+    assert_eq!(again.header().max_timestamp_ms, 77);
 }
 
 #[test]

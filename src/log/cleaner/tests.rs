@@ -12,7 +12,7 @@ use crate::log::cleaner::plan::Policy;
 use crate::log::entry::{Entry, EntryBody, EntryId};
 use crate::log::partition_log::tests::{DIR, Rig, bytes_of, config};
 use crate::log::records::build::{NewRecord, batch as built};
-use crate::log::records::{KeyValue, key_values, recompressed};
+use crate::log::records::{KeyValue, in_codec, key_values};
 
 const POLICY: Policy = Policy { min_dirty_ratio: 0.0, min_lag_ms: 0, max_lag_ms: i64::MAX };
 const DELETE_RETENTION_MS: i64 = 50;
@@ -32,7 +32,7 @@ fn keyed(records: &[NewRecord], time_ms: i64, codec: i16, sequence: Option<i32>)
         bytes[17..21].copy_from_slice(&crc);
         batch = Batch::take(&mut Bytes::from(bytes)).expect("a batch");
     }
-    recompressed(&batch, codec).expect("packed")
+    in_codec(&batch, codec)
 }
 
 struct Kept {

@@ -9,9 +9,13 @@ mod transactions;
 
 use std::sync::Arc;
 
+use std::collections::BTreeSet;
+
 use crate::base::rng::Rng;
-use crate::log::entry::EntryKind;
+use crate::log::batch::tests::Sample;
+use crate::log::entry::{Entry, EntryBody, EntryId, EntryKind};
 use crate::log::partition_log::tests::model::Model;
+use crate::log::partition_log::{LogConfig, must_roll};
 use crate::sim::disk::Faults;
 
 pub(crate) use crate::log::partition_log::tests::rig::{DIR, Rig, Wanted, batch, bytes_of, config};
@@ -213,6 +217,28 @@ fn a_log_is_what_was_appended_to_it() {
 #[test]
 fn a_log_with_write_caching_loses_its_tail_at_most() {
     run(seeds(), true);
+}
+
+#[test]
+fn segments_are_closed_by_age_less_a_jitter_of_their_own() {
+    let jitter = LogConfig { segment_ms: 1_000, segment_jitter_ms: 400, ..config(1 << 20, false) };
+    let rig = Rig::new(1, jitter.clone());
+    let ages = |config: &LogConfig| -> BTreeSet<i64> {
+        (0..50).map(|base| rig.log().age_max_ms(base, config)).collect()
+    };
+    let with_jitter = ages(&jitter);
+    assert!(with_jitter.len() > 10, "{with_jitter:?}");
+    assert!(with_jitter.iter().all(|age_ms| (601..=1_000).contains(age_ms)), "{with_jitter:?}");
+    let plain = LogConfig { segment_jitter_ms: 0, ..jitter };
+    assert_eq!(ages(&plain), BTreeSet::from([1_000]));
+
+    let batch = batch(1, 10, Sample::default());
+    let (id, body) = (EntryId { term: 1, index: 0 }, EntryBody::Batch(batch.clone()));
+    rig.append_one(Entry { id, body, ticket: None }).expect("appended");
+    let mut state = rig.log().lock();
+    let begun_ms = state.active().first_append_ms.expect("it has a batch");
+    let mut rolls = |age_ms| must_roll(state.active(), &plain, begun_ms + age_ms, 1_000, &batch);
+    assert_eq!([999, 1_000].map(&mut rolls), [false, true]);
 }
 
 #[test]

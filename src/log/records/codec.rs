@@ -1,4 +1,5 @@
-//! Kafka's codecs. What is unpacked is bounded: lengths on the wire are claims.
+//! Kafka's codecs. What is unpacked is bounded: lengths on the wire are claims. Both ways there is
+//! a stream, so that a batch need not be in memory as a whole when it is unpacked.
 
 use std::io::{self, Read, Write};
 
@@ -14,99 +15,198 @@ const SNAPPY_BLOCK_BYTES: usize = 32 * 1024;
 const XERIAL_MAGIC: &[u8] = b"\x82SNAPPY\0";
 const XERIAL_HEAD_BYTES: usize = 16;
 
+/// Gzip's own choice of a level, as `compression.gzip.level` has it.
+pub(super) const GZIP_LEVEL_DEFAULT: i32 = -1;
+
 /// The records as they were before compression.
 pub(super) fn unpack(header: &BatchHeader, body: Bytes) -> io::Result<Bytes> {
-    match header.codec() {
-        0 => Ok(body),
-        1 => bounded(flate2::read::MultiGzDecoder::new(&body[..])),
-        2 => unpack_snappy(&body),
-        3 => bounded(lz4_flex::frame::FrameDecoder::new(&body[..])),
+    if header.codec() == 0 {
+        return Ok(body);
+    }
+    let mut unpacked = Vec::new();
+    let limit = UNPACKED_BYTES_MAX as u64 + 1;
+    reader(header.codec(), &body)?.take(limit).read_to_end(&mut unpacked)?;
+    if unpacked.len() > UNPACKED_BYTES_MAX {
+        return Err(too_much());
+    }
+    Ok(unpacked.into())
+}
+
+/// Gives the records bit by bit. Whoever reads sees to it that there are not too many.
+pub(super) fn reader(codec: i16, body: &[u8]) -> io::Result<Box<dyn Read + '_>> {
+    Ok(match codec {
+        0 => Box::new(body),
+        1 => Box::new(flate2::read::MultiGzDecoder::new(body)),
+        2 => Box::new(SnappyReader::new(body)?),
+        3 => Box::new(lz4_flex::frame::FrameDecoder::new(body)),
         4 => {
-            let decoder = ruzstd::decoding::StreamingDecoder::new(&body[..]);
-            bounded(decoder.map_err(io::Error::other)?)
+            let decoder = ruzstd::decoding::StreamingDecoder::new(body);
+            Box::new(decoder.map_err(io::Error::other)?)
+        }
+        codec => return Err(io::Error::other(format!("unknown codec {codec}"))),
+    })
+}
+
+fn too_much() -> io::Error {
+    io::Error::other("records unpack to more than is allowed")
+}
+
+/// Snappy comes framed as the xerial library does (magic, two versions, then blocks with a 4-byte
+/// length each) or raw, as one block.
+struct SnappyReader<'a> {
+    rest: &'a [u8],
+    is_framed: bool,
+    block: Vec<u8>,
+    /// How much of the block has been given.
+    given: usize,
+}
+
+impl<'a> SnappyReader<'a> {
+    fn new(body: &'a [u8]) -> io::Result<Self> {
+        let is_framed = body.starts_with(XERIAL_MAGIC);
+        let head_bytes = if is_framed { XERIAL_HEAD_BYTES } else { 0 };
+        let rest = body.get(head_bytes..).ok_or(Malformed)?;
+        Ok(Self { rest, is_framed, block: Vec::new(), given: 0 })
+    }
+
+    /// Unpacks the next block; false at the end.
+    fn advance(&mut self) -> io::Result<bool> {
+        let block = if self.is_framed {
+            let Some(size) = self.rest.split_off(..4) else { return Ok(false) };
+            let size = u32::from_be_bytes(size.try_into().map_err(|_| Malformed)?);
+            self.rest.split_off(..size as usize).ok_or(Malformed)?
+        } else {
+            std::mem::take(&mut self.rest)
+        };
+        if block.is_empty() {
+            return Ok(false);
+        }
+        // The length is the sender's claim: it is checked before anything is reserved.
+        let size = snap::raw::decompress_len(block).map_err(io::Error::other)?;
+        // Snappy's best ratio is about 1:21; a larger claim is a lie.
+        if size > block.len().saturating_mul(64) || size > UNPACKED_BYTES_MAX {
+            return Err(too_much());
+        }
+        self.block = snap::raw::Decoder::new().decompress_vec(block).map_err(io::Error::other)?;
+        self.given = 0;
+        Ok(true)
+    }
+}
+
+impl Read for SnappyReader<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        while self.given == self.block.len() {
+            if !self.advance()? {
+                return Ok(0);
+            }
+        }
+        let left = self.block.get(self.given..).unwrap_or_default();
+        let count = (&*left).read(into)?;
+        self.given += count;
+        Ok(count)
+    }
+}
+
+/// The records in a codec, framed as Kafka's own clients frame them.
+pub(super) fn pack(codec: i16, records: &[u8]) -> io::Result<Bytes> {
+    let mut out = Output::new(usize::MAX);
+    write(codec, GZIP_LEVEL_DEFAULT, records, &mut out)?;
+    Ok(out.bytes.into())
+}
+
+/// What comes out of a codec, up to a size.
+pub(super) struct Output {
+    pub(super) bytes: Vec<u8>,
+    bytes_max: usize,
+    pub(super) is_full: bool,
+}
+
+impl Output {
+    pub(super) fn new(bytes_max: usize) -> Self {
+        Self { bytes: Vec::new(), bytes_max, is_full: false }
+    }
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.is_full |= bytes.len() > self.bytes_max - self.bytes.len();
+        if self.is_full {
+            return Err(io::Error::other("the batch is larger than is allowed"));
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The encoder of zstd takes an error for a mistake of the program, so it gets none: what does not
+/// fit is dropped, and `Output::is_full` tells.
+struct Lenient<'a>(&'a mut Output);
+
+impl Write for Lenient<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(self.0.write(bytes).unwrap_or(bytes.len()))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Compresses what `records` gives; it may not fail. Fails when the output is full.
+pub(super) fn write(
+    codec: i16,
+    gzip_level: i32,
+    mut records: impl Read,
+    out: &mut Output,
+) -> io::Result<()> {
+    match codec {
+        0 => io::copy(&mut records, out).map(drop),
+        1 => {
+            let level = u32::try_from(gzip_level).map(flate2::Compression::new);
+            let mut encoder = flate2::write::GzEncoder::new(out, level.unwrap_or_default());
+            io::copy(&mut records, &mut encoder)?;
+            encoder.finish().map(drop)
+        }
+        2 => write_snappy(records, out),
+        3 => {
+            let info = lz4_flex::frame::FrameInfo::new()
+                .block_size(lz4_flex::frame::BlockSize::Max64KB)
+                .block_mode(lz4_flex::frame::BlockMode::Independent);
+            let mut encoder = lz4_flex::frame::FrameEncoder::with_frame_info(info, out);
+            io::copy(&mut records, &mut encoder)?;
+            encoder.finish().map(drop).map_err(io::Error::other)
+        }
+        4 => {
+            let level = ruzstd::encoding::CompressionLevel::Fastest;
+            ruzstd::encoding::compress(records, Lenient(&mut *out), level);
+            if out.is_full {
+                Err(io::Error::other("the batch is larger than is allowed"))
+            } else {
+                Ok(())
+            }
         }
         codec => Err(io::Error::other(format!("unknown codec {codec}"))),
     }
 }
 
-fn bounded(reader: impl Read) -> io::Result<Bytes> {
-    let mut unpacked = Vec::new();
-    let limit = UNPACKED_BYTES_MAX as u64 + 1;
-    reader.take(limit).read_to_end(&mut unpacked)?;
-    if unpacked.len() > UNPACKED_BYTES_MAX {
-        return Err(io::Error::other("records unpack to more than is allowed"));
-    }
-    Ok(unpacked.into())
-}
-
-/// Snappy comes framed as the xerial library does (magic, two versions, then blocks with a 4-byte
-/// length each) or raw.
-fn unpack_snappy(body: &[u8]) -> io::Result<Bytes> {
-    let mut unpacked = Vec::new();
-    if !body.starts_with(XERIAL_MAGIC) {
-        unpack_snappy_block(body, &mut unpacked)?;
-        return Ok(unpacked.into());
-    }
-    let mut rest = body.get(XERIAL_HEAD_BYTES..).ok_or(Malformed)?;
-    while let Some(size) = rest.split_off(..4) {
-        let size = u32::from_be_bytes(size.try_into().map_err(|_| Malformed)?);
-        let block = rest.split_off(..size as usize).ok_or(Malformed)?;
-        unpack_snappy_block(block, &mut unpacked)?;
-    }
-    Ok(unpacked.into())
-}
-
-fn unpack_snappy_block(block: &[u8], unpacked: &mut Vec<u8>) -> io::Result<()> {
-    // The length is the sender's claim: it is checked before anything is reserved.
-    let size = snap::raw::decompress_len(block).map_err(io::Error::other)?;
-    // Snappy's best ratio is about 1:21; a larger claim is a lie.
-    if size > block.len().saturating_mul(64) || unpacked.len() + size > UNPACKED_BYTES_MAX {
-        return Err(io::Error::other("records unpack to more than is allowed"));
-    }
-    let block = snap::raw::Decoder::new().decompress_vec(block).map_err(io::Error::other)?;
-    unpacked.extend_from_slice(&block);
-    Ok(())
-}
-
-/// The records in a codec, framed as Kafka's own clients frame them.
-pub(super) fn pack(codec: i16, records: &[u8]) -> io::Result<Bytes> {
-    let packed = match codec {
-        0 => records.to_vec(),
-        1 => {
-            let level = flate2::Compression::default();
-            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), level);
-            encoder.write_all(records)?;
-            encoder.finish()?
-        }
-        2 => pack_snappy(records)?,
-        3 => {
-            let info = lz4_flex::frame::FrameInfo::new()
-                .block_size(lz4_flex::frame::BlockSize::Max64KB)
-                .block_mode(lz4_flex::frame::BlockMode::Independent);
-            let mut encoder = lz4_flex::frame::FrameEncoder::with_frame_info(info, Vec::new());
-            encoder.write_all(records)?;
-            encoder.finish().map_err(io::Error::other)?
-        }
-        4 => {
-            let level = ruzstd::encoding::CompressionLevel::Fastest;
-            ruzstd::encoding::compress_to_vec(records, level)
-        }
-        codec => return Err(io::Error::other(format!("unknown codec {codec}"))),
-    };
-    Ok(packed.into())
-}
-
-fn pack_snappy(records: &[u8]) -> io::Result<Vec<u8>> {
-    let mut packed = XERIAL_MAGIC.to_vec();
+fn write_snappy(mut records: impl Read, out: &mut Output) -> io::Result<()> {
+    out.write_all(XERIAL_MAGIC)?;
     // The format's version and the oldest that can read it.
-    packed.extend_from_slice(&[0, 0, 0, 1, 0, 0, 0, 1]);
-    debug_assert_eq!(packed.len(), XERIAL_HEAD_BYTES);
+    out.write_all(&[0, 0, 0, 1, 0, 0, 0, 1])?;
     let mut encoder = snap::raw::Encoder::new();
-    for block in records.chunks(SNAPPY_BLOCK_BYTES) {
-        let block = encoder.compress_vec(block).map_err(io::Error::other)?;
-        let size = u32::try_from(block.len()).map_err(io::Error::other)?;
-        packed.extend_from_slice(&size.to_be_bytes());
-        packed.extend_from_slice(&block);
+    let mut block = Vec::with_capacity(SNAPPY_BLOCK_BYTES);
+    loop {
+        block.clear();
+        if records.by_ref().take(SNAPPY_BLOCK_BYTES as u64).read_to_end(&mut block)? == 0 {
+            return Ok(());
+        }
+        let packed = encoder.compress_vec(&block).map_err(io::Error::other)?;
+        let size = u32::try_from(packed.len()).map_err(io::Error::other)?;
+        out.write_all(&size.to_be_bytes())?;
+        out.write_all(&packed)?;
     }
-    Ok(packed)
 }

@@ -170,7 +170,7 @@ mod tests {
 
     use super::*;
     use crate::log::records::build::{NewRecord, batch as built};
-    use crate::log::records::{KeyValue, key_values, recompressed};
+    use crate::log::records::{KeyValue, in_codec, key_values};
 
     const RULES: Rules = Rules { horizon_ms: 9_000, keep_empty: false, needs_horizon: false };
 
@@ -189,7 +189,7 @@ mod tests {
         let records: Vec<NewRecord> = (0..count).map(record).collect();
         let mut batch = built(&records, 1_000).expect("a batch");
         batch.assign(100, 3);
-        recompressed(&batch, codec).expect("packed")
+        in_codec(&batch, codec)
     }
 
     #[test]

@@ -134,7 +134,7 @@ impl Turn<'_> {
 
     /// Whether a record is as small as what anybody may produce.
     pub(super) fn fits(&self, record: &Record) -> bool {
-        let size_max = self.settings.config.topic_defaults.max_message_bytes;
+        let size_max = self.settings.record_bytes_max(&self.step.image);
         usize::try_from(size_max).is_ok_and(|size_max| record.encode().size() <= size_max)
     }
 }

@@ -1,0 +1,253 @@
+//! One pass over the records of a batch that a client sends, while they are unpacked and perhaps
+//! packed in another codec: never more of them is in memory than the codecs need
+//! (`LogValidator.validateMessagesAndAssignOffsetsCompressed`).
+
+use std::io::{self, Read};
+
+use crate::log::batch::{Batch, BatchHeader, HEADER_BYTES, NO_TIMESTAMP_MS};
+use crate::log::records::codec::{self, Output, UNPACKED_BYTES_MAX};
+use crate::log::records::{Malformed, varint};
+
+/// What lies before the key of a record at most: five numbers and the attributes.
+const RECORD_HEAD_BYTES_MAX: usize = 5 * 10 + 1;
+/// What is read at one time.
+const CHUNK_BYTES: usize = 32 * 1024;
+
+/// What there is to say of the records of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Findings {
+    /// Each has a key, as compacted topics demand.
+    pub all_keyed: bool,
+    /// The ones with the smallest and the largest timestamp, of those that have one.
+    pub oldest: Option<Stamped>,
+    pub newest: Option<Stamped>,
+}
+
+/// A record's place in its batch, and its timestamp.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamped {
+    pub index: i32,
+    pub timestamp_ms: i64,
+}
+
+/// Why a batch is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unfit {
+    /// The records are not as many as the header says, not numbered 0, 1, 2 …, or not readable.
+    Malformed,
+    /// It is larger than it may be: packed as it will be, or unpacked.
+    TooLarge,
+}
+
+impl From<Malformed> for Unfit {
+    fn from(_: Malformed) -> Self {
+        Self::Malformed
+    }
+}
+
+/// Looks at all records.
+pub fn examined(batch: &Batch) -> Result<Findings, Unfit> {
+    let (header, records) = (batch.header(), batch.records());
+    if header.codec() == 0 {
+        let mut walk = Walk::new(header);
+        walk.feed(records)?;
+        return Ok(walk.end()?);
+    }
+    Source::new(header, records)?.read_all()
+}
+
+/// The same batch in another codec, of at most `size_max` bytes.
+pub fn recompressed(
+    batch: &Batch,
+    codec: i16,
+    gzip_level: i32,
+    size_max: usize,
+) -> Result<(Batch, Findings), Unfit> {
+    let mut source = Source::new(batch.header(), batch.records())?;
+    let mut out = Output::new(size_max.saturating_sub(HEADER_BYTES));
+    let written = codec::write(codec, gzip_level, &mut source, &mut out);
+    if out.is_full {
+        return Err(Unfit::TooLarge);
+    }
+    let findings = source.end()?;
+    written.map_err(|_| Unfit::Malformed)?;
+    Ok((batch.with_records(codec, out.bytes.into()), findings))
+}
+
+/// The records as they are unpacked, looked at on their way. It never fails, since not every
+/// encoder can bear that: it ends early, and `end` says why.
+struct Source<'a> {
+    reader: Box<dyn Read + 'a>,
+    walk: Walk,
+    /// How much more may come.
+    left_bytes: usize,
+    unfit: Option<Unfit>,
+}
+
+impl<'a> Source<'a> {
+    fn new(header: &BatchHeader, records: &'a [u8]) -> Result<Self, Unfit> {
+        let reader = codec::reader(header.codec(), records).map_err(|_| Unfit::Malformed)?;
+        let walk = Walk::new(header);
+        Ok(Self { reader, walk, left_bytes: UNPACKED_BYTES_MAX, unfit: None })
+    }
+
+    fn read_all(mut self) -> Result<Findings, Unfit> {
+        let mut chunk = vec![0; CHUNK_BYTES];
+        while self.next(&mut chunk) > 0 {}
+        self.end()
+    }
+
+    fn next(&mut self, into: &mut [u8]) -> usize {
+        if self.unfit.is_some() {
+            return 0;
+        }
+        match self.try_next(into) {
+            Ok(count) => count,
+            Err(unfit) => {
+                self.unfit = Some(unfit);
+                0
+            }
+        }
+    }
+
+    fn try_next(&mut self, into: &mut [u8]) -> Result<usize, Unfit> {
+        let count = self.reader.read(into).map_err(|_| Unfit::Malformed)?;
+        self.left_bytes = self.left_bytes.checked_sub(count).ok_or(Unfit::TooLarge)?;
+        self.walk.feed(into.get(..count).ok_or(Unfit::Malformed)?)?;
+        Ok(count)
+    }
+
+    fn end(self) -> Result<Findings, Unfit> {
+        match self.unfit {
+            Some(unfit) => Err(unfit),
+            None => Ok(self.walk.end()?),
+        }
+    }
+}
+
+impl Read for Source<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        Ok(self.next(into))
+    }
+}
+
+/// Takes records in pieces of any size.
+struct Walk {
+    header: BatchHeader,
+    /// The beginning of a record whose head is not whole yet.
+    head: Vec<u8>,
+    /// What is still to come of a record whose head has been read.
+    left_bytes: usize,
+    count: i32,
+    findings: Findings,
+}
+
+/// What stands before a record's key.
+struct Head {
+    bytes: usize,
+    /// What follows it.
+    left_bytes: usize,
+    time_delta: i64,
+    offset_delta: i64,
+    has_key: bool,
+}
+
+impl Walk {
+    fn new(header: &BatchHeader) -> Self {
+        let findings = Findings { all_keyed: true, oldest: None, newest: None };
+        Self { header: *header, head: Vec::new(), left_bytes: 0, count: 0, findings }
+    }
+
+    fn feed(&mut self, mut bytes: &[u8]) -> Result<(), Malformed> {
+        while !bytes.is_empty() {
+            if self.left_bytes > 0 {
+                let skipped = self.left_bytes.min(bytes.len());
+                self.left_bytes -= skipped;
+                bytes = bytes.get(skipped..).unwrap_or_default();
+            } else if self.head.is_empty() {
+                match Head::read(bytes)? {
+                    Some(head) => {
+                        bytes = bytes.get(head.bytes..).unwrap_or_default();
+                        self.saw(&head)?;
+                    }
+                    None => {
+                        self.head.extend_from_slice(bytes);
+                        return Ok(());
+                    }
+                }
+            } else {
+                self.head.extend(bytes.split_off_first());
+                if let Some(head) = Head::read(&self.head)? {
+                    self.head.clear();
+                    self.saw(&head)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn saw(&mut self, head: &Head) -> Result<(), Malformed> {
+        if self.count >= self.header.record_count || head.offset_delta != i64::from(self.count) {
+            return Err(Malformed);
+        }
+        let header = &self.header;
+        let timestamp_ms = match header.is_log_append_time() {
+            true => header.max_timestamp_ms,
+            false => header.base_timestamp_ms.wrapping_add(head.time_delta),
+        };
+        let this = Stamped { index: self.count, timestamp_ms };
+        let findings = &mut self.findings;
+        findings.all_keyed &= head.has_key;
+        if timestamp_ms != NO_TIMESTAMP_MS {
+            if findings.oldest.is_none_or(|oldest| timestamp_ms < oldest.timestamp_ms) {
+                findings.oldest = Some(this);
+            }
+            if findings.newest.is_none_or(|newest| timestamp_ms > newest.timestamp_ms) {
+                findings.newest = Some(this);
+            }
+        }
+        self.count += 1;
+        self.left_bytes = head.left_bytes;
+        Ok(())
+    }
+
+    fn end(self) -> Result<Findings, Malformed> {
+        let is_whole = self.left_bytes == 0 && self.head.is_empty();
+        if is_whole && self.count == self.header.record_count {
+            Ok(self.findings)
+        } else {
+            Err(Malformed)
+        }
+    }
+}
+
+impl Head {
+    /// `None`: there is more to come.
+    fn read(bytes: &[u8]) -> Result<Option<Self>, Malformed> {
+        let Some((size, numbers, read_bytes, taken_bytes)) = Self::numbers(bytes) else {
+            return if bytes.len() < RECORD_HEAD_BYTES_MAX { Ok(None) } else { Err(Malformed) };
+        };
+        let [time_delta, offset_delta, key_size] = numbers;
+        let size = usize::try_from(size).map_err(|_| Malformed)?;
+        let left_bytes = size.checked_sub(taken_bytes).ok_or(Malformed)?;
+        let has_key = match usize::try_from(key_size) {
+            Ok(key_bytes) if key_bytes > left_bytes => return Err(Malformed),
+            key_bytes => key_bytes.is_ok(),
+        };
+        Ok(Some(Self { bytes: read_bytes, left_bytes, time_delta, offset_delta, has_key }))
+    }
+
+    /// A record's size; its deltas and the size of its key; how many bytes that are, and how many
+    /// of them belong to the record itself.
+    fn numbers(bytes: &[u8]) -> Option<(i64, [i64; 3], usize, usize)> {
+        let mut rest = bytes;
+        let size = varint(&mut rest)?;
+        let from = rest.len();
+        let _attributes = rest.split_off_first()?;
+        let numbers = [varint(&mut rest)?, varint(&mut rest)?, varint(&mut rest)?];
+        Some((size, numbers, bytes.len() - rest.len(), from - rest.len()))
+    }
+}
+
+#[cfg(test)]
+mod tests;
