@@ -29,6 +29,7 @@ use crate::log::dir::deleted_name;
 use crate::log::entry::{EntryId, EntryMeta};
 use crate::log::partition_log::retire::DELETED;
 use crate::log::partition_log::{LogSetup, State};
+use crate::log::producer_state::ProducerStates;
 use crate::log::segment::{
     DurableNote, OWN_EXTENSIONS, RaftHead, Segment, SegmentFiles, file_name, meta_position,
 };
@@ -90,7 +91,7 @@ pub(crate) fn recover(setup: &LogSetup) -> Result<State, RecoveryError> {
     let next_offset = log_end(segments.last().expect("invariant: a log has a segment"))?;
     let mut replay = Replay::best(setup, &segments)?;
     state_file::remove_old_states(setup, &segments)?;
-    replay.run(setup, &mut segments)?;
+    replay.run(setup, &mut segments, u64::MAX)?;
     close_scanned(setup, &mut segments)?;
     let mut state = State::new(segments, replay.terms, replay.producers, next_offset);
     state.purged = purged;
@@ -315,6 +316,21 @@ pub(crate) fn truncate(
     }
     let unclean = LogSetup { clean: false, ..setup.clone() };
     Ok(recover(&unclean)?)
+}
+
+/// The entry at `index`, which was damaged when the log was opened, is as it was: all that follows
+/// from it is known anew, from the entries before `end_index`, which are in the files.
+pub(crate) fn replay_mended(
+    setup: &LogSetup,
+    segments: &mut [Segment],
+    index: u64,
+    end_index: u64,
+) -> io::Result<ProducerStates> {
+    state_file::remove_states_after(setup, index)?;
+    let mut replay = Replay::best_before(setup, segments, index)?;
+    replay.run(setup, segments, end_index)?;
+    close_scanned(setup, segments)?;
+    Ok(replay.producers)
 }
 
 /// Deletes the whole log.

@@ -15,9 +15,11 @@ use crate::base::disk::read_exact_at;
 use crate::log::batch::{Batch, BatchHeader, HEADER_BYTES};
 use crate::log::entry::{EntryKind, EntryMeta};
 use crate::log::flusher::Completion;
-use crate::log::partition_log::PartitionLog;
 use crate::log::partition_log::find::Place;
 use crate::log::partition_log::read::{LogSlice, ReadError};
+use crate::log::partition_log::{LogSetup, PartitionLog, State};
+use crate::log::records::marker::Marker;
+use crate::log::recovery;
 use crate::log::segment::SegmentFiles;
 use crate::metrics::damage as metrics;
 
@@ -150,7 +152,34 @@ impl PartitionLog {
             place.files.log.sync()?;
             self.read_batch(&place.files, index, meta)?;
         }
+        self.lock().replay_mended(&self.setup, index)?;
         self.forget_damage(index);
+        Ok(())
+    }
+}
+
+impl State {
+    /// What a batch says of its producer was not known if it was damaged when the log was opened.
+    /// Everything before what is still in memory is in the files.
+    fn replay_mended(&mut self, setup: &LogSetup, index: u64) -> io::Result<()> {
+        let damaged = self.segments.iter_mut().find(|segment| segment.damaged.contains(&index));
+        let Some(segment) = damaged else { return Ok(()) };
+        segment.damaged.retain(|damaged| *damaged != index);
+        let end_index = self.written_index;
+        self.producers = recovery::replay_mended(setup, &mut self.segments, index, end_index)?;
+        let waiting = (self.recent_first..).zip(&self.recent);
+        let waiting = waiting.filter(|(index, _)| *index >= end_index);
+        let waiting: Vec<(u64, Batch)> =
+            waiting.filter_map(|(index, recent)| Some((index, recent.batch.clone()?))).collect();
+        let now_ms = setup.clock.now_ms();
+        for (index, batch) in waiting {
+            let aborted = self.producers.replay(batch.header(), Marker::of(&batch), now_ms);
+            let at = self.segments.partition_point(|segment| segment.next_index <= index);
+            if let (Some(aborted), Some(segment)) = (aborted, self.segments.get_mut(at)) {
+                segment.note_aborted(aborted);
+            }
+        }
+        self.note_committed();
         Ok(())
     }
 }

@@ -42,6 +42,18 @@ impl Replay {
     /// From the youngest valid `.state` file that is not beyond the log, nor beyond the beginning
     /// of a segment whose index of aborted transactions must be made again.
     pub(super) fn best(setup: &LogSetup, segments: &[Segment]) -> io::Result<Self> {
+        let unknown = segments.iter().filter(|segment| !segment.indexes_written);
+        let youngest = unknown.map(|segment| segment.base_index).min();
+        Self::best_before(setup, segments, youngest.unwrap_or(u64::MAX))
+    }
+
+    /// From the youngest valid `.state` file that tells of no more than the entries before an
+    /// index.
+    pub(super) fn best_before(
+        setup: &LogSetup,
+        segments: &[Segment],
+        youngest: u64,
+    ) -> io::Result<Self> {
         let mut best = Self {
             next_index: 0,
             knows_transactions: true,
@@ -50,8 +62,6 @@ impl Replay {
         };
         let first_index = segments.first().map_or(0, |segment| segment.base_index);
         let end_index = segments.last().map_or(0, |segment| segment.next_index);
-        let unknown = segments.iter().filter(|segment| !segment.indexes_written);
-        let youngest = unknown.map(|segment| segment.base_index).min().unwrap_or(end_index);
         for name in setup.disk.list(&setup.dir)?.iter().filter(|name| name.ends_with(".state")) {
             let content = setup.disk.read(&setup.dir.join(name))?;
             match decode_state(&content) {
@@ -67,7 +77,13 @@ impl Replay {
         Ok(best)
     }
 
-    pub(super) fn run(&mut self, setup: &LogSetup, segments: &mut [Segment]) -> io::Result<()> {
+    /// Goes on up to `end_index`.
+    pub(super) fn run(
+        &mut self,
+        setup: &LogSetup,
+        segments: &mut [Segment],
+        end_index: u64,
+    ) -> io::Result<()> {
         let (disk, now_ms) = (setup.disk.as_ref(), setup.clock.now_ms());
         for segment in segments {
             // A segment may have been begun without its state file; when those before it are
@@ -82,7 +98,7 @@ impl Replay {
                 disk.sync_dir(&setup.dir)?;
             }
             let is_whole = self.next_index <= segment.base_index;
-            let aborted = self.run_segment(segment, now_ms)?;
+            let aborted = self.run_segment(segment, end_index, now_ms)?;
             if is_whole && aborted != segment.transaction_index {
                 segment.transaction_index = aborted;
                 segment.indexes_written = false;
@@ -92,11 +108,17 @@ impl Replay {
     }
 
     /// Replays what is left of a segment; the transactions that it aborts.
-    fn run_segment(&mut self, segment: &Segment, now_ms: i64) -> io::Result<TransactionIndex> {
+    fn run_segment(
+        &mut self,
+        segment: &Segment,
+        end_index: u64,
+        now_ms: i64,
+    ) -> io::Result<TransactionIndex> {
         let mut aborted = TransactionIndex::default();
         let mut from = self.next_index.max(segment.base_index);
-        while from < segment.next_index {
-            let to = segment.next_index.min(from + REPLAY_COUNT);
+        let end_index = end_index.min(segment.next_index);
+        while from < end_index {
+            let to = end_index.min(from + REPLAY_COUNT);
             for (index, meta) in
                 (from..).zip(read_metas(&segment.files, segment.base_index, from, to)?)
             {
