@@ -6,6 +6,7 @@ pub mod cleaner;
 pub mod dir;
 pub mod entry;
 pub mod flusher;
+pub mod health;
 pub mod import;
 pub mod index;
 pub mod metas;

@@ -30,6 +30,7 @@ use crate::coordinator::group::settings::GroupSettings;
 use crate::coordinator::runtime::{Coordinator, Parts};
 use crate::log::dir::{Identity, LogDir};
 use crate::log::flusher;
+use crate::log::health::Health;
 use crate::log::partition_log::{DamageBell, LogConfig};
 use crate::log::room::Room;
 use crate::metadata::image::Image;
@@ -40,6 +41,7 @@ use crate::metrics::recorder;
 use crate::metrics::requests::RequestMetrics;
 use crate::metrics::retention::dirs_offline;
 use crate::partition::cleaner::{self, Cleaner};
+use crate::partition::dirs;
 use crate::partition::mender::{self, Mender};
 use crate::partition::registry::{OpenDir, Registry, Storage};
 use crate::partition::repair::Repair;
@@ -118,6 +120,7 @@ impl Server {
             leadership.start(stopper.stopping()),
             housekeeper.start(stopper.stopping()),
         ]);
+        tasks.extend(registry.watch_dirs(&stopper.stopping()));
         tasks.extend(upkeep(&env, config, &registry, &stopper));
         let context = Arc::new(Context {
             sessions: fetch_sessions(&env, config),
@@ -186,6 +189,13 @@ impl Server {
     /// The key-value store, for whoever must outlive the broker.
     pub fn store(&self) -> Arc<dyn KeyValue> {
         Arc::clone(&self.store)
+    }
+
+    /// Resolves when the broker can not go on, with the reason: whoever runs it must end the
+    /// process without stopping in order, since what it would write can not be relied upon. Cancel
+    /// safe.
+    pub async fn failed(&self) -> String {
+        self.context.registry.cannot_go_on().await
     }
 
     /// Stops in order: what is led here is led elsewhere, no new requests, then the partitions,
@@ -335,6 +345,10 @@ fn answer_others(
         async move { leadership.receive(body).await }.boxed()
     });
     let registry = Arc::clone(registry);
+    let full = Arc::clone(&registry);
+    handlers.set_for_members(&[Kind::Room], move |_, _, body| {
+        std::future::ready(dirs::answer_room(&full, body)).boxed()
+    });
     let cleaned = Arc::clone(&registry);
     handlers.set_for_members(&[Kind::HadByAll], move |_, _, body| {
         std::future::ready(cleaner::answer(&cleaned, body)).boxed()
@@ -409,11 +423,12 @@ fn storage(
     (kv, kv_writer): (Arc<dyn KeyValue>, KvWriter),
 ) -> io::Result<Storage> {
     let open = |dir: Arc<LogDir>| {
-        let writer = flusher::start(env.threads, FlushMetrics::default())?;
+        let health = Health::new(&dir.path);
+        let writer = flusher::start(env.threads, FlushMetrics::default(), Arc::clone(&health))?;
         let (disk, clock) = (Arc::clone(&env.disk), Arc::clone(&env.clock));
         let reserve_bytes = config.log_dir_reserve_bytes.unsigned_abs();
-        let room = Room::new(disk, clock, dir.path.clone(), reserve_bytes);
-        Ok(OpenDir { dir, writer, room })
+        let room = Room::new(disk, clock, dir.path.clone(), Arc::clone(&health), reserve_bytes);
+        Ok(OpenDir { dir, writer, room, health })
     };
     Ok(Storage {
         env: env.clone(),

@@ -71,7 +71,8 @@ metrics! {
     CLEANER_DIRTY_RATIO_MAX = "ottla_log_cleaner_dirty_ratio_max", Gauge;
     /// Partitions whose compaction has failed since the start; the reason is in the log.
     CLEANER_UNCLEANABLE = "ottla_log_cleaner_uncleanable_partitions", Gauge;
-    /// Log dirs that could not be used at the start; their partitions are offline.
+    /// Log dirs that could not be used at the start or have failed since; their partitions are
+    /// offline.
     LOG_DIRS_OFFLINE = "ottla_log_dirs_offline", Gauge;
     /// 1 if a log dir has no room for records; what is left is kept for metadata.
     LOG_DIR_FULL = "ottla_log_dir_full", Gauge;

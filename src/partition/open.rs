@@ -1,7 +1,7 @@
 //! Opening one partition: its folder, its log, its group.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::base::env::{Env, Planted};
@@ -12,6 +12,7 @@ use crate::base::worker::Worker;
 use crate::config::TopicConfig;
 use crate::log::dir::LogDir;
 use crate::log::flusher::Job;
+use crate::log::health::Health;
 use crate::log::partition_log::{DamageBell, LogConfig, LogSetup, PartitionLog};
 use crate::log::recovery;
 use crate::log::room::Room;
@@ -25,6 +26,7 @@ pub struct OpenDir {
     pub dir: Arc<LogDir>,
     pub writer: Worker<Job>,
     pub room: Arc<Room>,
+    pub health: Arc<Health>,
 }
 
 /// What every partition is opened with.
@@ -94,21 +96,33 @@ impl Storage {
         }
     }
 
-    /// The folder that the partition has, or else the log dir with the fewest partitions.
+    /// The log dir that a partition's folder is in.
+    pub(crate) fn open_dir(&self, dir: &Path) -> Option<&OpenDir> {
+        let parent = dir.parent()?;
+        self.dirs.iter().find(|open| open.dir.path == parent)
+    }
+
+    /// The folder that the partition has, or else the log dir with the fewest partitions of those
+    /// that have room.
     fn dir_of(&self, place: &Place) -> io::Result<(OpenDir, PathBuf)> {
-        let mut fewest: Option<(usize, &OpenDir)> = None;
+        let mut fewest: Option<((bool, usize), &OpenDir)> = None;
         for open in &self.dirs {
             let path = open.dir.partition(&place.topic, place.id.partition);
             if self.env.disk.exists(&path) {
+                open.health.check()?;
                 return Ok((open.clone(), path));
+            }
+            if open.health.has_failed() {
+                continue;
             }
             // Counting is only worth it if there is a choice, and what cannot be listed is none.
             let count = match self.dirs.len() {
                 1 => 0,
                 _ => open.dir.partitions().map_or(usize::MAX, |partitions| partitions.len()),
             };
-            if fewest.is_none_or(|(least, _)| count < least) {
-                fewest = Some((count, open));
+            let rank = (open.room.is_full(), count);
+            if fewest.is_none_or(|(least, _)| rank < least) {
+                fewest = Some((rank, open));
             }
         }
         let (_, open) = fewest.ok_or_else(|| io::Error::other("no log dir"))?;

@@ -12,9 +12,11 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::base::disk;
 use crate::base::ids::{NodeId, TopicId, TopicPartition};
 use crate::base::task::{self, Fault, Stopping};
 use crate::config::TopicConfig;
+use crate::log::flusher::Job;
 use crate::log::partition_log::DamageBell;
 use crate::metadata;
 use crate::metadata::image::{Configs, Image};
@@ -34,6 +36,9 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 /// So many partitions are told when they are open, however quick that was.
 const PROGRESS_COUNT_MIN: usize = 100;
 
+/// What could not be opened because there was no room is opened again after this time.
+const OPEN_AGAIN: Duration = Duration::from_secs(2);
+
 /// How long leaderships may take to move elsewhere when the broker stops.
 const HAND_OVER: Duration = Duration::from_secs(5);
 /// A transfer that came to nothing is tried again after this time.
@@ -42,11 +47,13 @@ const HAND_OVER_REPEAT: Duration = Duration::from_millis(50);
 /// The partitions of this broker.
 #[derive(Debug)]
 pub struct Registry {
-    storage: Storage,
+    pub(super) storage: Storage,
     defaults: TopicConfig,
     slots: RwLock<BTreeMap<TopicPartition, Slot>>,
     /// Counts changes of `slots`; who waits for a partition watches it.
     changes: watch::Sender<u64>,
+    /// Partitions that could not be opened because there was no room.
+    without_room: Mutex<BTreeSet<TopicPartition>>,
 }
 
 #[derive(Debug, Clone)]
@@ -54,6 +61,12 @@ enum Slot {
     Open(Arc<Partition>),
     /// It could not be opened; the reason has been logged.
     Failed,
+}
+
+impl Slot {
+    fn is(&self, partition: &Arc<Partition>) -> bool {
+        matches!(self, Self::Open(open) if Arc::ptr_eq(open, partition))
+    }
 }
 
 /// How it stands with a partition here.
@@ -73,6 +86,7 @@ impl Registry {
             defaults,
             slots: RwLock::default(),
             changes: watch::Sender::new(0),
+            without_room: Mutex::default(),
         })
     }
 
@@ -103,7 +117,8 @@ impl Registry {
 
     /// The log dirs, and whether they are online.
     pub fn dirs(&self) -> Vec<(PathBuf, bool)> {
-        let online = self.storage.dirs.iter().map(|open| (open.dir.path.clone(), true));
+        let opened = self.storage.dirs.iter();
+        let online = opened.map(|open| (open.dir.path.clone(), !open.health.has_failed()));
         online.chain(self.storage.offline_dirs.iter().map(|path| (path.clone(), false))).collect()
     }
 
@@ -165,8 +180,10 @@ impl Registry {
             loop {
                 registry.follow(&seen, &image).await;
                 seen = image;
+                let is_short = !registry.without_room().is_empty();
                 tokio::select! {
                     () = stopping.wait() => return,
+                    () = tokio::time::sleep(OPEN_AGAIN), if is_short => image = Arc::clone(&seen),
                     next = images.changed() => match next {
                         Some(next) => image = next,
                         None => return,
@@ -189,8 +206,10 @@ impl Registry {
             Status::Failed => lineage_of(seen, place.id) < place.lineage,
             Status::Absent => false,
         };
+        let without_room = std::mem::take(&mut *self.without_room());
+        let opens_again = |place: &&Place| is_recovered(place) || without_room.contains(&place.id);
         let recovered: Vec<TopicPartition> =
-            wanted.values().filter(is_recovered).map(|place| place.id).collect();
+            wanted.values().filter(opens_again).map(|place| place.id).collect();
         each(recovered.iter().map(|id| self.close(*id))).await;
         let open: BTreeSet<_> = open.into_iter().filter(|id| !recovered.contains(id)).collect();
         let new: Vec<&Place> = wanted.values().filter(|place| !open.contains(&place.id)).collect();
@@ -279,14 +298,40 @@ impl Registry {
 
     async fn open(&self, place: Place) {
         let (id, topic) = (place.id, place.topic.clone());
-        let slot = match self.storage.open(place).await {
-            Ok(partition) => Slot::Open(Arc::new(partition)),
+        match self.storage.open(place).await {
+            Ok(partition) => {
+                let partition = Arc::new(partition);
+                self.set(id, Some(Slot::Open(Arc::clone(&partition))));
+                let open = self.storage.open_dir(partition.dir());
+                if open.is_some_and(|open| open.health.has_failed()) {
+                    self.abandon(&partition).await;
+                }
+            }
             Err(error) => {
                 tracing::error!(%error, topic, partition = id.partition, "partition is offline");
-                Slot::Failed
+                if disk::is_full(&error) {
+                    self.without_room().insert(id);
+                }
+                self.set(id, Some(Slot::Failed));
             }
-        };
-        self.set(id, Some(slot));
+        }
+    }
+
+    fn without_room(&self) -> std::sync::MutexGuard<'_, BTreeSet<TopicPartition>> {
+        self.without_room.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends a partition whose log dir has failed.
+    pub(super) async fn abandon(&self, partition: &Arc<Partition>) {
+        {
+            let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
+            match slots.get_mut(&partition.id) {
+                Some(slot) if slot.is(partition) => *slot = Slot::Failed,
+                _ => return,
+            }
+        }
+        self.changes.send_modify(|count| *count += 1);
+        partition.group().abandon().await;
     }
 
     async fn close(&self, id: TopicPartition) {
@@ -334,6 +379,11 @@ impl Registry {
 
     /// Stops all partitions and closes their logs; the log dirs are then marked as clean.
     pub async fn shutdown(&self) -> io::Result<()> {
+        for open in &self.storage.dirs {
+            // What waits for room now waits no more.
+            open.health.set_waits(false);
+            open.writer.push(Job::Retry);
+        }
         let partitions = self.partitions();
         let failed = std::sync::atomic::AtomicBool::new(false);
         each(partitions.iter().map(|partition| async {

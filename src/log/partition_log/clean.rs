@@ -6,7 +6,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::base::disk::Disk;
+use crate::base::disk::{self, Disk};
 use crate::base::ids::Offset;
 use crate::base::kv::Change;
 use crate::log::cleaner::SourceSegment;
@@ -91,7 +91,13 @@ impl PartitionLog {
             swap::remove_cleaned(disk, dir, new.base_offset)?;
             return Ok(false);
         };
-        swap::commit(disk, dir, &bases)?;
+        if let Err(error) = swap::commit(disk, dir, &bases) {
+            drop(state);
+            if disk::is_full(&error) {
+                swap::take_back(disk, dir, &bases)?;
+            }
+            return Err(error);
+        }
         let carried_out = swap::carry_out(disk, dir, &bases);
         if carried_out.is_err() {
             // It has happened, and only a start can tell how far it came.
