@@ -41,7 +41,8 @@ mod value;
 mod tests;
 
 pub use dynamic::{
-    DRAINING, FOLLOWER_THROTTLE, LEADER_THROTTLE, dynamic_entries, is_dynamic, validate_dynamic,
+    DRAINING, FOLLOWER_THROTTLE, LEADER_THROTTLE, LOG_DIRS_THROTTLE, dynamic_entries, is_dynamic,
+    validate_dynamic,
 };
 pub use entries::{ConfigEntry, ConfigSource, group_entries, topic_entries};
 pub use error::ConfigError;

@@ -10,6 +10,7 @@ pub mod health;
 pub mod import;
 pub mod index;
 pub mod metas;
+pub mod moving;
 pub mod partition_log;
 pub mod producer_state;
 pub mod records;

@@ -2,13 +2,16 @@
 
 pub mod cleaner;
 pub mod dirs;
+mod home;
 pub mod import;
 pub mod mender;
+pub mod mover;
 mod open;
 pub mod registry;
 pub mod repair;
 pub mod retention;
 pub mod scrubber;
+mod swap;
 mod throttles;
 pub mod validate;
 

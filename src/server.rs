@@ -16,6 +16,7 @@ use futures_util::FutureExt;
 use crate::api::context::Context;
 use crate::api::fetch::sessions::FetchSessions;
 use crate::base::env::Env;
+use crate::base::ids::DirectoryId;
 use crate::base::kv::{KeyValue, KvWriter};
 use crate::base::net::{Listener, SocketOptions};
 use crate::base::task::{self, Stopper};
@@ -43,6 +44,7 @@ use crate::metrics::retention::dirs_offline;
 use crate::partition::cleaner::{self, Cleaner};
 use crate::partition::dirs;
 use crate::partition::mender::{self, Mender};
+use crate::partition::mover::Mover;
 use crate::partition::registry::{OpenDir, Registry, Storage};
 use crate::partition::repair::Repair;
 use crate::partition::retention::Retention;
@@ -394,7 +396,9 @@ fn upkeep(
     let check_interval = Duration::from_millis(millis);
     let retention = Retention { env: env.clone(), registry: Arc::clone(registry), check_interval };
     let mender = Mender { registry: Arc::clone(registry) };
-    let mut tasks = vec![retention.start(stopper.stopping()), mender.start(stopper.stopping())];
+    let mover = Mover { env: env.clone(), registry: Arc::clone(registry) };
+    let mut tasks = vec![mover.start(stopper.stopping())];
+    tasks.extend([retention.start(stopper.stopping()), mender.start(stopper.stopping())]);
     if config.log_scrub_io_max_bytes_per_second > 0.0 {
         let scrubber = Scrubber {
             env: env.clone(),
@@ -428,7 +432,8 @@ fn storage(
         let (disk, clock) = (Arc::clone(&env.disk), Arc::clone(&env.clock));
         let reserve_bytes = config.log_dir_reserve_bytes.unsigned_abs();
         let room = Room::new(disk, clock, dir.path.clone(), Arc::clone(&health), reserve_bytes);
-        Ok(OpenDir { dir, writer, room, health })
+        let directory = dir.directory(DirectoryId::random(&env.rng))?;
+        Ok(OpenDir { dir, writer, room, health, directory })
     };
     Ok(Storage {
         env: env.clone(),

@@ -21,7 +21,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -144,6 +144,8 @@ pub struct PartitionLog {
     damage: Mutex<BTreeSet<u64>>,
     /// Wakes who waits for one of them to be as it was.
     mended: Notify,
+    /// How often something was written again in the middle of a file.
+    mends: AtomicU64,
 }
 
 impl fmt::Debug for PartitionLog {
@@ -238,6 +240,7 @@ impl PartitionLog {
             trash: Mutex::default(),
             damage: Mutex::default(),
             mended: Notify::new(),
+            mends: AtomicU64::new(0),
             setup,
         };
         damaged.into_iter().for_each(|index| log.note_damage(index));

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::base::env::{Env, Planted};
-use crate::base::ids::{NodeId, TopicPartition};
+use crate::base::ids::{DirectoryId, NodeId, TopicPartition};
 use crate::base::kv::{Change, KeyValue, KvWriter};
 use crate::base::task;
 use crate::base::worker::Worker;
@@ -27,6 +27,7 @@ pub struct OpenDir {
     pub writer: Worker<Job>,
     pub room: Arc<Room>,
     pub health: Arc<Health>,
+    pub directory: DirectoryId,
 }
 
 /// What every partition is opened with.
@@ -59,6 +60,10 @@ pub(crate) struct Place {
     /// How often a replica had to go on without a majority, and which one did the last time.
     pub(crate) lineage: u32,
     pub(crate) recovered_on: Option<NodeId>,
+    /// The log dir that somebody wishes it to be made in.
+    pub(crate) preferred: Option<PathBuf>,
+    /// The log was closed in order since the broker has started.
+    pub(crate) was_closed: bool,
     pub(crate) config: Arc<TopicConfig>,
 }
 
@@ -105,7 +110,11 @@ impl Storage {
     /// The folder that the partition has, or else the log dir with the fewest partitions of those
     /// that have room.
     fn dir_of(&self, place: &Place) -> io::Result<(OpenDir, PathBuf)> {
-        let mut fewest: Option<((bool, usize), &OpenDir)> = None;
+        if let Some(home) = self.home(place.id)? {
+            let open = self.home_dir(&home)?;
+            return Ok((open.clone(), open.dir.path.join(&home.name)));
+        }
+        let mut fewest: Option<((bool, bool, usize), &OpenDir)> = None;
         for open in &self.dirs {
             let path = open.dir.partition(&place.topic, place.id.partition);
             if self.env.disk.exists(&path) {
@@ -120,7 +129,8 @@ impl Storage {
                 1 => 0,
                 _ => open.dir.partitions().map_or(usize::MAX, |partitions| partitions.len()),
             };
-            let rank = (open.room.is_full(), count);
+            let is_other = place.preferred.as_ref().is_some_and(|dir| *dir != open.dir.path);
+            let rank = (is_other, open.room.is_full(), count);
             if fewest.is_none_or(|(least, _)| rank < least) {
                 fewest = Some((rank, open));
             }
@@ -150,7 +160,7 @@ impl Storage {
             kv: Arc::clone(&self.kv),
             writer: open.writer.clone(),
             config: self.log_config(&place.config),
-            clean: open.dir.clean,
+            clean: open.dir.clean || place.was_closed,
             damage_bell: Arc::clone(&self.damage_bell),
             salvage: false,
         })?;
@@ -207,6 +217,7 @@ impl Storage {
         &self,
         is_known: impl Fn(TopicPartition) -> bool,
     ) -> io::Result<()> {
+        self.settle_moves()?;
         for open in &self.dirs {
             open.dir.finish_deletions()?;
             for (dir, topic_id) in open.dir.partitions()? {

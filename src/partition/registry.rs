@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::base::disk;
@@ -23,8 +23,10 @@ use crate::metadata::image::{Configs, Image};
 use crate::metadata::publisher::Images;
 use crate::metadata::records::Resource;
 use crate::partition::Partition;
+use crate::partition::mover::Moves;
 use crate::partition::open::Place;
 pub use crate::partition::open::{OpenDir, Storage};
+use crate::partition::swap::Swap;
 use crate::partition::throttles;
 use crate::replication::groups::Groups;
 
@@ -54,10 +56,15 @@ pub struct Registry {
     changes: watch::Sender<u64>,
     /// Partitions that could not be opened because there was no room.
     without_room: Mutex<BTreeSet<TopicPartition>>,
+    /// Replicas that are moved between log dirs.
+    pub(super) moves: Moves,
+    /// Copies that are to become the replicas.
+    pub(super) swaps: mpsc::Sender<Swap>,
+    to_swap: Mutex<Option<mpsc::Receiver<Swap>>>,
 }
 
 #[derive(Debug, Clone)]
-enum Slot {
+pub(super) enum Slot {
     Open(Arc<Partition>),
     /// It could not be opened; the reason has been logged.
     Failed,
@@ -81,12 +88,16 @@ pub enum Status {
 
 impl Registry {
     pub fn new(storage: Storage, defaults: TopicConfig) -> Arc<Self> {
+        let (swaps, to_swap) = mpsc::channel(1);
         Arc::new(Self {
             storage,
             defaults,
             slots: RwLock::default(),
             changes: watch::Sender::new(0),
             without_room: Mutex::default(),
+            moves: Moves::default(),
+            swaps,
+            to_swap: Mutex::new(Some(to_swap)),
         })
     }
 
@@ -151,7 +162,7 @@ impl Registry {
         }
     }
 
-    fn set(&self, id: TopicPartition, slot: Option<Slot>) {
+    pub(super) fn set(&self, id: TopicPartition, slot: Option<Slot>) {
         let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
         match slot {
             Some(slot) => slots.insert(id, slot),
@@ -165,6 +176,8 @@ impl Registry {
     pub fn start(self: &Arc<Self>, mut images: Images, mut stopping: Stopping) -> task::Handle {
         let registry = Arc::clone(self);
         task::spawn("partitions", Fault::Process, async move {
+            let to_swap = registry.to_swap.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let Some(mut to_swap) = to_swap else { return };
             let mut seen = Arc::new(Image::default());
             let mut image = images.current();
             let known = Arc::clone(&image);
@@ -183,6 +196,10 @@ impl Registry {
                 let is_short = !registry.without_room().is_empty();
                 tokio::select! {
                     () = stopping.wait() => return,
+                    Some(swap) = to_swap.recv() => {
+                        registry.carry_out(swap, &seen).await;
+                        image = Arc::clone(&seen);
+                    }
                     () = tokio::time::sleep(OPEN_AGAIN), if is_short => image = Arc::clone(&seen),
                     next = images.changed() => match next {
                         Some(next) => image = next,
@@ -224,9 +241,10 @@ impl Registry {
         self.update_places(seen, image);
         let (node, rate) = (self.storage.node, self.storage.catch_up_bytes_per_second);
         self.groups().throttles().set(throttles::limits(image, node, rate));
+        self.moves.set_rate(throttles::of_log_dirs(image, node));
     }
 
-    fn wanted(&self, image: &Image) -> BTreeMap<TopicPartition, Place> {
+    pub(super) fn wanted(&self, image: &Image) -> BTreeMap<TopicPartition, Place> {
         let mut wanted = BTreeMap::new();
         for topic in image.topics() {
             let config = self.topic_config(&image.configs(&Resource::Topic(topic.name.clone())));
@@ -240,6 +258,8 @@ impl Registry {
                         is_new: is_new(place),
                         lineage: place.lineage,
                         recovered_on: place.recovered_on,
+                        preferred: self.moves.preferred(&topic.name, *partition),
+                        was_closed: false,
                         config: Arc::clone(&config),
                     };
                     wanted.insert(id, place);
@@ -296,11 +316,12 @@ impl Registry {
         }
     }
 
-    async fn open(&self, place: Place) {
+    pub(super) async fn open(&self, place: Place) {
         let (id, topic) = (place.id, place.topic.clone());
         match self.storage.open(place).await {
             Ok(partition) => {
                 let partition = Arc::new(partition);
+                self.moves.forget_preferred(&topic, id.partition);
                 self.set(id, Some(Slot::Open(Arc::clone(&partition))));
                 let open = self.storage.open_dir(partition.dir());
                 if open.is_some_and(|open| open.health.has_failed()) {

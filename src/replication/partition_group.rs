@@ -386,6 +386,11 @@ impl PartitionGroup {
         Ok(())
     }
 
+    /// Has this replica lead, if the others agree: nobody else is about to.
+    pub async fn campaign(&self) {
+        self.member.campaign().await;
+    }
+
     /// Stops the group and closes its log, so that the next start is quick.
     pub async fn shutdown(&self) -> io::Result<()> {
         self.groups.remove(self.member.id);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use kafka_protocol::messages::DescribeLogDirsRequest;
 
+use crate::api::alter_replica_log_dirs::{alter, places};
 use crate::harness::cluster::Cluster;
 use crate::harness::records::Topic;
 use crate::harness::scarce::ScarceDisk;
@@ -201,6 +202,93 @@ fn others_lead_what_is_in_a_failed_log_dir() {
         for topic in &kept {
             let told = client.topic(topic.name).await.partitions.remove(0);
             assert_eq!(told.isr_nodes.len(), 3, "{told:?}");
+        }
+        cluster.stop().await;
+    });
+}
+
+/// Has partition 0 moved to the other log dir of a broker, and writes to it until it is there; the
+/// offsets and values that were acknowledged.
+async fn move_under_load(broker: &Broker, topic: &Topic, round: usize) -> Vec<(i64, String)> {
+    let mut client = broker.client().await;
+    let here = places(&mut client, topic.name, 0).await.remove(0).0;
+    let other = if here.ends_with("one") { "two" } else { "one" };
+    let other = broker.dir.path().join(other).display().to_string();
+    let mut writer = broker.client().await;
+    let mut acknowledged = Vec::new();
+    assert_eq!(alter(&mut client, 2, &other, topic.name, &[0]).await, [0]);
+    eventually(async || {
+        for _ in 0..20 {
+            let value = format!("round {round} number {}", acknowledged.len());
+            let answer = writer.produce(topic, batch::of(&[value.as_bytes()])).await;
+            match answer.error_code {
+                0 => acknowledged.push((answer.base_offset, value)),
+                code => assert!([STORAGE_ERROR, NOT_LEADER].contains(&code), "{code}"),
+            }
+        }
+        places(&mut client, topic.name, 0).await == [(other.clone(), false)]
+    })
+    .await;
+    acknowledged
+}
+
+async fn has_all(client: &mut Client, topic: &Topic, acknowledged: &[(i64, String)]) {
+    for (offset, value) in acknowledged {
+        eventually(async || client.fetch(topic, *offset).await.error_code == 0).await;
+        let records = client.fetch(topic, *offset).await.records.unwrap_or_default();
+        let first = &records[..records.len().min(200)];
+        let is_there = first.windows(value.len()).any(|part| part == value.as_bytes());
+        assert!(is_there, "{value} is not at {offset}");
+    }
+}
+
+#[test]
+fn a_replica_moves_between_log_dirs_under_load() {
+    run(async {
+        let configs = [("internal.segment.bytes", "10000")];
+        let mut broker = Broker::start_with(&[TWO_DIRS]).await;
+        let topic = Topic::create(&broker, "t", 1, &configs).await;
+        let mut acknowledged = Vec::new();
+        for round in 0..3 {
+            acknowledged.extend(move_under_load(&broker, &topic, round).await);
+            let mut client = broker.client().await;
+            has_all(&mut client, &topic, &acknowledged).await;
+            broker = broker.restart_with(&[TWO_DIRS]).await;
+            has_all(&mut broker.client().await, &topic, &acknowledged).await;
+        }
+        assert!(acknowledged.len() > 3);
+        broker.stop().await;
+    });
+}
+
+#[test]
+fn the_replica_of_a_leader_moves_between_its_log_dirs() {
+    run(async {
+        let settings = [
+            TWO_DIRS,
+            ("KAFKA_DEFAULT_REPLICATION_FACTOR", "3"),
+            ("KAFKA_MIN_INSYNC_REPLICAS", "2"),
+        ];
+        let mut cluster = Cluster::start_with(3, &settings).await;
+        let topic = Topic::create(cluster.broker(1), "t", 1, &[]).await;
+        let leader = cluster.leader("t", 0).await;
+        for node in [leader, leader % 3 + 1] {
+            let broker = cluster.broker(node);
+            let mut client = broker.client().await;
+            let here = places(&mut client, "t", 0).await.remove(0).0;
+            let other = if here.ends_with("one") { "two" } else { "one" };
+            let other = broker.dir.path().join(other).display().to_string();
+            assert_eq!(alter(&mut client, 2, &other, "t", &[0]).await, [0]);
+            eventually(async || places(&mut client, "t", 0).await == [(other.clone(), false)])
+                .await;
+            eventually(async || {
+                let leads = cluster.leader("t", 0).await;
+                let mut client = cluster.client(leads).await;
+                client.produce(&topic, batch::of(&[b"value"])).await.error_code == 0
+            })
+            .await;
+            eventually(async || client.topic("t").await.partitions.remove(0).isr_nodes.len() == 3)
+                .await;
         }
         cluster.stop().await;
     });

@@ -4,13 +4,10 @@
 
 use crate::base::ids::NodeId;
 use crate::config::{DRAINING, is_dynamic, validate_dynamic};
-use crate::controller::alter_configs::{Alteration, Change, Op, difference, invalid};
+use crate::controller::alter_configs::{Alteration, Op, difference, invalid};
 use crate::controller::refusal::{Reason, Refusal};
 use crate::metadata::image::{Configs, Image};
 use crate::metadata::records::{Record, Resource};
-
-/// Kafka's limit of moves between the log dirs of one broker, which can never be set here.
-const LOG_DIRS_THROTTLE: &str = "replica.alter.log.dirs.io.max.bytes.per.second";
 
 /// The records of an alteration that any broker takes for any other: one that is to be emptied may
 /// be out of reach.
@@ -21,11 +18,7 @@ pub(super) fn alter(
 ) -> Result<Vec<Record>, Refusal> {
     let of = target(image, node, &alteration.name)?;
     let is_unknown = |key: &str| !is_dynamic(key) || (key == DRAINING && of.is_none());
-    // `kafka-reassign-partitions --verify` takes back what moves between log dirs are limited to,
-    // whether or not it was set.
-    let is_absent = |change: &&Change| change.op == Op::Delete && change.key == LOG_DIRS_THROTTLE;
-    let asked = alteration.changes.iter().filter(|change| !is_absent(change));
-    let keys = asked.map(|change| change.key.as_str());
+    let keys = alteration.changes.iter().map(|change| change.key.as_str());
     let unknown: Vec<&str> = keys.filter(|key| is_unknown(key)).collect();
     if !unknown.is_empty() {
         let keys = unknown.join(", ");
@@ -87,6 +80,7 @@ fn target(image: &Image, node: NodeId, name: &str) -> Result<Option<NodeId>, Ref
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::LOG_DIRS_THROTTLE;
     use crate::controller::alter_configs::{Change, ResourceKind};
     use crate::controller::placement::tests::image_with;
 
@@ -126,8 +120,8 @@ mod tests {
     #[test]
     fn refusals_are_kafkas() {
         let mut image = image_with(&[None; 3]);
+        // Whether or not it was set.
         assert_eq!(run(&mut image, "1", &[(LOG_DIRS_THROTTLE, Op::Delete, "")]), Ok(()));
-        assert!(run(&mut image, "1", &[(LOG_DIRS_THROTTLE, Op::Set, "1")]).is_err());
         for (name, key, op, value, text) in [
             ("9", DRAINING, Op::Set, "true", "Unexpected broker id, expected 1, but received 9"),
             ("x", DRAINING, Op::Set, "true", "Node id must be an integer, but it is: x"),

@@ -11,6 +11,7 @@ use crate::base::ids::Offset;
 use crate::base::kv::Change;
 use crate::log::cleaner::SourceSegment;
 use crate::log::cleaner::plan::{self, Dirty, Policy};
+use crate::log::moving::Original;
 use crate::log::partition_log::{PartitionLog, State};
 use crate::log::recovery::swap;
 use crate::log::segment::Segment;
@@ -68,6 +69,17 @@ impl PartitionLog {
             facts,
         });
         sources.filter(|source| source.facts.base_offset < end).collect()
+    }
+
+    /// All segments, for a copy of the log.
+    pub(crate) fn originals(&self) -> Vec<Original> {
+        let state = self.lock();
+        let closed = state.sealed().len();
+        let original = |(at, segment): (usize, &Segment)| Original {
+            files: Arc::clone(&segment.files),
+            is_closed: at < closed,
+        };
+        state.segments.iter().enumerate().map(original).collect()
     }
 
     /// The epoch and the last offset of each idempotent producer.
