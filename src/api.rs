@@ -12,6 +12,7 @@ pub mod response;
 mod add_raft_voter;
 mod alter_configs;
 mod alter_partition_reassignments;
+mod alter_replica_log_dirs;
 pub mod api_versions;
 mod consumer_group_describe;
 mod consumer_group_heartbeat;
@@ -231,6 +232,13 @@ pub static TABLE: &[Api] = &[
     ),
     in_turn!(32, "DescribeConfigs", describe_configs, msg::DescribeConfigsRequest, 1..=4),
     in_turn!(33, "AlterConfigs", alter_configs, msg::AlterConfigsRequest, 0..=2),
+    in_turn!(
+        34,
+        "AlterReplicaLogDirs",
+        alter_replica_log_dirs,
+        msg::AlterReplicaLogDirsRequest,
+        1..=2
+    ),
     staged!(35, "DescribeLogDirs", describe_log_dirs, 1..=5, 1),
     in_turn!(37, "CreatePartitions", create_partitions, msg::CreatePartitionsRequest, 0..=3),
     in_turn!(42, "DeleteGroups", delete_groups, msg::DeleteGroupsRequest, 0..=2),

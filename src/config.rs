@@ -41,8 +41,8 @@ mod value;
 mod tests;
 
 pub use dynamic::{
-    DRAINING, FOLLOWER_THROTTLE, LEADER_THROTTLE, default_broker_entries, dynamic_list_default,
-    is_dynamic, runtime_entries,
+    DRAINING, FOLLOWER_THROTTLE, LEADER_THROTTLE, LOG_DIRS_THROTTLE, default_broker_entries,
+    dynamic_list_default, is_dynamic, runtime_entries,
 };
 pub use entries::{ConfigEntry, ConfigSource, group_entries, topic_entries};
 pub use error::ConfigError;

@@ -4,6 +4,7 @@ pub mod cleaner;
 pub mod damage;
 pub mod elections;
 pub mod flush;
+pub mod moves;
 pub mod names;
 pub mod peers;
 pub mod recorder;

@@ -1,15 +1,19 @@
 //! The partitions of this broker: each a Raft group over a log, found by identity.
 
 pub mod cleaner;
+pub mod dirs;
 pub mod flushing;
+mod home;
 pub mod import;
 pub mod mender;
+pub mod mover;
 mod open;
 mod pace;
 pub mod registry;
 pub mod repair;
 pub mod retention;
 pub mod scrubber;
+mod swap;
 mod throttles;
 pub mod validate;
 
@@ -153,26 +157,31 @@ impl Partition {
         self.group.leader_epoch()
     }
 
-    /// The replica that should lead if this one stops leading: of those that are alive, and are
-    /// not about to stop, the one that has most, in the order of preference. `None` if this one
-    /// does not lead or is alone.
+    /// The replica that should lead if this one stops leading: the best of [`Self::heirs`].
     pub(crate) fn heir(&self) -> Option<NodeId> {
+        self.heirs().first().map(|follower| follower.node)
+    }
+
+    /// The replicas that could lead if this one stops leading, best first: of those that are alive,
+    /// and are not about to stop, the ones that have most, in the order of preference. None if this
+    /// one does not lead.
+    pub(crate) fn heirs(&self) -> Vec<Progress> {
         let status = self.group.status();
         if !status.leads {
-            return None;
+            return Vec::new();
         }
         let liveness = self.group.liveness();
-        let progress = self.group.progress();
-        let alive = progress.iter().filter(|follower| {
-            status.voters.contains(&follower.node) && liveness.is_staying(follower.node)
-        });
-        // The last one of equals is taken, so the preferred ones come last.
         let order = self.group.preference();
         let place = |node: NodeId| order.iter().position(|other| *other == node);
-        let key = |follower: &&Progress| {
-            (follower.matched, std::cmp::Reverse(place(follower.node).unwrap_or(usize::MAX)))
-        };
-        alive.max_by_key(key).map(|follower| follower.node)
+        let mut heirs = self.group.progress();
+        heirs.retain(|follower| {
+            status.voters.contains(&follower.node) && liveness.is_staying(follower.node)
+        });
+        heirs.sort_by_key(|follower| {
+            let place = place(follower.node).unwrap_or(usize::MAX);
+            (std::cmp::Reverse(follower.matched), place)
+        });
+        heirs
     }
 
     /// How many replicas are in sync, this one included; 0 until it leads.

@@ -114,6 +114,8 @@ kinds! {
     HadByAll = 17,
     /// What do you have as this entry of a partition?
     Entry = 18,
+    /// Have you room for records of these partitions?
+    Room = 20,
 }
 
 impl Kind {

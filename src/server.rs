@@ -16,6 +16,7 @@ use futures_util::FutureExt;
 use crate::api::context::Context;
 use crate::api::fetch::sessions::FetchSessions;
 use crate::base::env::Env;
+use crate::base::ids::DirectoryId;
 use crate::base::kv::{KeyValue, KvWriter};
 use crate::base::net::{Listener, SocketOptions};
 use crate::base::task::{self, Stopper};
@@ -30,6 +31,7 @@ use crate::coordinator::group::settings::GroupSettings;
 use crate::coordinator::runtime::{Coordinator, Parts};
 use crate::log::dir::{Identity, LogDir};
 use crate::log::flusher;
+use crate::log::health::Health;
 use crate::log::partition_log::{DamageBell, LogConfig};
 use crate::log::room::Room;
 use crate::metadata::image::Image;
@@ -41,8 +43,10 @@ use crate::metrics::recorder;
 use crate::metrics::requests::RequestMetrics;
 use crate::metrics::retention::dirs_offline;
 use crate::partition::cleaner::{self, Cleaner};
+use crate::partition::dirs;
 use crate::partition::flushing::Flushing;
 use crate::partition::mender::{self, Mender};
+use crate::partition::mover::Mover;
 use crate::partition::registry::{OpenDir, Registry, Storage};
 use crate::partition::repair::Repair;
 use crate::partition::retention::Retention;
@@ -120,6 +124,7 @@ impl Server {
             leadership.start(stopper.stopping()),
             housekeeper.start(stopper.stopping()),
         ]);
+        tasks.extend(registry.watch_dirs(&stopper.stopping()));
         tasks.extend(upkeep(&env, config, &registry, &stopper));
         let live = Arc::clone(registry.settings());
         let context = Arc::new(Context {
@@ -189,6 +194,13 @@ impl Server {
     /// The key-value store, for whoever must outlive the broker.
     pub fn store(&self) -> Arc<dyn KeyValue> {
         Arc::clone(&self.store)
+    }
+
+    /// Resolves when the broker can not go on, with the reason: whoever runs it must end the
+    /// process without stopping in order, since what it would write can not be relied upon. Cancel
+    /// safe.
+    pub async fn failed(&self) -> String {
+        self.context.registry.cannot_go_on().await
     }
 
     /// Stops in order: what is led here is led elsewhere, no new requests, then the partitions,
@@ -341,6 +353,10 @@ fn answer_others(
         async move { leadership.receive(body).await }.boxed()
     });
     let registry = Arc::clone(registry);
+    let full = Arc::clone(&registry);
+    handlers.set_for_members(&[Kind::Room], move |_, _, body| {
+        std::future::ready(dirs::answer_room(&full, body)).boxed()
+    });
     let cleaned = Arc::clone(&registry);
     handlers.set_for_members(&[Kind::HadByAll], move |_, _, body| {
         std::future::ready(cleaner::answer(&cleaned, body)).boxed()
@@ -376,10 +392,12 @@ fn upkeep(
     let check_interval = Duration::from_millis(millis);
     let retention = Retention { env: env.clone(), registry: Arc::clone(registry), check_interval };
     let mender = Mender { registry: Arc::clone(registry), threads: env.threads };
+    let mover = Mover { env: env.clone(), registry: Arc::clone(registry) };
     let flushing = Flushing { env: env.clone(), registry: Arc::clone(registry) };
     let mut tasks = vec![
         retention.start(stopper.stopping()),
         mender.start(stopper.stopping()),
+        mover.start(stopper.stopping()),
         flushing.start(stopper.stopping()),
     ];
     let scrubber = Scrubber { env: env.clone(), registry: Arc::clone(registry) };
@@ -404,11 +422,13 @@ fn storage(
     (kv, kv_writer): (Arc<dyn KeyValue>, KvWriter),
 ) -> io::Result<Storage> {
     let open = |dir: Arc<LogDir>| {
-        let writer = flusher::start(env.threads, FlushMetrics::default())?;
+        let health = Health::new(&dir.path);
+        let writer = flusher::start(env.threads, FlushMetrics::default(), Arc::clone(&health))?;
         let (disk, clock) = (Arc::clone(&env.disk), Arc::clone(&env.clock));
         let reserve_bytes = settings.config.log_dir_reserve_bytes.unsigned_abs();
-        let room = Room::new(disk, clock, dir.path.clone(), reserve_bytes);
-        Ok(OpenDir { dir, writer, room })
+        let room = Room::new(disk, clock, dir.path.clone(), Arc::clone(&health), reserve_bytes);
+        let directory = dir.directory(DirectoryId::random(&env.rng))?;
+        Ok(OpenDir { dir, writer, room, health, directory })
     };
     Ok(Storage {
         env: env.clone(),

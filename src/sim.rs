@@ -7,5 +7,6 @@ pub mod client;
 pub mod cluster;
 mod committer;
 pub mod disk;
+pub mod moves;
 pub mod world;
 mod writer;

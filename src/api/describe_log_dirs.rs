@@ -6,7 +6,9 @@
 //! * A size is that of the `.log` files.
 //! * A log dir that is offline, or whose file system can not be asked, is told with
 //!   KAFKA_STORAGE_ERROR.
-//! * Replicas do not move between the log dirs of one broker, and no log dir is cordoned.
+//! * A replica that is being moved to another log dir of this broker is told there too, as a future
+//!   one, with its size and how far it is behind the one in use.
+//! * No log dir is cordoned.
 //!
 //! Versions: 2 flexible, 3 top-level error, 4 total and usable bytes, 5 cordoned log dirs
 //! (KIP-1066).
@@ -50,6 +52,7 @@ struct Replica {
     partition: PartitionIndex,
     size_bytes: i64,
     lag: Offset,
+    is_future: bool,
 }
 
 pub(super) async fn start(caller: Arc<Caller>, raw: RawRequest) -> Pending {
@@ -87,6 +90,7 @@ fn decode(body: &Bytes, version: i16) -> Option<Wanted> {
 
 async fn describe(context: &Context, wanted: &Wanted) -> Vec<Dir> {
     let mut replicas: BTreeMap<PathBuf, BTreeMap<String, Vec<Replica>>> = BTreeMap::new();
+    let moving = context.registry.moving();
     for partition in context.registry.partitions() {
         let index = partition.id.partition;
         let is_wanted = wanted.as_ref().is_none_or(|wanted| {
@@ -98,9 +102,20 @@ async fn describe(context: &Context, wanted: &Wanted) -> Vec<Dir> {
             partition: index,
             size_bytes: i64::try_from(partition.size_bytes()).unwrap_or(i64::MAX),
             lag: (offsets.high_watermark - offsets.log_end).max(0),
+            is_future: false,
         };
         let topics = replicas.entry(dir.to_owned()).or_default();
         topics.entry(partition.topic.clone()).or_default().push(replica);
+        for future in moving.iter().filter(|future| future.id == partition.id) {
+            let replica = Replica {
+                partition: index,
+                size_bytes: i64::try_from(future.bytes).unwrap_or(i64::MAX),
+                lag: (offsets.log_end - future.next_offset).max(0),
+                is_future: true,
+            };
+            let topics = replicas.entry(future.to.clone()).or_default();
+            topics.entry(partition.topic.clone()).or_default().push(replica);
+        }
     }
     let mut dirs = Vec::new();
     for (path, is_online) in context.registry.dirs() {
@@ -148,8 +163,7 @@ fn encode(correlation_id: i32, version: i16, dirs: &[Dir]) -> BytesMut {
                 writer.out.put_i32(replica.partition);
                 writer.out.put_i64(replica.size_bytes);
                 writer.out.put_i64(replica.lag);
-                let is_future = 0;
-                writer.out.put_u8(is_future);
+                writer.out.put_u8(u8::from(replica.is_future));
                 writer.no_tagged();
             });
             writer.no_tagged();
@@ -178,7 +192,7 @@ mod tests {
 
     #[test]
     fn frames_are_those_of_kafka_in_every_version() {
-        let replica = Replica { partition: 3, size_bytes: 7, lag: 1 };
+        let replica = Replica { partition: 3, size_bytes: 7, lag: 1, is_future: true };
         let space = Some(Space { total_bytes: 100, usable_bytes: 50 });
         let topics = BTreeMap::from([("t".to_owned(), vec![replica])]);
         let dir = Dir { error: 56, path: "/d".to_owned(), topics, space };
@@ -195,6 +209,7 @@ mod tests {
             let numbers =
                 (partition.partition_index, partition.partition_size, partition.offset_lag);
             assert_eq!(numbers, (3, 7, 1));
+            assert!(partition.is_future_key);
             let expected = if version >= FIRST_SPACE { (100, 50) } else { (-1, -1) };
             assert_eq!((found.total_bytes, found.usable_bytes), expected);
         }

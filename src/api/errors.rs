@@ -11,6 +11,7 @@ use crate::coordinator::runtime::Unavailable;
 use crate::log::partition_log::ReadError;
 use crate::log::producer_state::SequenceError;
 use crate::partition::AppendError;
+use crate::partition::mover::MoveError;
 use crate::partition::validate::Invalid;
 use crate::replication::partition_group::ProposeError;
 
@@ -43,6 +44,14 @@ pub fn of_invalid(invalid: Invalid) -> (Code, String) {
         Invalid::Format(text) => (Code::UnsupportedForMessageFormat, text),
         Invalid::Timestamp(text) => (Code::InvalidTimestamp, text),
         Invalid::Codec(text) => (Code::UnsupportedCompressionType, text),
+    }
+}
+
+pub fn of_move(error: MoveError) -> Code {
+    match error {
+        MoveError::UnknownDir => Code::LogDirNotFound,
+        MoveError::Offline => Code::KafkaStorageError,
+        MoveError::NoReplica => Code::ReplicaNotAvailable,
     }
 }
 

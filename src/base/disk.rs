@@ -2,7 +2,8 @@
 //!
 //! Durability rules that callers keep: data is durable after [`DiskFile::sync`], a new or renamed
 //! name after [`Disk::sync_dir`] of its folder. A failed sync is never retried: the kernel may have
-//! dropped the pages and marked them clean.
+//! dropped the pages and marked them clean. So no sync fails with an error that [`is_full`] knows:
+//! what says that there is no room may be tried again.
 
 use std::fmt::Debug;
 use std::fs::{File, OpenOptions};
@@ -11,6 +12,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
+
+use rustix::io::Errno;
 
 /// How to open a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,6 +121,22 @@ pub fn read_exact_at(file: &dyn DiskFile, buffer: &mut [u8], offset: u64) -> io:
     Ok(())
 }
 
+/// Whether there was no room for what was to be written.
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// Whether the file system has failed, and not only what was asked of it.
+pub fn has_failed(error: &io::Error) -> bool {
+    let failures = [Errno::IO, Errno::ROFS, Errno::NODEV, Errno::NXIO, Errno::UCLEAN, Errno::STALE];
+    Errno::from_io_error(error).is_some_and(|errno| failures.contains(&errno))
+}
+
+/// What a sync did not write may be lost, whatever the reason.
+fn of_sync(error: io::Error) -> io::Error {
+    if is_full(&error) { io::Error::other(format!("a sync failed: {error}")) } else { error }
+}
+
 /// Takes the lock of a folder in the way that a Java process does (POSIX record locks, which do not
 /// meet those of [`Disk::lock`]). `None` if there is no such file, or nobody can write to it.
 pub fn lock_as_java(path: &Path) -> io::Result<Option<Box<dyn Debug + Send + Sync>>> {
@@ -190,7 +209,7 @@ impl Disk for RealDisk {
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        File::open(dir)?.sync_all()
+        File::open(dir)?.sync_all().map_err(of_sync)
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Debug + Send + Sync>> {
@@ -231,17 +250,17 @@ impl DiskFile for RealFile {
     fn reserve(&self, bytes: u64) -> io::Result<()> {
         let keep = rustix::fs::FallocateFlags::KEEP_SIZE;
         match rustix::fs::fallocate(&self.0, keep, 0, bytes) {
-            Err(rustix::io::Errno::OPNOTSUPP) => Ok(()),
+            Err(Errno::OPNOTSUPP) => Ok(()),
             reserved => Ok(reserved?),
         }
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.0.sync_data()
+        self.0.sync_data().map_err(of_sync)
     }
 
     fn sync_file_system(&self) -> io::Result<()> {
-        Ok(rustix::fs::syncfs(&self.0)?)
+        rustix::fs::syncfs(&self.0).map_err(|error| of_sync(error.into()))
     }
 
     fn as_fd(&self) -> Option<BorrowedFd<'_>> {
@@ -312,6 +331,19 @@ mod tests {
             let content = RealDisk.read(&path).expect("read");
             assert_eq!(content[written..], b"abcdefgh"[written..]);
         }
+    }
+
+    #[test]
+    fn no_room_is_told_from_a_disk_that_fails() {
+        let told = |errno: Errno| {
+            let error = io::Error::from(errno);
+            (is_full(&error), has_failed(&error))
+        };
+        assert_eq!([Errno::NOSPC, Errno::DQUOT].map(told), [(true, false); 2]);
+        assert_eq!([Errno::IO, Errno::ROFS].map(told), [(false, true); 2]);
+        assert_eq!([Errno::MFILE, Errno::NOENT].map(told), [(false, false); 2]);
+        assert!(!is_full(&of_sync(Errno::NOSPC.into())), "what was to be synced is lost");
+        assert!(has_failed(&of_sync(Errno::IO.into())));
     }
 
     #[test]

@@ -40,6 +40,11 @@ fn serve(settings: Loaded) -> io::Result<()> {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
+            why = server.failed() => {
+                // Not in order: nothing more is to be written. The store stays open, as below.
+                std::mem::forget(server.store());
+                return Err(io::Error::other(why));
+            }
         }
         tracing::info!("stopping");
         // RocksDB is not closed: everything in it is durable, and its closing could meet the

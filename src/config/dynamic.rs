@@ -21,6 +21,8 @@ pub const DRAINING: &str = "ottla.broker.draining";
 pub const LEADER_THROTTLE: &str = "leader.replication.throttled.rate";
 /// How many bytes a second replicas take that are throttled.
 pub const FOLLOWER_THROTTLE: &str = "follower.replication.throttled.rate";
+/// How many bytes a second are copied from one log dir to another.
+pub const LOG_DIRS_THROTTLE: &str = "replica.alter.log.dirs.io.max.bytes.per.second";
 
 /// The keys that brokers have only while they run, by name.
 static RUNTIME_KEYS: &[Key] = &[
@@ -32,6 +34,9 @@ static RUNTIME_KEYS: &[Key] = &[
         "How many bytes a second this broker gives to replicas that are throttled \
          (`leader.replication.throttled.replicas` of their topics).",
     ),
+    optional(LOG_DIRS_THROTTLE, Long, AtLeast(0))
+        .dynamic()
+        .doc("How many bytes a second this broker copies to move replicas between its log dirs."),
     optional(DRAINING, Boolean, Any)
         .dynamic()
         .ours()

@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::base::disk::Disk;
-use crate::base::ids::{DirectoryId, NodeId, PartitionIndex, TopicId, uuid_parse};
+use crate::base::ids::{DirectoryId, NodeId, PartitionIndex, TopicId, TopicPartition, uuid_parse};
 
 const LOCK_FILE: &str = ".lock";
 const CLEAN_FILE: &str = ".kafka_cleanshutdown";
 const IDENTITY_FILE: &str = "meta.properties";
-const PARTITION_FILE: &str = "partition.metadata";
+pub(super) const PARTITION_FILE: &str = "partition.metadata";
 /// It is there while the folder is being filled by an import.
 const IMPORT_FILE: &str = ".ottla_import";
 /// The key-value store's folder in the first log dir.
@@ -29,6 +29,11 @@ const JOINED: &str = "joined";
 
 /// The end of the name that a folder gets before it is deleted, Kafka's.
 const DELETED: &str = "-delete";
+
+/// The end of the name of a folder in which a partition's log is copied, Kafka's.
+const FUTURE: &str = "-future";
+/// File systems allow no longer names.
+const NAME_BYTES_MAX: usize = 255;
 
 /// The name that a partition's folder gets before it is deleted; `key` is the partition's in the
 /// store.
@@ -218,6 +223,29 @@ impl LogDir {
     pub fn partition(&self, topic: &str, partition: PartitionIndex) -> PathBuf {
         debug_assert!(!topic.contains('/') && topic != "." && topic != "..");
         self.path.join(format!("{topic}-{partition}"))
+    }
+
+    /// The folder for a copy of a partition's log; `number` is one that no other copy has.
+    pub fn future(&self, topic: &str, partition: PartitionIndex, number: u64) -> PathBuf {
+        let rest = format!("-{partition}.{number:032x}{FUTURE}");
+        let size = topic.len().min(NAME_BYTES_MAX.saturating_sub(rest.len()));
+        // Names of topics are ASCII.
+        let topic = topic.get(..size).unwrap_or_default();
+        self.path.join(format!("{topic}{rest}"))
+    }
+
+    /// The folders of copies, and whose they are if that is written in them.
+    pub fn futures(&self) -> io::Result<Vec<(String, Option<TopicPartition>)>> {
+        let names = self.disk.list(&self.path)?.into_iter().filter(|name| name.ends_with(FUTURE));
+        let found = names.map(|name| {
+            let partition = name.rsplit_once('.').and_then(|(front, _)| front.rsplit_once('-'));
+            let partition = partition.and_then(|(_, partition)| partition.parse().ok());
+            let topic_id = self.topic_id(&self.path.join(&name));
+            let id = topic_id.zip(partition);
+            let id = id.map(|(topic_id, partition)| TopicPartition { topic_id, partition });
+            (name, id)
+        });
+        Ok(found.collect())
     }
 
     /// Writes whose log a folder is (Kafka's `partition.metadata`).

@@ -3,9 +3,10 @@
 //! the syncs run, the next appends gather.
 //!
 //! After a failed write or sync the log dir is dead until restart: nothing more is written and
-//! every append fails.
+//! every append fails. A write for which there is no room is no failure: it waits, and all that
+//! comes behind it, until it is tried again ([`Job::Retry`]).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
@@ -14,8 +15,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use crate::base::disk;
 use crate::base::worker::{Threads, Worker};
 use crate::log::batch::Batch;
+use crate::log::health::Health;
 use crate::log::partition_log::PartitionLog;
 use crate::log::producer_state::AppendOutcome;
 use crate::log::segment::SegmentFiles;
@@ -62,14 +65,33 @@ pub struct WriteJob {
 /// Work for the writer, done in the order of its coming.
 pub enum Job {
     Write(WriteJob),
-    /// Anything else that must not overtake the writes before it. `Err` is handed to it when the
-    /// log dir is dead; what it fails with makes the log dir dead.
-    Run(Box<dyn FnOnce(io::Result<()>) -> io::Result<()> + Send>),
+    Run(RunJob),
+    /// What has found no room is tried again.
+    Retry,
 }
+
+/// Anything else that must not overtake the writes before it.
+pub struct RunJob {
+    pub log: Arc<PartitionLog>,
+    pub run: Work,
+    /// It deletes the log. While there is no room it is done at once, and what waits to be written
+    /// to that log is given up: who has no room deletes topics.
+    pub deletes: bool,
+}
+
+/// `Err` is handed to it when the log dir is dead. If it fails because there is no room it is
+/// called again; what else it fails with makes the log dir dead.
+pub type Work = Box<dyn FnMut(io::Result<()>) -> io::Result<()> + Send>;
 
 impl fmt::Debug for WriteJob {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WriteJob").field("end_index", &self.end_index).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for RunJob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RunJob").field("log", &self.log).finish_non_exhaustive()
     }
 }
 
@@ -78,6 +100,7 @@ impl fmt::Debug for Job {
         f.write_str(match self {
             Self::Write(_) => "Write",
             Self::Run(_) => "Run",
+            Self::Retry => "Retry",
         })
     }
 }
@@ -101,10 +124,15 @@ impl LogWriter {
 }
 
 /// Starts the writer of a log dir.
-pub fn start(threads: Threads, metrics: FlushMetrics) -> io::Result<LogWriter> {
+pub fn start(
+    threads: Threads,
+    metrics: FlushMetrics,
+    health: Arc<Health>,
+) -> io::Result<LogWriter> {
     let rounds = Arc::default();
     let pool = SyncPool::new(threads);
-    let mut writer = Writer { metrics, rounds: Arc::clone(&rounds), pool, failure: None };
+    let waiting = VecDeque::new();
+    let mut writer = Writer { metrics, rounds: Arc::clone(&rounds), pool, health, waiting };
     let jobs = Worker::start(threads, "log-writer", move |jobs| writer.process(jobs))?;
     Ok(LogWriter { jobs, rounds })
 }
@@ -113,60 +141,115 @@ struct Writer {
     metrics: FlushMetrics,
     rounds: Arc<AtomicU64>,
     pool: SyncPool,
-    failure: Option<(io::ErrorKind, String)>,
+    health: Arc<Health>,
+    /// Not empty between two rounds only when there is no room for the first of them.
+    waiting: VecDeque<Job>,
 }
 
 impl Writer {
     fn process(&mut self, jobs: &mut Vec<Job>) {
-        let mut writes = Vec::with_capacity(jobs.len());
-        for job in jobs.drain(..) {
-            match job {
-                Job::Write(write) => {
-                    if write.must_wait_for(&writes) {
-                        self.flush(&mut writes);
-                    }
-                    writes.push(write);
-                }
-                Job::Run(run) => {
-                    self.flush(&mut writes);
-                    if let Err(error) = run(self.health()) {
-                        self.fail(&error);
-                    }
-                }
+        let is_stuck = !self.waiting.is_empty();
+        let goes_on = !is_stuck || jobs.iter().any(|job| matches!(job, Job::Retry));
+        self.waiting.extend(jobs.drain(..).filter(|job| !matches!(job, Job::Retry)));
+        if goes_on {
+            match self.work() {
+                Ok(()) => self.health.has_room(),
+                Err(error) => self.health.fill(&error),
             }
         }
-        self.flush(&mut writes);
-    }
-
-    fn health(&self) -> io::Result<()> {
-        match &self.failure {
-            None => Ok(()),
-            Some((kind, text)) => Err(io::Error::new(*kind, text.clone())),
+        if !self.waiting.is_empty() {
+            self.delete();
         }
     }
 
-    fn fail(&mut self, error: &io::Error) {
-        if self.failure.is_none() {
-            tracing::error!(%error, "the log dir failed; it is offline until restart");
-            self.failure = Some((error.kind(), error.to_string()));
+    /// Does what there is to do; the error says that there is no room for what is left.
+    fn work(&mut self) -> io::Result<()> {
+        let mut writes = Vec::with_capacity(self.waiting.len());
+        while let Some(job) = self.waiting.pop_front() {
+            let (job, done) = match job {
+                Job::Write(write) if !write.must_wait_for(&writes) => {
+                    writes.push(write);
+                    continue;
+                }
+                Job::Write(write) => (Job::Write(write), self.flush(&mut writes)),
+                Job::Run(mut job) => {
+                    let done = self.flush(&mut writes).and_then(|()| self.run(&mut job));
+                    if done.is_ok() {
+                        continue;
+                    }
+                    (Job::Run(job), done)
+                }
+                Job::Retry => continue,
+            };
+            self.waiting.push_front(job);
+            if let Err(error) = done {
+                self.put_back(writes);
+                return Err(error);
+            }
+        }
+        let done = self.flush(&mut writes);
+        self.put_back(writes);
+        done
+    }
+
+    fn put_back(&mut self, writes: Vec<WriteJob>) {
+        writes.into_iter().rev().for_each(|write| self.waiting.push_front(Job::Write(write)));
+    }
+
+    /// Whether an error is no failure.
+    fn waits_for(&self, error: &io::Error) -> bool {
+        disk::is_full(error) && self.health.waits()
+    }
+
+    fn run(&self, job: &mut RunJob) -> io::Result<()> {
+        match (job.run)(self.health.check()) {
+            Err(error) if self.waits_for(&error) => return Err(error),
+            Err(error) => {
+                self.health.fail(&error);
+                if disk::is_full(&error) {
+                    // It is not called again, and whoever waits for it must hear of that.
+                    let _ = (job.run)(self.health.check());
+                }
+            }
+            Ok(()) => {}
+        }
+        Ok(())
+    }
+
+    /// Deletes logs before there is room; what waits to be written to them is not written.
+    fn delete(&mut self) {
+        let is_deletion = |job: &Job| matches!(job, Job::Run(job) if job.deletes);
+        while let Some(at) = self.waiting.iter().position(is_deletion) {
+            let Some(Job::Run(mut deletion)) = self.waiting.remove(at) else { return };
+            let (lost, left): (VecDeque<Job>, VecDeque<Job>) =
+                self.waiting.drain(..).partition(|job| job.is_of(&deletion.log));
+            self.waiting = left;
+            for job in lost {
+                job.give_up();
+            }
+            if let Err(error) = (deletion.run)(self.health.check()) {
+                self.health.fail(&error);
+            }
         }
     }
 
-    fn flush(&mut self, writes: &mut Vec<WriteJob>) {
+    /// Writes and syncs; the error says that there is no room, and nothing has been told.
+    fn flush(&mut self, writes: &mut Vec<WriteJob>) -> io::Result<()> {
         if writes.is_empty() {
-            return;
+            return Ok(());
         }
         group_by_files(writes);
-        if self.failure.is_none()
-            && let Err(error) = self.write_and_sync(writes)
-        {
-            self.fail(&error);
+        match self.health.check().and_then(|()| self.write_and_sync(writes)) {
+            Err(error) if self.waits_for(&error) => return Err(error),
+            Err(error) => self.health.fail(&error),
+            Ok(()) => {}
         }
         for write in writes.drain(..) {
             if let Some(done) = write.done {
-                done(self.health());
+                done(self.health.check());
             }
         }
+        Ok(())
     }
 
     fn write_and_sync(&mut self, writes: &mut [WriteJob]) -> io::Result<()> {
@@ -201,6 +284,26 @@ impl Writer {
             }
         }
         Ok(())
+    }
+}
+
+impl Job {
+    fn is_of(&self, log: &Arc<PartitionLog>) -> bool {
+        match self {
+            Self::Write(write) => Arc::ptr_eq(&write.log, log),
+            Self::Run(job) => Arc::ptr_eq(&job.log, log),
+            Self::Retry => false,
+        }
+    }
+
+    /// Tells whoever waits for it that it is not done.
+    fn give_up(self) {
+        let error = || io::Error::other("the log is deleted");
+        match self {
+            Self::Write(write) => write.done.into_iter().for_each(|done| done(Err(error()))),
+            Self::Run(mut job) => drop((job.run)(Err(error()))),
+            Self::Retry => {}
+        }
     }
 }
 

@@ -16,6 +16,7 @@ mod find;
 mod flush;
 mod read;
 pub(crate) mod retire;
+mod roll;
 mod scrub;
 mod stable;
 mod times;
@@ -24,19 +25,19 @@ use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use tokio::sync::Notify;
 
 use crate::base::clock::Clock;
-use crate::base::disk::Disk;
+use crate::base::disk::{self, Disk};
 use crate::base::ids::Offset;
 use crate::base::kv::{Change, KeyValue};
 use crate::log::batch::{Batch, BatchHeader};
 use crate::log::entry::{Entry, EntryBody, EntryId, EntryKind, EntryMeta};
-use crate::log::flusher::{Completion, Job, LogWriter, WriteJob};
+use crate::log::flusher::{Completion, Job, LogWriter, RunJob, Work, WriteJob};
 use crate::log::partition_log::flush::Unsynced;
 use crate::log::producer_state::{AppendOutcome, ProducerStates};
 use crate::log::records::marker::Marker;
@@ -49,8 +50,6 @@ pub use stable::StableSlice;
 
 /// Entries whose metas stay in memory although nobody needs them for sure.
 const RECENT_COUNT_MIN: usize = 64;
-/// Kafka's files address 31 bits.
-const SEGMENT_BYTES_MAX: u64 = 0x7fff_ffff;
 /// The durable position is noted again after this many bytes.
 const DURABLE_NOTE_BYTES: u32 = 1024 * 1024;
 
@@ -159,6 +158,8 @@ pub struct PartitionLog {
     damage: Mutex<BTreeSet<u64>>,
     /// Wakes who waits for one of them to be as it was.
     mended: Notify,
+    /// How often something was written again in the middle of a file.
+    mends: AtomicU64,
 }
 
 impl fmt::Debug for PartitionLog {
@@ -271,6 +272,7 @@ impl PartitionLog {
             trash: Mutex::default(),
             damage: Mutex::default(),
             mended: Notify::new(),
+            mends: AtomicU64::new(0),
             setup,
         };
         damaged.into_iter().for_each(|index| log.note_damage(index));
@@ -365,7 +367,7 @@ impl PartitionLog {
             let rolls = match &entry.body {
                 EntryBody::Batch(batch) => {
                     let age_ms = self.age_max_ms(state.active().base_offset, &config);
-                    must_roll(state.active(), &config, now_ms, age_ms, batch)
+                    roll::must_roll(state.active(), &config, now_ms, age_ms, batch)
                 }
                 // Nothing that is there stays, so the whole segment can go.
                 EntryBody::DeleteRecords(before) => {
@@ -391,16 +393,6 @@ impl PartitionLog {
         state.check_invariants();
         self.push_write(job);
         Ok(())
-    }
-
-    /// `segment.ms` less a jitter, which is the same whenever it is asked for.
-    fn age_max_ms(&self, base_offset: Offset, config: &LogConfig) -> i64 {
-        let jitter_max = config.segment_jitter_ms.min(config.segment_ms);
-        let seed = crc32c::crc32c_append(
-            crc32c::crc32c(self.setup.name.as_bytes()),
-            &base_offset.to_be_bytes(),
-        );
-        config.segment_ms - i64::from(seed).checked_rem(jitter_max).unwrap_or(0)
     }
 
     /// A log that has never had an entry begins with whatever index comes first.
@@ -555,71 +547,18 @@ impl PartitionLog {
         files.write_note(&DurableNote { position, end_index, ..DurableNote::default() })
     }
 
-    /// Closes the active segment and begins the next one.
-    fn roll(self: &Arc<Self>, state: &mut State, now_ms: i64) -> io::Result<()> {
-        let (base_offset, base_index) = (state.next_offset, state.next_index());
-        let config = self.config();
-        state.producers.expire(now_ms - config.producer_expiration_ms);
-        let snapshot = recovery::encode_state(state);
-        let closing = state.active().closing(true);
-        // What is before this in the writer's queue is not in the files yet.
-        state.active().sealed = false;
-        let dir = &self.setup.dir;
-        let files = Arc::new(SegmentFiles::open(self.setup.disk.as_ref(), dir, base_offset)?);
-        files.write_raft_head(base_index)?;
-        files.reserve(&config);
-        let next = Arc::clone(&files);
-        state.segments.push(Segment::empty(files, base_index));
-        state.durable_noted = 0;
-        let log = Arc::clone(self);
-        let seal = move |health: io::Result<()>| {
-            let disk = log.setup.disk.as_ref();
-            health?;
-            if config.preallocate {
-                closing.give_back()?;
-            }
-            closing.write(disk)?;
-            recovery::write_state(disk, &log.setup.dir, base_offset, &snapshot)?;
-            // The head of the new segment and the names of its files: nothing in it is durable
-            // without them.
-            next.raft.sync()?;
-            closing.confirm(disk)?;
-            log.sealed(base_offset);
-            Ok(())
-        };
-        self.setup.writer.push(Job::Run(Box::new(seal)));
-        Ok(())
-    }
-
-    /// Begins a new segment unless the last one is empty; `done` is called when those before it are
-    /// closed.
-    pub(crate) fn roll_now(self: &Arc<Self>, done: Completion) {
-        let log = Arc::clone(self);
-        let run = move |health: io::Result<()>| {
-            health?;
-            let mut state = log.lock();
-            if state.next_offset > state.active().base_offset {
-                log.roll(&mut state, log.setup.clock.now_ms())?;
-            }
-            drop(state);
-            // Behind what closes the segment.
-            let told = move |health| {
-                done(health);
-                Ok(())
-            };
-            log.setup.writer.push(Job::Run(Box::new(told)));
-            Ok(())
-        };
-        self.setup.writer.push(Job::Run(Box::new(run)));
-    }
-
-    /// The segment before the one that begins at `base_offset` is closed.
-    fn sealed(&self, base_offset: Offset) {
-        let mut state = self.lock();
-        let after = state.segments.partition_point(|segment| segment.base_offset < base_offset);
-        if let Some(segment) = after.checked_sub(1).and_then(|at| state.segments.get_mut(at)) {
-            segment.sealed = true;
+    /// If the disk has failed and not only what was asked of it, the log dir has.
+    pub(crate) fn report(self: &Arc<Self>, error: &io::Error) {
+        if let Some(code) = error.raw_os_error().filter(|_| disk::has_failed(error)) {
+            self.run(Box::new(move |health| {
+                health.and_then(|()| Err(io::Error::from_raw_os_error(code)))
+            }));
         }
+    }
+
+    /// Has the writer do something in its order.
+    fn run(self: &Arc<Self>, run: Work) {
+        self.setup.writer.push(Job::Run(RunJob { log: Arc::clone(self), run, deletes: false }));
     }
 
     /// Removes all entries after `index` (all, if `None`); `done` is called when they are gone from
@@ -629,17 +568,24 @@ impl PartitionLog {
     }
 
     /// Has something done when all that was appended before is written, unless that has failed.
+    /// It is done again from the beginning when there was no room.
     fn run_in_order(
         self: &Arc<Self>,
         done: Completion,
-        work: impl FnOnce(&Self) -> io::Result<()> + Send + 'static,
+        mut work: impl FnMut(&Self) -> io::Result<()> + Send + 'static,
     ) {
-        let log = Arc::clone(self);
+        let (log, mut done) = (Arc::clone(self), Some(done));
         let run = move |health: io::Result<()>| {
-            done(health.and_then(|()| work(&log)));
-            Ok(())
+            let worked = health.and_then(|()| work(&log));
+            if worked.as_ref().is_err_and(disk::is_full) {
+                return worked;
+            }
+            let failed = worked.as_ref().is_err_and(disk::has_failed);
+            let told = if failed { copy_of(&worked) } else { Ok(()) };
+            done.take().into_iter().for_each(|done| done(copy_of(&worked)));
+            told
         };
-        self.setup.writer.push(Job::Run(Box::new(run)));
+        self.run(Box::new(run));
     }
 
     fn truncate_now(&self, next_index: u64) -> io::Result<()> {
@@ -734,36 +680,29 @@ impl PartitionLog {
     /// Deletes everything. The log must have been closed to appends before.
     pub fn delete(self: &Arc<Self>, done: Completion) {
         self.closed.store(true, Ordering::Release);
-        let log = Arc::clone(self);
+        let (log, mut done) = (Arc::clone(self), Some(done));
         let run = move |_: io::Result<()>| {
-            done(recovery::delete(&log.setup));
+            done.take().into_iter().for_each(|done| done(recovery::delete(&log.setup)));
             Ok(())
         };
-        self.setup.writer.push(Job::Run(Box::new(run)));
+        let (log, run) = (Arc::clone(self), Box::new(run));
+        self.setup.writer.push(Job::Run(RunJob { log, run, deletes: true }));
+    }
+}
+
+fn copy_of(result: &io::Result<()>) -> io::Result<()> {
+    match result {
+        Ok(()) => Ok(()),
+        Err(error) => Err(match error.raw_os_error() {
+            Some(code) => io::Error::from_raw_os_error(code),
+            None => io::Error::new(error.kind(), error.to_string()),
+        }),
     }
 }
 
 /// Where the membership of the entry at `index` is kept, below the partition's key.
 pub(crate) fn membership_key(partition: &[u8], index: u64) -> Vec<u8> {
     [partition, b"m", &index.to_be_bytes()].concat()
-}
-
-/// Whether `batch` begins a new segment.
-fn must_roll(
-    segment: &Segment,
-    config: &LogConfig,
-    now_ms: i64,
-    age_max_ms: i64,
-    batch: &Batch,
-) -> bool {
-    if segment.size == 0 {
-        return false;
-    }
-    let end = u64::from(segment.size) + batch.size() as u64;
-    let too_old = segment.first_append_ms.is_some_and(|first| now_ms - first >= age_max_ms);
-    let index_bytes = segment.offset_index.size().max(segment.time_index.size());
-    let index_is_full = index_bytes >= config.index_bytes_max as usize;
-    index_is_full || end > u64::from(config.segment_bytes) || end > SEGMENT_BYTES_MAX || too_old
 }
 
 fn judge(

@@ -347,7 +347,7 @@ pub(crate) fn delete_all(
 ) -> io::Result<()> {
     let to = [key, &[0xff]].concat();
     kv.write(&[Change::DeleteRange { from: key.to_vec(), to }])?;
-    let Some(parent) = dir.parent() else { return Ok(()) };
+    let Some(parent) = dir.parent().filter(|_| disk.exists(dir)) else { return Ok(()) };
     // Another name first: half of a folder must not be taken for the log of a new topic.
     let hidden = parent.join(deleted_name(key));
     if disk.exists(&hidden) {

@@ -3,10 +3,13 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use tokio::sync::watch;
 
 use crate::base::clock::Clock;
 use crate::base::disk::Disk;
+use crate::log::health::Health;
 use crate::metrics::retention as metrics;
 
 /// The file system is asked this often at most, in ms: a fast disk must not take more than the
@@ -23,9 +26,10 @@ pub struct Room {
     disk: Arc<dyn Disk>,
     clock: Arc<dyn Clock>,
     dir: PathBuf,
+    health: Arc<Health>,
     reserve_bytes: u64,
     asked_ms: AtomicI64,
-    is_full: AtomicBool,
+    is_full: watch::Sender<bool>,
 }
 
 impl Room {
@@ -34,16 +38,26 @@ impl Room {
         disk: Arc<dyn Disk>,
         clock: Arc<dyn Clock>,
         dir: PathBuf,
+        health: Arc<Health>,
         reserve_bytes: u64,
     ) -> Arc<Self> {
         metrics::full(&dir, false);
-        let (asked_ms, is_full) = (AtomicI64::new(i64::MIN), AtomicBool::new(false));
-        Arc::new(Self { disk, clock, dir, reserve_bytes, asked_ms, is_full })
+        let (asked_ms, is_full) = (AtomicI64::new(i64::MIN), watch::Sender::new(false));
+        Arc::new(Self { disk, clock, dir, health, reserve_bytes, asked_ms, is_full })
     }
 
     /// Whether records have to wait until something is deleted. Blocks for a moment now and then.
     pub fn is_full(&self) -> bool {
-        let was_full = self.is_full.load(Ordering::Relaxed);
+        self.health.is_full() || self.is_reserve_touched()
+    }
+
+    /// Tells whether the reserve is touched, whenever somebody has asked and that has changed.
+    pub fn subscribe(&self) -> watch::Receiver<bool> {
+        self.is_full.subscribe()
+    }
+
+    fn is_reserve_touched(&self) -> bool {
+        let was_full = *self.is_full.borrow();
         let (now_ms, asked_ms) = (self.clock.now_ms(), self.asked_ms.load(Ordering::Relaxed));
         let is_recent = (0..ASK_INTERVAL_MS).contains(&now_ms.saturating_sub(asked_ms));
         if self.reserve_bytes == 0 || is_recent {
@@ -55,7 +69,7 @@ impl Room {
         let reserve = self.reserve_bytes.min(space.total_bytes / RESERVE_PART);
         let needed = if was_full { reserve + reserve / ROOM_AGAIN_PART } else { reserve };
         let is_full = space.usable_bytes < needed;
-        if self.is_full.swap(is_full, Ordering::Relaxed) != is_full {
+        if self.is_full.send_if_modified(|known| std::mem::replace(known, is_full) != is_full) {
             let (dir, usable_bytes) = (self.dir.display(), space.usable_bytes);
             match is_full {
                 true => tracing::error!(%dir, usable_bytes, reserve, "a log dir is full"),

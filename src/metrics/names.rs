@@ -71,10 +71,20 @@ metrics! {
     CLEANER_DIRTY_RATIO_MAX = "ottla_log_cleaner_dirty_ratio_max", Gauge;
     /// Partitions whose compaction has failed since the start; the reason is in the log.
     CLEANER_UNCLEANABLE = "ottla_log_cleaner_uncleanable_partitions", Gauge;
-    /// Log dirs that could not be used at the start; their partitions are offline.
+    /// Log dirs that could not be used at the start or have failed since; their partitions are
+    /// offline.
     LOG_DIRS_OFFLINE = "ottla_log_dirs_offline", Gauge;
     /// 1 if a log dir has no room for records; what is left is kept for metadata.
     LOG_DIR_FULL = "ottla_log_dir_full", Gauge;
+    /// Replicas that are to be moved to another log dir of this broker, or are being moved.
+    LOG_DIR_MOVING = "ottla_log_dir_moving", Gauge;
+    /// Replicas that were moved to another log dir of this broker.
+    LOG_DIR_MOVES = "ottla_log_dir_moves_total", Counter;
+    /// Attempts to move a replica to another log dir that came to nothing; the reason is in the
+    /// log.
+    LOG_DIR_MOVES_FAILED = "ottla_log_dir_moves_failed_total", Counter;
+    /// Bytes that were copied to move replicas to other log dirs.
+    LOG_DIR_MOVED_BYTES = "ottla_log_dir_moved_bytes_total", Counter;
     /// Batches found on disk that are not what was written.
     DAMAGED_BATCHES_FOUND = "ottla_log_damaged_batches_found_total", Counter;
     /// Damaged batches that were written again with what another replica has.

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
 use crate::metrics::names::{self, Kind};
-use crate::metrics::{cleaner, damage, elections, retention};
+use crate::metrics::{cleaner, damage, elections, moves, retention};
 
 /// Buckets of durations, in seconds.
 const SECONDS: &[f64] = &[
@@ -32,6 +32,7 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     elections::register();
     cleaner::register();
     damage::register();
+    moves::register();
     retention::register();
     Ok(installed.insert(handle).clone())
 }

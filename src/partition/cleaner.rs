@@ -10,6 +10,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
+use crate::base::disk;
 use crate::base::env::Env;
 use crate::base::ids::{NodeId, Offset, TopicId, TopicPartition};
 use crate::base::task::{self, Fault, Stopping};
@@ -111,15 +112,28 @@ impl Cleaner {
                 continue;
             };
             let cleaned = self.clean(&partition, dirty, &stopping).await;
-            let mut claimed = self.claimed();
-            claimed.busy.remove(&partition.id);
-            if let Err(error) = cleaned {
-                let (topic, index) = (&partition.topic, partition.id.partition);
-                tracing::error!(%error, topic, partition = index, "a log can not be cleaned");
-                claimed.uncleanable.insert(partition.id);
-                metrics::uncleanable(claimed.uncleanable.len());
+            let is_full = cleaned.as_ref().is_err_and(disk::is_full);
+            self.release(&partition, cleaned);
+            if is_full {
+                // There may be room later; no other log is cleaned without any either.
+                let _ = tokio::time::timeout(self.settings().backoff, stopping.wait()).await;
             }
         }
+    }
+
+    fn release(&self, partition: &Arc<Partition>, cleaned: io::Result<()>) {
+        let mut claimed = self.claimed();
+        claimed.busy.remove(&partition.id);
+        let Err(error) = cleaned else { return };
+        let (topic, index) = (&partition.topic, partition.id.partition);
+        if disk::is_full(&error) {
+            tracing::warn!(%error, topic, partition = index, "a log is cleaned later");
+            return;
+        }
+        tracing::error!(%error, topic, partition = index, "a log can not be cleaned");
+        partition.group().log().report(&error);
+        claimed.uncleanable.insert(partition.id);
+        metrics::uncleanable(claimed.uncleanable.len());
     }
 
     fn claimed(&self) -> std::sync::MutexGuard<'_, Claimed> {

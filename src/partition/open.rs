@@ -1,16 +1,17 @@
 //! Opening one partition: its folder, its log, its group.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::base::env::{Env, Planted};
-use crate::base::ids::{NodeId, TopicPartition};
+use crate::base::ids::{DirectoryId, NodeId, TopicPartition};
 use crate::base::kv::{Change, KeyValue, KvWriter};
 use crate::base::task;
 use crate::config::TopicConfig;
 use crate::log::dir::LogDir;
 use crate::log::flusher::LogWriter;
+use crate::log::health::Health;
 use crate::log::partition_log::{DamageBell, LogConfig, LogSetup, PartitionLog};
 use crate::log::recovery;
 use crate::log::room::Room;
@@ -25,6 +26,8 @@ pub struct OpenDir {
     pub dir: Arc<LogDir>,
     pub writer: LogWriter,
     pub room: Arc<Room>,
+    pub health: Arc<Health>,
+    pub directory: DirectoryId,
 }
 
 /// What every partition is opened with.
@@ -54,6 +57,10 @@ pub(crate) struct Place {
     /// How often a replica had to go on without a majority, and which one did the last time.
     pub(crate) lineage: u32,
     pub(crate) recovered_on: Option<NodeId>,
+    /// The log dir that somebody wishes it to be made in.
+    pub(crate) preferred: Option<PathBuf>,
+    /// The log was closed in order since the broker has started.
+    pub(crate) was_closed: bool,
     pub(crate) config: Arc<TopicConfig>,
 }
 
@@ -94,21 +101,38 @@ impl Storage {
         }
     }
 
-    /// The folder that the partition has, or else the log dir with the fewest partitions.
+    /// The log dir that a partition's folder is in.
+    pub(crate) fn open_dir(&self, dir: &Path) -> Option<&OpenDir> {
+        let parent = dir.parent()?;
+        self.dirs.iter().find(|open| open.dir.path == parent)
+    }
+
+    /// The folder that the partition has, or else the log dir with the fewest partitions of those
+    /// that have room.
     fn dir_of(&self, place: &Place) -> io::Result<(OpenDir, PathBuf)> {
-        let mut fewest: Option<(usize, &OpenDir)> = None;
+        if let Some(home) = self.home(place.id)? {
+            let open = self.home_dir(&home)?;
+            return Ok((open.clone(), open.dir.path.join(&home.name)));
+        }
+        let mut fewest: Option<((bool, bool, usize), &OpenDir)> = None;
         for open in &self.dirs {
             let path = open.dir.partition(&place.topic, place.id.partition);
             if self.env.disk.exists(&path) {
+                open.health.check()?;
                 return Ok((open.clone(), path));
+            }
+            if open.health.has_failed() {
+                continue;
             }
             // Counting is only worth it if there is a choice, and what cannot be listed is none.
             let count = match self.dirs.len() {
                 1 => 0,
                 _ => open.dir.partitions().map_or(usize::MAX, |partitions| partitions.len()),
             };
-            if fewest.is_none_or(|(least, _)| count < least) {
-                fewest = Some((count, open));
+            let is_other = place.preferred.as_ref().is_some_and(|dir| *dir != open.dir.path);
+            let rank = (is_other, open.room.is_full(), count);
+            if fewest.is_none_or(|(least, _)| rank < least) {
+                fewest = Some((rank, open));
             }
         }
         let (_, open) = fewest.ok_or_else(|| io::Error::other("no log dir"))?;
@@ -136,7 +160,7 @@ impl Storage {
             kv: Arc::clone(&self.kv),
             writer: open.writer.clone(),
             config: self.log_config(&place.config),
-            clean: open.dir.clean,
+            clean: open.dir.clean || place.was_closed,
             damage_bell: Arc::clone(&self.damage_bell),
             salvage: false,
         })?;
@@ -193,6 +217,7 @@ impl Storage {
         &self,
         is_known: impl Fn(TopicPartition) -> bool,
     ) -> io::Result<()> {
+        self.settle_moves()?;
         for open in &self.dirs {
             open.dir.finish_deletions()?;
             for (dir, topic_id) in open.dir.partitions()? {

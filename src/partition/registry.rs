@@ -9,12 +9,14 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use crate::base::disk;
 use crate::base::ids::{NodeId, TopicId, TopicPartition};
 use crate::base::task::{self, Fault, Stopping};
 use crate::config::TopicConfig;
+use crate::log::flusher::Job;
 use crate::log::partition_log::DamageBell;
 use crate::metadata;
 use crate::metadata::image::{Configs, Image};
@@ -22,8 +24,10 @@ use crate::metadata::publisher::Images;
 use crate::metadata::records::Resource;
 use crate::metadata::settings::LiveSettings;
 use crate::partition::Partition;
+use crate::partition::mover::Moves;
 use crate::partition::open::Place;
 pub use crate::partition::open::{OpenDir, Storage};
+use crate::partition::swap::Swap;
 use crate::partition::throttles;
 use crate::replication::groups::Groups;
 
@@ -35,6 +39,9 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 /// So many partitions are told when they are open, however quick that was.
 const PROGRESS_COUNT_MIN: usize = 100;
 
+/// What could not be opened because there was no room is opened again after this time.
+const OPEN_AGAIN: Duration = Duration::from_secs(2);
+
 /// How long leaderships may take to move elsewhere when the broker stops.
 const HAND_OVER: Duration = Duration::from_secs(5);
 /// A transfer that came to nothing is tried again after this time.
@@ -43,17 +50,30 @@ const HAND_OVER_REPEAT: Duration = Duration::from_millis(50);
 /// The partitions of this broker.
 #[derive(Debug)]
 pub struct Registry {
-    storage: Storage,
+    pub(super) storage: Storage,
     slots: RwLock<BTreeMap<TopicPartition, Slot>>,
     /// Counts changes of `slots` and of settings; who waits for a partition watches it.
     changes: watch::Sender<u64>,
+    /// Partitions that could not be opened because there was no room.
+    without_room: Mutex<BTreeSet<TopicPartition>>,
+    /// Replicas that are moved between log dirs.
+    pub(super) moves: Moves,
+    /// Copies that are to become the replicas.
+    pub(super) swaps: mpsc::Sender<Swap>,
+    to_swap: Mutex<Option<mpsc::Receiver<Swap>>>,
 }
 
 #[derive(Debug, Clone)]
-enum Slot {
+pub(super) enum Slot {
     Open(Arc<Partition>),
     /// It could not be opened; the reason has been logged.
     Failed,
+}
+
+impl Slot {
+    fn is(&self, partition: &Arc<Partition>) -> bool {
+        matches!(self, Self::Open(open) if Arc::ptr_eq(open, partition))
+    }
 }
 
 /// How it stands with a partition here.
@@ -68,8 +88,16 @@ pub enum Status {
 
 impl Registry {
     pub fn new(storage: Storage) -> Arc<Self> {
-        let changes = watch::Sender::new(0);
-        Arc::new(Self { storage, slots: RwLock::default(), changes })
+        let (swaps, to_swap) = mpsc::channel(1);
+        Arc::new(Self {
+            storage,
+            slots: RwLock::default(),
+            changes: watch::Sender::new(0),
+            without_room: Mutex::default(),
+            moves: Moves::default(),
+            swaps,
+            to_swap: Mutex::new(Some(to_swap)),
+        })
     }
 
     /// What can be set while the broker runs, as it is now.
@@ -104,7 +132,8 @@ impl Registry {
 
     /// The log dirs, and whether they are online.
     pub fn dirs(&self) -> Vec<(PathBuf, bool)> {
-        let online = self.storage.dirs.iter().map(|open| (open.dir.path.clone(), true));
+        let opened = self.storage.dirs.iter();
+        let online = opened.map(|open| (open.dir.path.clone(), !open.health.has_failed()));
         online.chain(self.storage.offline_dirs.iter().map(|path| (path.clone(), false))).collect()
     }
 
@@ -142,7 +171,7 @@ impl Registry {
         }
     }
 
-    fn set(&self, id: TopicPartition, slot: Option<Slot>) {
+    pub(super) fn set(&self, id: TopicPartition, slot: Option<Slot>) {
         let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
         match slot {
             Some(slot) => slots.insert(id, slot),
@@ -156,6 +185,8 @@ impl Registry {
     pub fn start(self: &Arc<Self>, mut images: Images, mut stopping: Stopping) -> task::Handle {
         let registry = Arc::clone(self);
         task::spawn("partitions", Fault::Process, async move {
+            let to_swap = registry.to_swap.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let Some(mut to_swap) = to_swap else { return };
             let mut seen = Arc::new(Image::default());
             let mut image = images.current();
             let known = Arc::clone(&image);
@@ -171,8 +202,14 @@ impl Registry {
             loop {
                 registry.follow(&seen, &image).await;
                 seen = image;
+                let is_short = !registry.without_room().is_empty();
                 tokio::select! {
                     () = stopping.wait() => return,
+                    Some(swap) = to_swap.recv() => {
+                        registry.carry_out(swap, &seen).await;
+                        image = Arc::clone(&seen);
+                    }
+                    () = tokio::time::sleep(OPEN_AGAIN), if is_short => image = Arc::clone(&seen),
                     next = images.changed() => match next {
                         Some(next) => image = next,
                         None => return,
@@ -196,8 +233,10 @@ impl Registry {
             Status::Failed => lineage_of(seen, place.id) < place.lineage,
             Status::Absent => false,
         };
+        let without_room = std::mem::take(&mut *self.without_room());
+        let opens_again = |place: &&Place| is_recovered(place) || without_room.contains(&place.id);
         let recovered: Vec<TopicPartition> =
-            wanted.values().filter(is_recovered).map(|place| place.id).collect();
+            wanted.values().filter(opens_again).map(|place| place.id).collect();
         each(recovered.iter().map(|id| self.close(*id))).await;
         let open: BTreeSet<_> = open.into_iter().filter(|id| !recovered.contains(id)).collect();
         let new: Vec<&Place> = wanted.values().filter(|place| !open.contains(&place.id)).collect();
@@ -213,9 +252,10 @@ impl Registry {
         let rate = self.settings().current().config.replica_catchup_max_bytes_per_second;
         let node = self.storage.node;
         self.groups().throttles().set(throttles::limits(image, node, rate));
+        self.moves.set_rate(throttles::of_log_dirs(image, node));
     }
 
-    fn wanted(&self, image: &Image) -> BTreeMap<TopicPartition, Place> {
+    pub(super) fn wanted(&self, image: &Image) -> BTreeMap<TopicPartition, Place> {
         let mut wanted = BTreeMap::new();
         for topic in image.topics() {
             let config = self.topic_config(&image.configs(&Resource::Topic(topic.name.clone())));
@@ -229,6 +269,8 @@ impl Registry {
                         is_new: is_new(place),
                         lineage: place.lineage,
                         recovered_on: place.recovered_on,
+                        preferred: self.moves.preferred(&topic.name, *partition),
+                        was_closed: false,
                         config: Arc::clone(&config),
                     };
                     wanted.insert(id, place);
@@ -292,20 +334,47 @@ impl Registry {
         }
     }
 
-    async fn open(&self, place: Place) {
+    pub(super) async fn open(&self, place: Place) {
         let (id, topic) = (place.id, place.topic.clone());
-        let slot = match self.storage.open(place).await {
-            Ok(partition) => Slot::Open(Arc::new(partition)),
+        match self.storage.open(place).await {
+            Ok(partition) => {
+                let partition = Arc::new(partition);
+                self.moves.forget_preferred(&topic, id.partition);
+                self.set(id, Some(Slot::Open(Arc::clone(&partition))));
+                // Its bell has rung before anybody could find it here.
+                if !partition.group().log().damage().is_empty() {
+                    self.damage_bell().notify_one();
+                }
+                let open = self.storage.open_dir(partition.dir());
+                if open.is_some_and(|open| open.health.has_failed()) {
+                    self.abandon(&partition).await;
+                }
+            }
             Err(error) => {
                 tracing::error!(%error, topic, partition = id.partition, "partition is offline");
-                Slot::Failed
+                if disk::is_full(&error) {
+                    self.without_room().insert(id);
+                }
+                self.set(id, Some(Slot::Failed));
             }
-        };
-        self.set(id, Some(slot));
-        // Its bell has rung before anybody could find it here.
-        if self.get(id).is_some_and(|partition| !partition.group().log().damage().is_empty()) {
-            self.damage_bell().notify_one();
         }
+    }
+
+    fn without_room(&self) -> std::sync::MutexGuard<'_, BTreeSet<TopicPartition>> {
+        self.without_room.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends a partition whose log dir has failed.
+    pub(super) async fn abandon(&self, partition: &Arc<Partition>) {
+        {
+            let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
+            match slots.get_mut(&partition.id) {
+                Some(slot) if slot.is(partition) => *slot = Slot::Failed,
+                _ => return,
+            }
+        }
+        self.changes.send_modify(|count| *count += 1);
+        partition.group().abandon().await;
     }
 
     async fn close(&self, id: TopicPartition) {
@@ -353,6 +422,11 @@ impl Registry {
 
     /// Stops all partitions and closes their logs; the log dirs are then marked as clean.
     pub async fn shutdown(&self) -> io::Result<()> {
+        for open in &self.storage.dirs {
+            // What waits for room now waits no more.
+            open.health.set_waits(false);
+            open.writer.push(Job::Retry);
+        }
         let partitions = self.partitions();
         let failed = std::sync::atomic::AtomicBool::new(false);
         each(partitions.iter().map(|partition| async {

@@ -10,6 +10,7 @@ use crate::base::ids::TopicPartition;
 use crate::base::kv::KeyValue;
 use crate::log::dir::LogDir;
 use crate::log::flusher::{self, Completion, LogWriter};
+use crate::log::health::Health;
 use crate::log::partition_log::{DamageBell, LogConfig, LogSetup, PartitionLog};
 use crate::log::repair::{Finding, check, drop_damaged};
 use crate::metrics::flush::FlushMetrics;
@@ -85,7 +86,8 @@ impl Repair {
     pub fn look(&self, folder: &Folder, drops: bool) -> io::Result<Report> {
         let has_others = partition_group::members(self.kv.as_ref(), &store_key(folder.id))?;
         let mut report = Report { findings: Vec::new(), closed: None, has_others: has_others > 1 };
-        let writer = flusher::start(self.env.threads, FlushMetrics::default())?;
+        let health = Health::new(&folder.path);
+        let writer = flusher::start(self.env.threads, FlushMetrics::default(), health)?;
         let log = match PartitionLog::open(self.setup(folder, writer.clone(), false)) {
             Ok(log) => log,
             Err(error) => {

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::ids::{NodeId, PartitionIndex, TopicPartition};
-use crate::config::{FOLLOWER_THROTTLE, LEADER_THROTTLE};
+use crate::config::{FOLLOWER_THROTTLE, LEADER_THROTTLE, LOG_DIRS_THROTTLE};
 use crate::metadata::image::{Configs, Image, Partition};
 use crate::metadata::records::Resource;
 use crate::replication::throttle::{Limit, Limits};
@@ -51,6 +51,11 @@ pub(crate) fn limits(image: &Image, node: NodeId, catch_up_rate: u64) -> Limits 
         }
     }
     limits
+}
+
+/// How fast replicas of `node` may be moved between its log dirs, in bytes per second.
+pub(crate) fn of_log_dirs(image: &Image, node: NodeId) -> Option<u64> {
+    rate(image, node, LOG_DIRS_THROTTLE)
 }
 
 fn behind(place: &Partition, leader: NodeId) -> impl Iterator<Item = NodeId> {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
@@ -38,6 +39,9 @@ const APPEND_ENTRIES_COUNT_MAX: u64 = 1024;
 
 /// A hundred years, in milliseconds.
 const LEASE_MS: u64 = 100 * 365 * 24 * 3600 * 1000;
+
+/// How long a group that is deleted may take to stop.
+const STOP: Duration = Duration::from_secs(2);
 
 /// Why a proposal came to nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -383,6 +387,11 @@ impl PartitionGroup {
         Ok(())
     }
 
+    /// Has this replica lead, if the others agree: nobody else is about to.
+    pub async fn campaign(&self) {
+        self.member.campaign().await;
+    }
+
     /// Stops the group and closes its log, so that the next start is quick.
     pub async fn shutdown(&self) -> io::Result<()> {
         self.groups.remove(self.member.id);
@@ -392,10 +401,24 @@ impl PartitionGroup {
         closed.await
     }
 
+    /// Ends the group when its log dir has failed: others are to lead it, and nothing that needs
+    /// the log is answered any more.
+    pub async fn abandon(&self) {
+        self.groups.remove(self.member.id);
+        if self.member.status().leads {
+            self.member.lay_down();
+        }
+        if let Err(error) = self.member.raft.shutdown().await {
+            tracing::debug!(group = %self.member.id, %error, "a group has ended before");
+        }
+    }
+
     /// Stops the group and deletes its log.
     pub async fn delete(&self) -> io::Result<()> {
         self.groups.remove(self.member.id);
-        self.member.raft.shutdown().await.map_err(io::Error::other)?;
+        // It may wait for a write that finds no room. Deleting the log ends that wait.
+        let stopped = tokio::time::timeout(STOP, self.member.raft.shutdown()).await;
+        stopped.unwrap_or(Ok(())).map_err(io::Error::other)?;
         let (done, deleted) = completion();
         self.log.delete(done);
         deleted.await

@@ -8,6 +8,9 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::alter_partition_reassignments_request::{
     ReassignablePartition, ReassignableTopic,
 };
+use kafka_protocol::messages::alter_replica_log_dirs_request::{
+    AlterReplicaLogDir, AlterReplicaLogDirTopic,
+};
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use kafka_protocol::messages::delete_records_request::{
     DeleteRecordsPartition, DeleteRecordsTopic,
@@ -21,10 +24,11 @@ use kafka_protocol::messages::offset_commit_request::{
 use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestTopic;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{
-    AlterPartitionReassignmentsRequest, BrokerId, CreateTopicsRequest, DeleteRecordsRequest,
-    DeleteTopicsRequest, ElectLeadersRequest, FetchRequest, FindCoordinatorRequest, GroupId,
-    InitProducerIdRequest, MetadataRequest, OffsetCommitRequest, OffsetFetchRequest,
-    ProduceRequest, ProduceResponse, ProducerId, RequestHeader, ResponseHeader, TopicName,
+    AlterPartitionReassignmentsRequest, AlterReplicaLogDirsRequest, BrokerId, CreateTopicsRequest,
+    DeleteRecordsRequest, DeleteTopicsRequest, ElectLeadersRequest, FetchRequest,
+    FindCoordinatorRequest, GroupId, InitProducerIdRequest, MetadataRequest, OffsetCommitRequest,
+    OffsetFetchRequest, ProduceRequest, ProduceResponse, ProducerId, RequestHeader, ResponseHeader,
+    TopicName,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -217,6 +221,18 @@ impl Client {
         let request = AlterPartitionReassignmentsRequest::default().with_topics(vec![topic]);
         let answer = self.call(0, &request).await?;
         let topic = answer.responses.first().ok_or_else(missing)?;
+        topic.partitions.first().map(|partition| partition.error_code).ok_or_else(missing)
+    }
+
+    /// Has a partition's replica moved to another log dir; the error code.
+    pub async fn alter_log_dir(&mut self, place: &Place, dir: &str) -> io::Result<i16> {
+        let topic = AlterReplicaLogDirTopic::default()
+            .with_name(name(&place.topic))
+            .with_partitions(vec![place.partition]);
+        let dir = AlterReplicaLogDir::default().with_path(text(dir)).with_topics(vec![topic]);
+        let request = AlterReplicaLogDirsRequest::default().with_dirs(vec![dir]);
+        let answer = self.call(2, &request).await?;
+        let topic = answer.results.first().ok_or_else(missing)?;
         topic.partitions.first().map(|partition| partition.error_code).ok_or_else(missing)
     }
 

@@ -3,6 +3,7 @@
 mod add_raft_voter;
 mod alter_configs;
 mod alter_partition_reassignments;
+pub mod alter_replica_log_dirs;
 mod api_versions;
 mod consumer_group_describe;
 mod consumer_group_heartbeat;

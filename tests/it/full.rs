@@ -2,12 +2,16 @@
 
 use std::sync::Arc;
 
+use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
+use kafka_protocol::messages::{DeleteTopicsRequest, ProduceRequest};
+
 use crate::harness::cluster::Cluster;
 use crate::harness::offsets::SETTINGS;
-use crate::harness::records::Topic;
+use crate::harness::records::{PRODUCE, Topic, produce};
 use crate::harness::scarce::ScarceDisk;
-use crate::harness::{Broker, batch, eventually, run};
+use crate::harness::{Broker, Client, batch, eventually, run, topic_name};
 
+const NOT_LEADER: i16 = 6;
 const NOT_ENOUGH: i16 = 19;
 const NOT_ENOUGH_AFTER_APPEND: i16 = 20;
 const STORAGE_ERROR: i16 = 56;
@@ -21,7 +25,7 @@ fn a_full_broker_refuses_records_until_there_is_room_again() {
         let topic = Topic::create(&broker, "t", 1, &[]).await;
         let mut client = broker.client().await;
         client.coordinator().await;
-        let produce = async |client: &mut crate::harness::Client| {
+        let produce = async |client: &mut Client| {
             client.produce(&topic, batch::of(&[b"value"])).await.error_code
         };
         assert_eq!(produce(&mut client).await, 0);
@@ -65,7 +69,7 @@ fn a_full_follower_waits_while_the_others_go_on() {
         let mut client = cluster.client(leader).await;
         assert_eq!(client.produce(&topic, batch::of(&[b"before"])).await.error_code, 0);
         let full = leader % 3 + 1;
-        let in_sync = async |client: &mut crate::harness::Client| {
+        let in_sync = async |client: &mut Client| {
             let told = client.topic("t").await.partitions.remove(0);
             told.isr_nodes.iter().any(|node| usize::try_from(node.0) == Ok(full))
         };
@@ -89,6 +93,128 @@ fn a_full_follower_waits_while_the_others_go_on() {
         eventually(async || in_sync(&mut client).await).await;
         eventually(async || size(full).await == size(leader).await).await;
         assert!(client.fetch(&topic, 0).await.high_watermark > count);
+        cluster.stop().await;
+    });
+}
+
+/// Sends a batch to partition 0 without waiting for the answer; the id of the request.
+async fn begin(client: &mut Client, topic: &Topic) -> i32 {
+    client.send(PRODUCE, &produce(vec![topic.produce(&[(0, batch::of(&[b"waits"]))])])).await
+}
+
+async fn end(client: &mut Client, id: i32) -> i16 {
+    let mut answer = client.receive::<ProduceRequest>(PRODUCE, id).await;
+    answer.responses.remove(0).partition_responses.remove(0).error_code
+}
+
+/// Does not wait for long.
+async fn produce_now(client: &mut Client, topic: &Topic) -> i16 {
+    let request = produce(vec![topic.produce(&[(0, batch::of(&[b"now"]))])]).with_timeout_ms(50);
+    let mut answer = client.call(PRODUCE, &request).await;
+    answer.responses.remove(0).partition_responses.remove(0).error_code
+}
+
+async fn delete_topic(client: &mut Client, name: &str) {
+    let topic = DeleteTopicState::default().with_name(Some(topic_name(name)));
+    let request = DeleteTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(60_000);
+    assert_eq!(client.call(6, &request).await.responses[0].error_code, 0);
+}
+
+#[test]
+fn what_finds_no_room_is_written_when_there_is_some() {
+    run(async {
+        let disk = ScarceDisk::default();
+        let dir = Arc::new(tempfile::tempdir().unwrap());
+        let broker = Broker::start_on(disk.env(), Arc::clone(&dir), SETTINGS).await;
+        let topic = Topic::create(&broker, "t", 1, &[]).await;
+        let gone = Topic::create(&broker, "gone", 1, &[]).await;
+        let mut client = broker.client().await;
+        assert_eq!(client.produce(&topic, batch::of(&[b"before"])).await.error_code, 0);
+        // Somebody else takes all there is, whatever was to be kept.
+        disk.use_up(true);
+        let (mut waits, mut lost) = (broker.client().await, broker.client().await);
+        let waiting = begin(&mut waits, &topic).await;
+        eventually(async || produce_now(&mut client, &topic).await == STORAGE_ERROR).await;
+        begin(&mut lost, &gone).await;
+        let mut offset = 0;
+        while !client.fetch(&topic, offset).await.records.unwrap_or_default().is_empty() {
+            offset += 1;
+        }
+        assert_eq!(offset, 1, "nothing is acknowledged or shown that is not written");
+        // What frees room goes on.
+        delete_topic(&mut client, "gone").await;
+        eventually(async || !dir.path().join("data/gone-0").exists()).await;
+        // So does a partition that is made meanwhile, later.
+        Topic::create(&broker, "made", 1, &[]).await;
+        disk.use_up(false);
+        assert_eq!(end(&mut waits, waiting).await, 0);
+        eventually(async || client.produce(&topic, batch::of(&[b"after"])).await.error_code == 0)
+            .await;
+        let made = Topic { name: "made", id: client.topic("made").await.topic_id };
+        eventually(async || client.produce(&made, batch::of(&[b"value"])).await.error_code == 0)
+            .await;
+        let before = client.fetch(&topic, 0).await;
+        broker.stop().await;
+        let broker = Broker::start_on(disk.env(), dir, SETTINGS).await;
+        let mut client = broker.client().await;
+        eventually(async || client.fetch(&topic, 0).await.records == before.records).await;
+        broker.stop().await;
+    });
+}
+
+#[test]
+fn a_broker_without_room_stops() {
+    run(async {
+        let disk = ScarceDisk::default();
+        let dir = Arc::new(tempfile::tempdir().unwrap());
+        let broker = Broker::start_on(disk.env(), Arc::clone(&dir), SETTINGS).await;
+        let topic = Topic::create(&broker, "t", 1, &[]).await;
+        let mut client = broker.client().await;
+        assert_eq!(client.produce(&topic, batch::of(&[b"kept"])).await.error_code, 0);
+        disk.use_up(true);
+        begin(&mut client, &topic).await;
+        let mut other = broker.client().await;
+        eventually(async || produce_now(&mut other, &topic).await == STORAGE_ERROR).await;
+        broker.stop().await;
+        disk.use_up(false);
+        let broker = Broker::start_on(disk.env(), dir, SETTINGS).await;
+        let mut client = broker.client().await;
+        eventually(async || client.produce(&topic, batch::of(&[b"more"])).await.error_code == 0)
+            .await;
+        assert!(client.fetch(&topic, 0).await.high_watermark >= 2);
+        broker.stop().await;
+    });
+}
+
+#[test]
+fn a_leader_without_room_hands_over_to_one_that_has_some() {
+    run(async {
+        let settings = [
+            ("KAFKA_DEFAULT_REPLICATION_FACTOR", "3"),
+            ("KAFKA_MIN_INSYNC_REPLICAS", "2"),
+            ("KAFKA_REPLICA_LAG_TIME_MAX_MS", "1000"),
+        ];
+        let disks = [(); 3].map(|()| ScarceDisk::default());
+        let envs: Vec<_> = disks.iter().map(ScarceDisk::env).collect();
+        let mut cluster = Cluster::start_on(envs, &settings).await;
+        let topic = Topic::create(cluster.broker(1), "t", 1, &[]).await;
+        let first = cluster.leader("t", 0).await;
+        let mut client = cluster.client(first).await;
+        assert_eq!(client.produce(&topic, batch::of(&[b"before"])).await.error_code, 0);
+        disks[first - 1].use_up(true);
+        let waiting = begin(&mut client, &topic).await;
+        let next = cluster.leader("t", first).await;
+        // The others have it, so it counts.
+        assert!([0, NOT_LEADER].contains(&end(&mut client, waiting).await));
+        let mut client = cluster.client(next).await;
+        eventually(async || client.produce(&topic, batch::of(&[b"after"])).await.error_code == 0)
+            .await;
+        disks[first - 1].use_up(false);
+        eventually(async || {
+            let told = client.topic("t").await.partitions.remove(0);
+            told.isr_nodes.len() == 3
+        })
+        .await;
         cluster.stop().await;
     });
 }

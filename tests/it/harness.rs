@@ -70,6 +70,11 @@ impl Broker {
         Self { address, dir, server: Some(server) }
     }
 
+    /// Resolves when it can not go on, with the reason.
+    pub async fn failed(&self) -> String {
+        self.server.as_ref().unwrap().failed().await
+    }
+
     pub fn metrics(&self) -> SocketAddr {
         self.server.as_ref().unwrap().metrics.unwrap()
     }
@@ -144,7 +149,8 @@ impl Drop for Broker {
     }
 }
 
-/// Settings for a broker in `dir` on a free port, without a metrics endpoint.
+/// Settings for a broker in `dir` on a free port, without a metrics endpoint. In values `{dir}` is
+/// that folder.
 pub fn settings_in(dir: &Path, settings: &[(&str, &str)]) -> ottla::config::Loaded {
     let mut env = vec![
         ("KAFKA_LOG_DIRS".to_owned(), dir.join("data").display().to_string()),
@@ -153,7 +159,8 @@ pub fn settings_in(dir: &Path, settings: &[(&str, &str)]) -> ottla::config::Load
     ];
     for (key, value) in settings {
         env.retain(|(known, _)| known != key);
-        env.push(((*key).to_owned(), (*value).to_owned()));
+        let value = value.replace("{dir}", &dir.display().to_string());
+        env.push(((*key).to_owned(), value));
     }
     Config::load(None, &env).unwrap()
 }

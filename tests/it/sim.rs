@@ -7,6 +7,7 @@
 
 use std::time::{Duration, Instant};
 
+use ottla::sim::moves::{self, End};
 use ottla::sim::world::{self, Options, Summary};
 use tokio::runtime::{Builder, RngSeed, Runtime};
 
@@ -101,4 +102,22 @@ fn the_same_seed_is_the_same_run() {
         assert_eq!(trace(seed), trace(seed), "seed {seed}");
     }
     assert_ne!(trace(0), trace(1));
+}
+
+/// `MOVE_SEED=7` looks at the moves of one seed, wherever the power fails.
+#[test]
+fn a_replica_is_in_one_log_dir_or_the_other_wherever_the_power_fails() {
+    let seed = number("MOVE_SEED").unwrap_or(1);
+    // The first calls one by one, which are those of a small log; then with gaps, until the move is
+    // over before the power fails.
+    let mut calls = 0;
+    let (mut cuts, mut moved) = (0, false);
+    while !moved {
+        let end = moves::run(seed + calls, calls, runtime);
+        let end = end.unwrap_or_else(|why| panic!("seed {}, cut at {calls}: {why}", seed + calls));
+        moved = end == End::Moved;
+        cuts += u32::from(!moved);
+        calls += 1 + calls / 100;
+    }
+    assert!(cuts > 50, "the power failed {cuts} times only");
 }

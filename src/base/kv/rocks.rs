@@ -2,22 +2,27 @@
 
 use std::fmt;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rocksdb::{
     BlockBasedOptions, Cache, DB, DBRecoveryMode, Direction, IteratorMode, LogLevel, Options,
     ReadOptions, WriteBatch, WriteOptions,
 };
 
+use crate::base::disk::{Disk, RealDisk};
 use crate::base::kv::{Change, KeyValue, Pairs};
 
 /// What a memtable holds before it is flushed: small, since all we keep is small.
 const WRITE_BUFFER_BYTES: usize = 2 * 1024 * 1024;
 const BLOCK_CACHE_BYTES: usize = 1024 * 1024;
 
+/// RocksDB goes on by itself when so much is free.
+const ROOM_BYTES: u64 = 16 * 1024 * 1024;
+
 /// An open RocksDB.
 pub struct RocksKv {
     db: DB,
+    dir: PathBuf,
     synced: WriteOptions,
 }
 
@@ -32,7 +37,7 @@ impl RocksKv {
         let db = DB::open(&options(), path).map_err(io::Error::other)?;
         let mut synced = WriteOptions::default();
         synced.set_sync(true);
-        Ok(Self { db, synced })
+        Ok(Self { db, dir: path.to_owned(), synced })
     }
 }
 
@@ -54,6 +59,17 @@ fn options() -> Options {
     blocks.set_block_cache(&Cache::new_lru_cache(BLOCK_CACHE_BYTES));
     options.set_block_based_table_factory(&blocks);
     options
+}
+
+/// The kind of an error is in its text only.
+fn error_of(error: rocksdb::Error) -> io::Error {
+    let is_full = ["No space left on device", "Disk quota exceeded"]
+        .iter()
+        .any(|text| error.as_ref().contains(text));
+    match is_full {
+        true => io::Error::new(io::ErrorKind::StorageFull, error),
+        false => io::Error::other(error),
+    }
 }
 
 fn range(from: &[u8], to: &[u8]) -> ReadOptions {
@@ -91,6 +107,10 @@ impl KeyValue for RocksKv {
                 Change::DeleteRange { from, to } => batch.delete_range(from, to),
             }
         }
-        self.db.write_opt(batch, &self.synced).map_err(io::Error::other)
+        self.db.write_opt(batch, &self.synced).map_err(error_of)
+    }
+
+    fn has_room(&self) -> bool {
+        RealDisk.space(&self.dir).is_ok_and(|space| space.usable_bytes >= ROOM_BYTES)
     }
 }

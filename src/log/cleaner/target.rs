@@ -123,8 +123,21 @@ impl Target {
 
     /// Writes what is left and makes it all durable.
     pub(super) fn finish(mut self) -> io::Result<Segment> {
+        match self.complete() {
+            Ok(()) => Ok(self.segment),
+            Err(error) => {
+                // Whoever cleans it again begins anew, perhaps much later.
+                if let Err(error) = self.discard() {
+                    tracing::debug!(%error, "a file was not deleted");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn complete(&mut self) -> io::Result<()> {
         self.flush()?;
-        let mut segment = self.segment;
+        let segment = &mut self.segment;
         let indexes = segment.index_files();
         let files = &segment.files;
         let path = |extension| swap::cleaned(&files.dir, files.base_offset, extension);
@@ -145,11 +158,11 @@ impl Target {
         files.raft.sync()?;
         self.disk.sync_dir(&files.dir)?;
         (segment.indexes_written, segment.sealed) = (true, true);
-        Ok(segment)
+        Ok(())
     }
 
     /// Removes what was written.
-    pub(super) fn discard(self) -> io::Result<()> {
+    pub(super) fn discard(&self) -> io::Result<()> {
         let files = &self.segment.files;
         swap::remove_cleaned(self.disk.as_ref(), &files.dir, files.base_offset)
     }

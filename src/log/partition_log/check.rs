@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::io::{self, IoSlice};
 use std::ops::Range;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
@@ -94,6 +95,15 @@ impl PartitionLog {
         }
     }
 
+    pub(super) fn note_mend(&self) {
+        self.mends.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// How often something was written again in the middle of a file.
+    pub(crate) fn mends(&self) -> u64 {
+        self.mends.load(Ordering::Acquire)
+    }
+
     /// It is not there any more.
     pub(crate) fn forget_damage(&self, index: u64) {
         self.damage.lock().unwrap_or_else(PoisonError::into_inner).remove(&index);
@@ -150,6 +160,7 @@ impl PartitionLog {
             let bytes = [IoSlice::new(batch.head()), IoSlice::new(batch.records())];
             place.files.log.write_all_at(&bytes, u64::from(meta.position))?;
             place.files.log.sync()?;
+            self.note_mend();
             self.read_batch(&place.files, index, meta)?;
         }
         self.lock().replay_mended(&self.setup, index)?;

@@ -6,11 +6,12 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::base::disk::Disk;
+use crate::base::disk::{self, Disk};
 use crate::base::ids::Offset;
 use crate::base::kv::Change;
 use crate::log::cleaner::SourceSegment;
 use crate::log::cleaner::plan::{self, Dirty, Policy};
+use crate::log::moving::Original;
 use crate::log::partition_log::{PartitionLog, State};
 use crate::log::producer_state::LastOfProducer;
 use crate::log::recovery::swap;
@@ -71,6 +72,17 @@ impl PartitionLog {
         sources.filter(|source| source.facts.base_offset < end).collect()
     }
 
+    /// All segments, for a copy of the log.
+    pub(crate) fn originals(&self) -> Vec<Original> {
+        let state = self.lock();
+        let closed = state.sealed().len();
+        let original = |(at, segment): (usize, &Segment)| Original {
+            files: Arc::clone(&segment.files),
+            is_closed: at < closed,
+        };
+        state.segments.iter().enumerate().map(original).collect()
+    }
+
     /// What must stay of each idempotent producer.
     pub(crate) fn last_of_producers(&self) -> BTreeMap<i64, LastOfProducer> {
         let state = self.lock();
@@ -93,7 +105,13 @@ impl PartitionLog {
             swap::remove_cleaned(disk, dir, new.base_offset)?;
             return Ok(false);
         };
-        swap::commit(disk, dir, &bases)?;
+        if let Err(error) = swap::commit(disk, dir, &bases) {
+            drop(state);
+            if disk::is_full(&error) {
+                swap::take_back(disk, dir, &bases)?;
+            }
+            return Err(error);
+        }
         let carried_out = swap::carry_out(disk, dir, &bases);
         if carried_out.is_err() {
             // It has happened, and only a start can tell how far it came.

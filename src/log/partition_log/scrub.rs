@@ -77,6 +77,7 @@ impl PartitionLog {
         tracing::warn!(log = self.name(), index, "a damaged record of an entry is made again");
         files.write_meta(base_index, index, &meta)?;
         files.raft.sync()?;
+        self.note_mend();
         Ok(Some(meta))
     }
 }

@@ -14,8 +14,9 @@ use std::collections::BTreeSet;
 use crate::base::rng::Rng;
 use crate::log::batch::tests::Sample;
 use crate::log::entry::{Entry, EntryBody, EntryId, EntryKind};
+use crate::log::partition_log::LogConfig;
+use crate::log::partition_log::roll::must_roll;
 use crate::log::partition_log::tests::model::Model;
-use crate::log::partition_log::{LogConfig, must_roll};
 use crate::sim::disk::Faults;
 
 pub(crate) use crate::log::partition_log::tests::rig::{DIR, Rig, Wanted, batch, bytes_of, config};

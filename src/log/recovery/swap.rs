@@ -55,6 +55,16 @@ pub(crate) fn commit(disk: &dyn Disk, dir: &Path, bases: &[Offset]) -> io::Resul
     disk.sync_dir(dir)
 }
 
+/// Removes what is left of a swap whose `.swap` file had no room: half of one says nothing.
+pub(crate) fn take_back(disk: &dyn Disk, dir: &Path, bases: &[Offset]) -> io::Result<()> {
+    let Some(first) = bases.first() else { return Ok(()) };
+    let path = dir.join(file_name(*first, SWAP));
+    if disk.exists(&path) {
+        disk.remove_file(&path)?;
+    }
+    remove_cleaned(disk, dir, *first)
+}
+
 /// Gives the new files their names and removes the replaced ones; may be done again.
 pub(crate) fn carry_out(disk: &dyn Disk, dir: &Path, bases: &[Offset]) -> io::Result<()> {
     let Some((first, replaced)) = bases.split_first() else { return Ok(()) };

@@ -13,6 +13,7 @@ use crate::base::kv::KeyValue;
 use crate::base::kv::journal::JournalKv;
 use crate::base::worker::Threads;
 use crate::log::flusher;
+use crate::log::health::Health;
 use crate::log::partition_log::{DamageBell, LogConfig, LogSetup};
 use crate::metadata::publisher::Publisher;
 use crate::metrics::flush::FlushMetrics;
@@ -31,7 +32,8 @@ fn store(dir: &TempDir) -> (Arc<dyn KeyValue>, KvWriter) {
 }
 
 fn open_log(dir: &TempDir, kv: Arc<dyn KeyValue>) -> Arc<PartitionLog> {
-    let writer = flusher::start(Threads::Os, FlushMetrics::default()).expect("a thread");
+    let health = Health::new(dir.path());
+    let writer = flusher::start(Threads::Os, FlushMetrics::default(), health).expect("a thread");
     PartitionLog::open(LogSetup {
         dir: dir.path().join("t-0"),
         name: "t-0".to_owned(),

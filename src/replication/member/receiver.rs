@@ -33,8 +33,7 @@ where
     pub(super) async fn append(self, from: NodeId, body: Bytes) -> Result<Body, String> {
         let request = wire::get_append::<C>(body).map_err(text)?;
         let vote = request.vote;
-        let is_full = || self.room.as_ref().is_some_and(|room| room.is_full());
-        if request.entries.iter().any(C::has_records) && is_full() {
+        if request.entries.iter().any(C::has_records) && self.is_full() {
             return Err(NO_ROOM.to_owned());
         }
         let answer = self.raft.append_entries(request).await.map_err(text)?;
@@ -46,6 +45,10 @@ where
             }
         }
         Ok(wire::put_append_response::<C>(&answer))
+    }
+
+    fn is_full(&self) -> bool {
+        self.room.as_ref().is_some_and(|room| room.is_full())
     }
 
     pub(super) async fn vote(self, body: Bytes, is_led: bool) -> Result<Body, String> {
@@ -63,6 +66,9 @@ where
     }
 
     pub(super) async fn snapshot(self, body: Bytes) -> Result<Body, String> {
+        if self.is_full() {
+            return Err(NO_ROOM.to_owned());
+        }
         let (vote, snapshot) = wire::get_snapshot(body).map_err(text)?;
         let answer = self.raft.install_full_snapshot(vote, snapshot).await.map_err(text)?;
         Ok(wire::put_vote_alone(&answer.vote))

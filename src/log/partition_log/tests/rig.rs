@@ -14,6 +14,7 @@ use crate::log::batch::Batch;
 use crate::log::batch::tests::{Sample, encode};
 use crate::log::entry::{Entry, EntryBody, EntryMeta};
 use crate::log::flusher::{self, Completion};
+use crate::log::health::Health;
 use crate::log::partition_log::{DamageBell, LogConfig, LogSetup, PartitionLog};
 use crate::log::recovery::RecoveryError;
 use crate::log::repair;
@@ -104,6 +105,7 @@ impl Rig {
         let disk = Arc::new(self.disk.clone());
         let kv = Arc::new(JournalKv::open(disk.as_ref(), Path::new("/data/kv"))?);
         crate::base::disk::Disk::sync_dir(disk.as_ref(), Path::new("/"))?;
+        let health = Health::new(Path::new("/data"));
         let log = PartitionLog::open(LogSetup {
             dir: DIR.into(),
             name: "t-0".to_owned(),
@@ -111,7 +113,7 @@ impl Rig {
             disk,
             clock: Arc::new(ManualClock::new(1_000_000)),
             kv,
-            writer: flusher::start(Threads::Inline, FlushMetrics::default())?,
+            writer: flusher::start(Threads::Inline, FlushMetrics::default(), health)?,
             config: self.config.clone(),
             clean,
             damage_bell: DamageBell::default(),

@@ -1,0 +1,366 @@
+//! Moves replicas from one log dir of this broker to another while they are in use
+//! (AlterReplicaLogDirs). One at a time is copied; a move that is altered is given up.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::base::env::Env;
+use crate::base::ids::{Offset, PartitionIndex, TopicPartition};
+use crate::base::task::{self, Fault, Stopping};
+use crate::log::moving::{LogCopy, Progress, Step};
+use crate::metrics::moves as metrics;
+use crate::partition::Partition;
+use crate::partition::registry::Registry;
+
+/// What is copied at once, in bytes: at most, and less where there is a limit.
+const STEP_BYTES: u64 = 4 * 1024 * 1024;
+/// The partition is stopped for the rest when so much of it is left.
+const REST_BYTES: u64 = 1024 * 1024;
+/// A log that is written faster than it is copied is stopped all the same after so many steps in
+/// which it has come no nearer.
+const STEPS_IN_VAIN_MAX: u32 = 50;
+/// How often it is looked whether copying is allowed again.
+const STANDSTILL: Duration = Duration::from_secs(1);
+/// What did not work is tried again after this time.
+const AGAIN: Duration = Duration::from_secs(5);
+const TRIES_MAX: u32 = 10;
+/// Log dirs that are remembered for partitions that are not here yet.
+const PREFERRED_COUNT_MAX: usize = 10_000;
+const NAME_BYTES_MAX: usize = 249;
+
+/// Why a replica is not moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MoveError {
+    /// There is no such log dir.
+    UnknownDir,
+    /// The log dir, or the one in which the replica is, can not be used.
+    Offline,
+    /// The partition has no replica here (yet).
+    NoReplica,
+}
+
+/// A replica that is being moved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Moving {
+    pub id: TopicPartition,
+    /// The log dir that it is moved to.
+    pub to: PathBuf,
+    pub bytes: u64,
+    /// Up to which offset it is there.
+    pub next_offset: Offset,
+}
+
+#[derive(Debug)]
+struct Order {
+    to: PathBuf,
+    /// Counts the orders; one that has another number is another order.
+    number: u64,
+    bytes: u64,
+    next_offset: Offset,
+}
+
+/// Which replicas are to be moved where.
+#[derive(Debug, Default)]
+pub(super) struct Moves {
+    orders: Mutex<Orders>,
+    bell: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Orders {
+    by_partition: BTreeMap<TopicPartition, Order>,
+    count: u64,
+    /// For partitions that are not here yet.
+    preferred: BTreeMap<(String, PartitionIndex), PathBuf>,
+    /// `replica.alter.log.dirs.io.max.bytes.per.second`.
+    bytes_per_second: Option<u64>,
+}
+
+impl Moves {
+    fn lock(&self) -> MutexGuard<'_, Orders> {
+        self.orders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How fast copies may be made.
+    pub(super) fn set_rate(&self, bytes_per_second: Option<u64>) {
+        self.lock().bytes_per_second = bytes_per_second;
+    }
+
+    /// The log dir that a partition is to be made in, if somebody has said so.
+    pub(super) fn preferred(&self, topic: &str, partition: PartitionIndex) -> Option<PathBuf> {
+        self.lock().preferred.get(&(topic.to_owned(), partition)).cloned()
+    }
+
+    /// The partition is there.
+    pub(super) fn forget_preferred(&self, topic: &str, partition: PartitionIndex) {
+        self.lock().preferred.remove(&(topic.to_owned(), partition));
+    }
+
+    fn is_current(&self, id: TopicPartition, number: u64) -> bool {
+        self.lock().by_partition.get(&id).is_some_and(|order| order.number == number)
+    }
+
+    fn note(&self, id: TopicPartition, number: u64, bytes: u64, next_offset: Offset) {
+        let mut orders = self.lock();
+        let order = orders.by_partition.get_mut(&id).filter(|order| order.number == number);
+        if let Some(order) = order {
+            (order.bytes, order.next_offset) = (bytes, next_offset);
+        }
+    }
+
+    fn end(&self, id: TopicPartition, number: u64) {
+        let mut orders = self.lock();
+        if orders.by_partition.get(&id).is_some_and(|order| order.number == number) {
+            orders.by_partition.remove(&id);
+        }
+        metrics::under_way(orders.by_partition.len());
+    }
+}
+
+impl Registry {
+    /// Has a replica moved to a log dir; what is known of it is told by [`Self::moving`].
+    pub fn move_to(
+        &self,
+        topic: &str,
+        partition: PartitionIndex,
+        found: Option<Arc<Partition>>,
+        dir: &str,
+    ) -> Result<(), MoveError> {
+        let is_meant = |path: &Path| {
+            path == Path::new(dir)
+                || std::path::absolute(path).is_ok_and(|path| path == Path::new(dir))
+        };
+        let dirs = self.dirs();
+        let (to, is_online) =
+            dirs.into_iter().find(|(path, _)| is_meant(path)).ok_or(MoveError::UnknownDir)?;
+        if !is_online {
+            return Err(MoveError::Offline);
+        }
+        let mut orders = self.moves.lock();
+        let Some(found) = found else {
+            // What is longer is no topic's name.
+            if orders.preferred.len() < PREFERRED_COUNT_MAX && topic.len() <= NAME_BYTES_MAX {
+                orders.preferred.insert((topic.to_owned(), partition), to);
+            }
+            return Err(MoveError::NoReplica);
+        };
+        let is_there = found.dir().parent() == Some(to.as_path());
+        if orders.by_partition.get(&found.id).is_some_and(|order| order.to == to) {
+            return Ok(());
+        }
+        orders.by_partition.remove(&found.id);
+        if !is_there {
+            orders.count += 1;
+            let (number, next_offset) = (orders.count, found.offsets().log_start);
+            let order = Order { to, number, bytes: 0, next_offset };
+            orders.by_partition.insert(found.id, order);
+        }
+        metrics::under_way(orders.by_partition.len());
+        drop(orders);
+        self.moves.bell.notify_one();
+        Ok(())
+    }
+
+    /// The replicas that are being moved between log dirs.
+    pub fn moving(&self) -> Vec<Moving> {
+        let orders = self.moves.lock();
+        let moving = orders.by_partition.iter().map(|(id, order)| Moving {
+            id: *id,
+            to: order.to.clone(),
+            bytes: order.bytes,
+            next_offset: order.next_offset,
+        });
+        moving.collect()
+    }
+}
+
+/// What moving works with.
+#[derive(Debug)]
+pub struct Mover {
+    pub env: Env,
+    pub registry: Arc<Registry>,
+}
+
+/// What becomes of a move.
+#[derive(Debug, PartialEq, Eq)]
+enum End {
+    Moved,
+    /// It is not wished for any more, or the partition is not here any more.
+    GivenUp,
+}
+
+impl Mover {
+    /// Runs until the broker stops. What is under way then is begun anew by whoever wishes for it.
+    pub fn start(self, mut stopping: Stopping) -> task::Handle {
+        task::spawn("log dir mover", Fault::Process, async move {
+            tokio::select! {
+                () = stopping.wait() => {}
+                () = self.run() => {}
+            }
+        })
+    }
+
+    async fn run(&self) {
+        loop {
+            let next = {
+                let orders = self.registry.moves.lock();
+                let mut waiting: Vec<_> = orders
+                    .by_partition
+                    .iter()
+                    .map(|(id, order)| (order.number, *id, order.to.clone()))
+                    .collect();
+                waiting.sort();
+                waiting.into_iter().next()
+            };
+            match next {
+                Some((number, id, to)) => {
+                    self.see_through(id, number, &to).await;
+                    self.registry.moves.end(id, number);
+                }
+                None => self.registry.moves.bell.notified().await,
+            }
+        }
+    }
+
+    /// Moves a replica, and tries again for a while when that does not work.
+    async fn see_through(&self, id: TopicPartition, number: u64, to: &Path) {
+        let begun = Instant::now();
+        for attempt in 1..=TRIES_MAX {
+            let Some(partition) = self.registry.get(id) else { return };
+            let (topic, index) = (partition.topic.clone(), id.partition);
+            let dir = to.display();
+            match self.move_one(&partition, number, to).await {
+                Ok(End::Moved) => {
+                    let took_ms = begun.elapsed().as_millis();
+                    tracing::info!(topic, partition = index, %dir, took_ms, "moved to a log dir");
+                    metrics::moved();
+                    return;
+                }
+                Ok(End::GivenUp) => {
+                    tracing::info!(topic, partition = index, %dir, "not moved: it is not wished");
+                    return;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, topic, partition = index, %dir, attempt, "not moved");
+                    metrics::failed();
+                    tokio::time::sleep(AGAIN).await;
+                }
+            }
+            if !self.registry.moves.is_current(id, number) {
+                return;
+            }
+        }
+        let dir = to.display();
+        tracing::error!(group = %id, %dir, "a replica is not moved to a log dir: given up");
+    }
+
+    async fn move_one(
+        &self,
+        partition: &Arc<Partition>,
+        number: u64,
+        to: &Path,
+    ) -> io::Result<End> {
+        let registry = &self.registry;
+        let open = registry.storage.dirs.iter().find(|open| open.dir.path == to);
+        let open = open.ok_or_else(|| io::Error::other("the log dir is offline"))?.clone();
+        open.health.check()?;
+        let (topic, index) = (partition.topic.as_str(), partition.id.partition);
+        let folder = open.dir.future(topic, index, self.env.rng.next_u64());
+        tracing::info!(topic, partition = index, to = %folder.display(), "moving to a log dir");
+        let (log, threads) = (Arc::clone(partition.group().log()), self.env.threads);
+        let copy = task::blocking(threads, move || LogCopy::begin(log, folder)).await?;
+        let (copy, caught_up) = self.catch_up(partition, number, copy).await;
+        let end = match caught_up {
+            Ok(true) => registry.swap(partition, copy, &open).await,
+            Ok(false) => {
+                discard(threads, copy).await;
+                return Ok(End::GivenUp);
+            }
+            Err(error) => Err((Some(copy), error)),
+        };
+        match end {
+            Ok(()) => Ok(End::Moved),
+            Err((copy, error)) => {
+                if let Some(copy) = copy {
+                    discard(threads, copy).await;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Copies until little is left; false if that is not wished for any more.
+    async fn catch_up(
+        &self,
+        partition: &Arc<Partition>,
+        number: u64,
+        mut copy: LogCopy,
+    ) -> (LogCopy, io::Result<bool>) {
+        let (moves, threads) = (&self.registry.moves, self.env.threads);
+        let (mut least, mut in_vain) = (u64::MAX, 0);
+        loop {
+            let is_it = |open: Arc<Partition>| Arc::ptr_eq(&open, partition);
+            let is_here = self.registry.get(partition.id).is_some_and(is_it);
+            if !is_here || !moves.is_current(partition.id, number) {
+                return (copy, Ok(false));
+            }
+            let rate = moves.lock().bytes_per_second;
+            if rate == Some(0) {
+                tokio::time::sleep(STANDSTILL).await;
+                continue;
+            }
+            let bytes_max = rate.map_or(STEP_BYTES, |rate| rate.clamp(1, STEP_BYTES));
+            let begun = Instant::now();
+            let work = move || {
+                let step = copy.step(bytes_max);
+                (copy, step)
+            };
+            let (worked, step) = task::blocking(threads, work).await;
+            copy = worked;
+            let left_bytes = match step {
+                Ok(step) => self.note(partition, number, step),
+                // Retention has taken a file meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => least,
+                Err(error) => return (copy, Err(error)),
+            };
+            in_vain = if left_bytes < least { 0 } else { in_vain + 1 };
+            least = least.min(left_bytes);
+            if left_bytes <= REST_BYTES || in_vain >= STEPS_IN_VAIN_MAX {
+                return (copy, Ok(true));
+            }
+            if let Some(rate) = rate {
+                tokio::time::sleep_until(begun + time_of(bytes_max, rate)).await;
+            }
+        }
+    }
+
+    /// Returns how many bytes are left.
+    fn note(&self, partition: &Partition, number: u64, step: Step) -> u64 {
+        let Step { bytes, progress } = step;
+        let Progress { copied_bytes, left_bytes, missing_from } = progress;
+        metrics::copied(bytes);
+        let next_offset = missing_from.unwrap_or_else(|| partition.offsets().log_end);
+        self.registry.moves.note(partition.id, number, copied_bytes, next_offset);
+        left_bytes
+    }
+}
+
+/// How long so many bytes are to take.
+#[expect(clippy::cast_precision_loss, reason = "a duration need not be exact")]
+fn time_of(bytes: u64, bytes_per_second: u64) -> Duration {
+    Duration::try_from_secs_f64(bytes as f64 / bytes_per_second as f64).unwrap_or_default()
+}
+
+async fn discard(threads: crate::base::worker::Threads, copy: LogCopy) {
+    let folder = copy.dir().to_owned();
+    if let Err(error) = task::blocking(threads, move || copy.discard()).await {
+        // The next start removes it.
+        tracing::warn!(%error, folder = %folder.display(), "a folder was not deleted");
+    }
+}
