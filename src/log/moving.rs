@@ -5,6 +5,7 @@
 //! segment has other files, so it is copied anew. When the log is closed, what is missing is
 //! copied, and everything is made durable; until then nobody relies on the copy.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
@@ -209,11 +210,10 @@ impl LogCopy {
     fn copy(&mut self, original: &Original, bytes_max: u64) -> io::Result<u64> {
         let (disk, dir) = (self.disk.as_ref(), &self.dir);
         let base_offset = original.files.base_offset;
-        if !self.segments.contains_key(&base_offset) {
-            let begun = CopiedSegment::begin(disk, dir, &original.files)?;
-            self.segments.insert(base_offset, begun);
-        }
-        let Some(copied) = self.segments.get_mut(&base_offset) else { return Ok(0) };
+        let copied = match self.segments.entry(base_offset) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(CopiedSegment::begin(disk, dir, &original.files)?),
+        };
         if copied.is_whole {
             return Ok(0);
         }
