@@ -101,6 +101,8 @@ metrics! {
     LOG_END = "ottla_log_end_offset", Gauge;
     /// Offset after the last committed record of a partition.
     HIGH_WATERMARK = "ottla_high_watermark_offset", Gauge;
+    /// Offset up to which everything in a partition is of no transaction or of one that has ended.
+    LAST_STABLE = "ottla_last_stable_offset", Gauge;
     /// Whether this broker leads the partition's Raft group.
     RAFT_IS_LEADER = "ottla_raft_is_leader", Gauge;
     /// Term of the partition's Raft group: Kafka's leader epoch.

@@ -43,6 +43,7 @@ const OF_PARTITION: &[(&str, Value)] = &[
     (names::LOG_START, |p| i128::from(p.offsets().log_start)),
     (names::LOG_END, |p| i128::from(p.offsets().log_end)),
     (names::HIGH_WATERMARK, |p| i128::from(p.offsets().high_watermark)),
+    (names::LAST_STABLE, |p| i128::from(p.offsets().last_stable)),
     (names::RAFT_IS_LEADER, |p| i128::from(p.leader_epoch().is_some())),
     (names::RAFT_TERM, |p| i128::from(p.status().term)),
     (names::KAFKA_CURRENT_OFFSET, |p| i128::from(p.offsets().high_watermark)),

@@ -12,7 +12,7 @@ use bytes::{Buf, BufMut};
 
 use crate::base::disk::{Disk, read_exact_at};
 use crate::base::ids::Offset;
-use crate::log::batch::Batch;
+use crate::log::batch::{Batch, BatchHeader};
 use crate::log::entry::{EntryId, EntryKind, EntryMeta};
 use crate::log::metas::read_metas;
 use crate::log::partition_log::{LogSetup, State, TermStart};
@@ -110,7 +110,7 @@ impl Replay {
     /// Replays what is left of a segment; the transactions that it aborts.
     fn run_segment(
         &mut self,
-        segment: &Segment,
+        segment: &mut Segment,
         end_index: u64,
         now_ms: i64,
     ) -> io::Result<TransactionIndex> {
@@ -133,7 +133,7 @@ impl Replay {
 
     fn step(
         &mut self,
-        segment: &Segment,
+        segment: &mut Segment,
         index: u64,
         meta: &EntryMeta,
         now_ms: i64,
@@ -143,26 +143,35 @@ impl Replay {
             self.terms.push(TermStart { first, start_offset: meta.base_offset });
         }
         self.next_index = index + 1;
-        if meta.kind == EntryKind::Batch
-            && !segment.damaged.contains(&index)
-            && let Some(header) = segment.files.batch_header(meta.position)?
-            && meta.is_of(&header)
-        {
-            let marker = match header.is_control() {
-                true => read_marker(segment, meta)?,
-                false => None,
-            };
-            return Ok(self.producers.replay(&header, marker, now_ms));
+        if meta.kind != EntryKind::Batch || segment.damaged.contains(&index) {
+            return Ok(None);
         }
-        Ok(None)
+        match read_head(segment, meta)? {
+            Some((header, marker)) => Ok(self.producers.replay(&header, marker, now_ms)),
+            None => {
+                // It is replayed when it is mended.
+                segment.damaged.push(index);
+                Ok(None)
+            }
+        }
     }
 }
 
-/// The marker that a control batch is; they are small.
-fn read_marker(segment: &Segment, meta: &EntryMeta) -> io::Result<Option<Marker>> {
+/// The header of an entry's batch, and the marker that it is; of other batches nothing more is
+/// read. `None` if it is not what was written, as far as that is to be seen.
+fn read_head(
+    segment: &Segment,
+    meta: &EntryMeta,
+) -> io::Result<Option<(BatchHeader, Option<Marker>)>> {
+    let header = segment.files.batch_header(meta.position)?;
+    let Some(header) = header.filter(|header| meta.is_of(header)) else { return Ok(None) };
+    if !header.is_control() {
+        return Ok(Some((header, None)));
+    }
     let mut bytes = vec![0; meta.size as usize];
     read_exact_at(segment.files.log.as_ref(), &mut bytes, u64::from(meta.position))?;
-    Ok(Batch::take(&mut bytes.into()).ok().as_ref().and_then(Marker::of))
+    let batch = Batch::take(&mut bytes.into()).ok();
+    Ok(batch.map(|batch| (header, Marker::of(&batch))))
 }
 
 /// Terms and producers as of the end of the log.

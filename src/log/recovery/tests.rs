@@ -8,6 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::base::disk::{Disk, DiskFile, OpenMode};
+use crate::log::batch::Batch;
 use crate::log::batch::tests::Sample;
 use crate::log::entry::{Entry, EntryBody, EntryKind};
 use crate::log::partition_log::tests::{DIR, Rig, batch, bytes_of, config};
@@ -171,41 +172,61 @@ fn a_flipped_bit_is_cut_above_the_durable_note_and_kept_for_mending_below() {
     assert_eq!(contents(&rig).len(), COUNT);
 }
 
-#[test]
-fn a_marker_that_is_mended_ends_its_transaction() {
-    let rig = Rig::new(1, config(1 << 20, false));
-    let within = |sequence| {
-        let sample = Sample { producer: (7, 0, sequence), timestamp_ms: 1000, attributes: 1 << 4 };
-        EntryBody::Batch(batch(2, 30, sample))
-    };
+/// A transaction that is aborted, and the beginning of the next one; and the marker between them.
+fn aborted_once(segment_bytes: u32) -> (Rig, Batch) {
+    let rig = Rig::new(1, config(segment_bytes, false));
     let marker = Marker { ending: Ending::Aborted, coordinator_epoch: 0 };
     let marker = marker.batch(7, 0, 1000).expect("a batch");
-    for (index, body) in [within(0), EntryBody::Batch(marker), within(2)].into_iter().enumerate() {
-        rig.append_one(entry(index as u64, body)).expect("appended");
+    let bodies = [within(0), EntryBody::Batch(marker), within(2)];
+    for (body, index) in bodies.into_iter().zip(0..) {
+        rig.append_one(entry(index, body)).expect("appended");
     }
     rig.close().expect("closed");
-    let mut expected = rig.entries(0);
-    let EntryBody::Batch(marker) = expected.remove(1).body else { panic!("a marker") };
+    let EntryBody::Batch(marker) = rig.entries(0).remove(1).body else { panic!("a marker") };
+    (rig, marker)
+}
+
+fn within(sequence: i32) -> EntryBody {
+    let sample = Sample { producer: (7, 0, sequence), timestamp_ms: 1000, attributes: 1 << 4 };
+    EntryBody::Batch(batch(2, 30, sample))
+}
+
+#[test]
+fn a_marker_that_is_mended_ends_its_transaction() {
     let apply = |rig: &Rig, index: u64| {
         let stub = rig.log().stubs(index, index + 1).expect("stubs")[0];
         rig.log().apply(index, &stub.meta);
         rig.log().offsets().last_stable
     };
-    let position = rig.log().stubs(1, 2).expect("stubs")[0].meta.position;
-    let mut copy = flip(&rig, "log", u64::from(position + 50) * 8).expect("opened");
-    assert_eq!(copy.log().damage(), [1].into());
-    assert_eq!(apply(&copy, 2), 0);
-    copy.append_one(entry(3, EntryBody::Blank)).expect("appended");
-    copy.append_later(vec![entry(4, within(4))]);
-    copy.mend(1, marker).expect("mended");
     let known = |rig: &Rig| (rig.log().aborted_between(0, 99).len(), rig.log().open_transactions());
-    assert_eq!(known(&copy), (1, vec![(3, 7)]));
-    assert_eq!(apply(&copy, 4), 3);
-    // It stays known, whatever was written down in between.
-    copy.close().expect("closed");
-    copy.open(true).expect("opened");
-    assert_eq!(known(&copy), (1, vec![(3, 7)]));
-    assert_eq!(apply(&copy, 4), 3);
+    // In the only segment, which is scanned, and in a closed one, of which only the end is
+    // believed.
+    for segment_bytes in [1 << 20, 150] {
+        let (rig, marker) = aborted_once(segment_bytes);
+        let mut copy = rig.copy();
+        let mut logs = rig.disk.list(DIR.as_ref()).expect("listed");
+        for name in logs.iter().filter(|name| name.ends_with(".state")) {
+            copy.disk.remove_file(&PathBuf::from(DIR).join(name)).expect("removed");
+        }
+        logs.retain(|name| name.ends_with(".log"));
+        let position = rig.log().stubs(1, 2).expect("stubs")[0].meta.position;
+        let name = PathBuf::from(DIR).join(&logs[1.min(logs.len() - 1)]);
+        copy.disk.flip_bit(&name, u64::from(position + 50) * 8).expect("flipped");
+        copy.open(false).expect("opened");
+        assert_eq!(copy.log().damage(), [1].into());
+        assert_eq!(known(&copy), (0, vec![(0, 7)]));
+        assert_eq!(apply(&copy, 2), 0);
+        copy.append_one(entry(3, EntryBody::Blank)).expect("appended");
+        copy.append_later(vec![entry(4, within(4))]);
+        copy.mend(1, marker).expect("mended");
+        assert_eq!(known(&copy), (1, vec![(3, 7)]));
+        assert_eq!(apply(&copy, 4), 3);
+        // It stays known, whatever was written down in between.
+        copy.close().expect("closed");
+        copy.open(true).expect("opened");
+        assert_eq!(known(&copy), (1, vec![(3, 7)]));
+        assert_eq!(apply(&copy, 4), 3);
+    }
 }
 
 #[test]
