@@ -124,7 +124,6 @@ impl Server {
             leadership.start(stopper.stopping()),
             housekeeper.start(stopper.stopping()),
         ]);
-        tasks.extend(registry.watch_dirs(&stopper.stopping()));
         tasks.extend(upkeep(&env, config, &registry, &stopper));
         let live = Arc::clone(registry.settings());
         let context = Arc::new(Context {
@@ -381,7 +380,8 @@ fn housekeeper(
     }
 }
 
-/// Retention and compaction, and what sees to it that the disks keep what they were given.
+/// Retention, compaction and moves between log dirs, and what sees to it that the disks keep what
+/// they were given.
 fn upkeep(
     env: &Env,
     config: &Config,
@@ -400,6 +400,7 @@ fn upkeep(
         mover.start(stopper.stopping()),
         flushing.start(stopper.stopping()),
     ];
+    tasks.extend(registry.watch_dirs(&stopper.stopping()));
     let scrubber = Scrubber { env: env.clone(), registry: Arc::clone(registry) };
     tasks.push(scrubber.start(stopper.stopping()));
     if config.log_cleaner_enable {

@@ -100,7 +100,7 @@ pub fn replace_damaged(
             (is_cleaned && is_less(meta, left)).then(|| (index, left.clone()))
         };
         let left: BTreeMap<u64, Left> =
-            metas.iter().zip(indexes).filter_map(|entry| fits(entry)).collect();
+            metas.iter().zip(indexes).filter_map(fits).collect();
         if !left.is_empty() && rewrite(log, source, metas, |index| left.get(&index).cloned())? {
             left.keys().for_each(|index| log.forget_damage(*index));
             replaced.extend(left.into_keys());
