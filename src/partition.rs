@@ -9,6 +9,7 @@ pub mod mender;
 pub mod mover;
 mod open;
 mod pace;
+mod progress;
 pub mod registry;
 pub mod repair;
 pub mod retention;

@@ -59,8 +59,8 @@ pub struct Ticket {
 /// Kind of an entry in the `.raft` file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EntryKind {
-    /// Its record is damaged and only its place is known: it has no batch and takes no offsets. Never
-    /// on disk.
+    /// Its record is damaged and only its place is known: it has no batch and takes no offsets.
+    /// Never on disk.
     Unknown = 0,
     Blank = 1,
     Membership = 2,

@@ -70,10 +70,10 @@ pub fn drop_damaged(
     Ok(())
 }
 
-/// Puts what another replica's cleaner has left of damaged batches into their places, where that is
-/// the same to whoever reads: this log has been cleaned beyond the batch, so nothing older of its keys
-/// is here that a tombstone in it would have to hide, and the other one has no more of it. Done for
-/// closed segments of which nothing else is damaged; returns the entries. Blocks.
+/// Puts what another replica's cleaner has left of damaged batches into their places, where that
+/// is the same to whoever reads: this log has been cleaned beyond the batch, so nothing older of its
+/// keys is here that a tombstone in it would have to hide, and the other one has no more of it. Done
+/// for closed segments of which nothing else is damaged; returns the entries. Blocks.
 pub fn replace_damaged(
     log: &Arc<PartitionLog>,
     found: &BTreeMap<u64, Left>,
@@ -99,8 +99,7 @@ pub fn replace_damaged(
             let is_cleaned = meta.next_offset() <= cleaned_to;
             (is_cleaned && is_less(meta, left)).then(|| (index, left.clone()))
         };
-        let left: BTreeMap<u64, Left> =
-            metas.iter().zip(indexes).filter_map(fits).collect();
+        let left: BTreeMap<u64, Left> = metas.iter().zip(indexes).filter_map(fits).collect();
         if !left.is_empty() && rewrite(log, source, metas, |index| left.get(&index).cloned())? {
             left.keys().for_each(|index| log.forget_damage(*index));
             replaced.extend(left.into_keys());

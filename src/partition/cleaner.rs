@@ -213,8 +213,8 @@ impl Cleaner {
         }
     }
 
-    /// Waits as long as the step should have taken, by the rate that holds meanwhile, and longer where
-    /// it gives way to others.
+    /// Waits as long as the step should have taken, by the rate that holds meanwhile, and longer
+    /// where it gives way to others.
     async fn rest(&self, step: &Step, gives_way: Duration, stopping: &mut Stopping) {
         #[expect(clippy::cast_precision_loss, reason = "a duration need not be exact")]
         let bytes = (step.read_bytes + step.written_bytes) as f64;

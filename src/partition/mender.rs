@@ -1,8 +1,8 @@
 //! Mends what is damaged on this node's disks: a batch that is not what was written is asked for
 //! from the other replicas and written again in its place. An entry of the same term and index is
-//! the same everywhere, so any replica that has it will do. Where the others' cleaners have left less
-//! of it, the segment is written anew with that, if it makes no difference to readers. The record of
-//! an entry of which only the place is known is asked for in the same way.
+//! the same everywhere, so any replica that has it will do. Where the others' cleaners have left
+//! less of it, the segment is written anew with that, if it makes no difference to readers. The
+//! record of an entry of which only the place is known is asked for in the same way.
 
 use std::collections::BTreeMap;
 use std::io;

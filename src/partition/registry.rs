@@ -27,17 +27,13 @@ use crate::partition::Partition;
 use crate::partition::mover::Moves;
 use crate::partition::open::Place;
 pub use crate::partition::open::{OpenDir, Storage};
+use crate::partition::progress::Progress;
 use crate::partition::swap::Swap;
 use crate::partition::throttles;
 use crate::replication::groups::Groups;
 
 /// Partitions opened, closed or deleted at one time.
 const TRANSITIONS_AT_ONCE_COUNT: usize = 32;
-
-/// How often it is told how far the opening of partitions is.
-const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
-/// So many partitions are told when they are open, however quick that was.
-const PROGRESS_COUNT_MIN: usize = 100;
 
 /// What could not be opened because there was no room is opened again after this time.
 const OPEN_AGAIN: Duration = Duration::from_secs(2);
@@ -442,38 +438,6 @@ impl Registry {
             return Ok(());
         }
         self.storage.dirs.iter().try_for_each(|open| open.dir.mark_clean())
-    }
-}
-
-/// Tells how far the opening of many partitions is.
-#[derive(Debug)]
-struct Progress {
-    total: usize,
-    begun: Instant,
-    state: Mutex<(usize, Instant)>,
-}
-
-impl Progress {
-    fn begin(total: usize) -> Self {
-        let now = Instant::now();
-        Self { total, begun: now, state: Mutex::new((0, now + PROGRESS_INTERVAL)) }
-    }
-
-    fn opened(&self) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.0 += 1;
-        if Instant::now() >= state.1 {
-            state.1 = Instant::now() + PROGRESS_INTERVAL;
-            tracing::info!(opened = state.0, total = self.total, "opening partitions");
-        }
-    }
-
-    fn end(&self) {
-        let took = self.begun.elapsed();
-        if self.total >= PROGRESS_COUNT_MIN || took >= PROGRESS_INTERVAL {
-            let took_ms = took.as_millis();
-            tracing::info!(total = self.total, took_ms, "partitions are open");
-        }
     }
 }
 
