@@ -71,9 +71,9 @@ pub fn drop_damaged(
 }
 
 /// Puts what another replica's cleaner has left of damaged batches into their places, where that
-/// is the same to whoever reads: this log has been cleaned beyond the batch, so nothing older of its
-/// keys is here that a tombstone in it would have to hide, and the other one has no more of it. Done
-/// for closed segments of which nothing else is damaged; returns the entries. Blocks.
+/// is the same to whoever reads: this log has been cleaned beyond the batch, so nothing older of
+/// its keys is here that a tombstone in it would have to hide, and the other one has no more of it.
+/// Done for closed segments of which nothing else is damaged; returns the entries. Blocks.
 pub fn replace_damaged(
     log: &Arc<PartitionLog>,
     found: &BTreeMap<u64, Left>,
