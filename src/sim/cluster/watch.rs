@@ -1,8 +1,10 @@
 //! What must hold in every moment, seen from above: Raft's promises, and those of the log.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Weak};
 
 use crate::base::ids::{LeaderEpoch, Offset, TopicPartition};
+use crate::partition::Partition;
 use crate::server::Server;
 use crate::sim::cluster::node::Node;
 
@@ -15,10 +17,10 @@ pub(super) struct Watch {
 }
 
 /// The last look at a replica.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Replica {
-    /// Which start of the node it was.
-    start: u64,
+    /// Which opening it was: a partition may leave a node and come back between two looks.
+    opening: Weak<Partition>,
     term: u64,
     log_start: Offset,
     high_watermark: Offset,
@@ -26,12 +28,12 @@ struct Replica {
     epoch: Option<LeaderEpoch>,
 }
 
-fn replicas(server: &Server, start: u64) -> Vec<(TopicPartition, Replica)> {
+fn replicas(server: &Server) -> Vec<(TopicPartition, Replica)> {
     let partitions = server.registry().partitions().into_iter();
-    let look = |partition: std::sync::Arc<crate::partition::Partition>| {
+    let look = |partition: Arc<Partition>| {
         let offsets = partition.offsets();
         let replica = Replica {
-            start,
+            opening: Arc::downgrade(&partition),
             term: partition.status().term,
             log_start: offsets.log_start,
             high_watermark: offsets.high_watermark,
@@ -47,16 +49,14 @@ impl Watch {
     pub(super) fn look(&mut self, nodes: &[Node]) -> Result<(), String> {
         let mut serving: BTreeMap<TopicPartition, i32> = BTreeMap::new();
         for node in nodes {
-            let Some(replicas) = node.look(|server| replicas(server, node.starts)) else {
-                continue;
-            };
-            // A partition may leave a node and come back.
+            let Some(replicas) = node.look(replicas) else { continue };
             let here: BTreeSet<TopicPartition> = replicas.iter().map(|(id, _)| *id).collect();
             self.replicas.retain(|(id, of), _| *of != node.id || here.contains(id));
             for (id, replica) in replicas {
                 let wrong = |why: String| format!("partition {id} on node {}: {why}", node.id);
+                let epoch = replica.epoch;
                 self.judge(id, node.id, replica).map_err(wrong)?;
-                let Some(epoch) = replica.epoch else { continue };
+                let Some(epoch) = epoch else { continue };
                 let leader = *self.leaders.entry((id, epoch)).or_insert(node.id);
                 if leader != node.id {
                     return Err(wrong(format!("node {leader} has led in epoch {epoch}")));
@@ -80,8 +80,8 @@ impl Watch {
         if now.log_start > now.high_watermark || now.high_watermark > now.log_end {
             return Err(format!("these offsets are not in order: {now:?}"));
         }
-        let Some(before) = self.replicas.insert((id, node), now) else { return Ok(()) };
-        let goes_back = before.start == now.start
+        let Some(before) = self.replicas.insert((id, node), now.clone()) else { return Ok(()) };
+        let goes_back = Weak::ptr_eq(&before.opening, &now.opening)
             && (now.term < before.term
                 || now.high_watermark < before.high_watermark
                 || now.log_start < before.log_start);
