@@ -19,7 +19,8 @@ VALUE_BYTES = 1_000
 SEGMENT_BYTES = 100 << 20
 PER_SECOND = 2_000
 LATENCY_S = 8
-WARM_UP = 1_000
+# What is sent while the client of a broker that has just started finds its leader.
+WARM_UP = 2 * PER_SECOND
 
 
 def create(broker, name, **config):
