@@ -54,9 +54,8 @@ impl Watch {
             self.replicas.retain(|(id, of), _| *of != node.id || here.contains(id));
             for (id, replica) in replicas {
                 let wrong = |why: String| format!("partition {id} on node {}: {why}", node.id);
-                let epoch = replica.epoch;
-                self.judge(id, node.id, replica).map_err(wrong)?;
-                let Some(epoch) = epoch else { continue };
+                self.judge(id, node.id, &replica).map_err(wrong)?;
+                let Some(epoch) = replica.epoch else { continue };
                 let leader = *self.leaders.entry((id, epoch)).or_insert(node.id);
                 if leader != node.id {
                     return Err(wrong(format!("node {leader} has led in epoch {epoch}")));
@@ -76,7 +75,7 @@ impl Watch {
         }
     }
 
-    fn judge(&mut self, id: TopicPartition, node: i32, now: Replica) -> Result<(), String> {
+    fn judge(&mut self, id: TopicPartition, node: i32, now: &Replica) -> Result<(), String> {
         if now.log_start > now.high_watermark || now.high_watermark > now.log_end {
             return Err(format!("these offsets are not in order: {now:?}"));
         }
