@@ -32,7 +32,7 @@ use crate::coordinator::runtime::{Coordinator, Parts};
 use crate::log::dir::{Identity, LogDir};
 use crate::log::flusher;
 use crate::log::health::Health;
-use crate::log::partition_log::{DamageBell, LogConfig};
+use crate::log::partition_log::DamageBell;
 use crate::log::room::Room;
 use crate::metadata::image::Image;
 use crate::metadata::publisher::Images;
@@ -109,7 +109,7 @@ impl Server {
             kv,
             kv_writer,
         };
-        let coordinator = coordinator(parts, config);
+        let coordinator = coordinator(parts);
         let leadership = Leadership::new(
             images.clone(),
             Arc::clone(&registry),
@@ -212,6 +212,8 @@ impl Server {
             self.context.controller.hand_over().await;
         }
         self.stopper.stop();
+        // No task ends before what it has written.
+        self.context.registry.wait_for_room_no_more();
         for task in self.tasks {
             task.await.map_err(io::Error::other)?;
         }
@@ -312,21 +314,7 @@ pub async fn offline(env: &Env, config: &Config) -> io::Result<Repair> {
         return Err(io::Error::other("there is no data of a broker in the first log dir"));
     }
     let (kv, _) = open_store(env, &dirs).await?;
-    let write_caching = config.topic_defaults.write_caching;
-    let config = LogConfig {
-        segment_bytes: config.topic_defaults.segment_bytes,
-        segment_ms: i64::MAX,
-        index_interval_bytes: config.topic_defaults.index_interval_bytes,
-        index_bytes_max: config.topic_defaults.segment_index_bytes,
-        write_caching,
-        flush_messages: i64::MAX,
-        flush_ms: i64::MAX,
-        preallocate: false,
-        producer_expiration_ms: config.producer_id_expiration_ms,
-        segment_jitter_ms: 0,
-        file_delete_delay_ms: 0,
-    };
-    Ok(Repair { env: env.clone(), dirs, kv, config })
+    Ok(Repair::new(env.clone(), dirs, kv, config))
 }
 
 /// The key-value store lies in the first log dir.
@@ -424,6 +412,7 @@ fn storage(
 ) -> io::Result<Storage> {
     let open = |dir: Arc<LogDir>| {
         let health = Health::new(&dir.path);
+        health.set_waits(true);
         let writer = flusher::start(env.threads, FlushMetrics::default(), Arc::clone(&health))?;
         let (disk, clock) = (Arc::clone(&env.disk), Arc::clone(&env.clock));
         let reserve_bytes = settings.config.log_dir_reserve_bytes.unsigned_abs();
@@ -444,8 +433,8 @@ fn storage(
     })
 }
 
-fn coordinator(parts: Parts, config: &Config) -> Arc<Coordinator<GroupMachine>> {
-    let settings = Arc::new(GroupSettings { config: config.clone() });
+fn coordinator(parts: Parts) -> Arc<Coordinator<GroupMachine>> {
+    let settings = Arc::new(GroupSettings::new(Arc::clone(parts.registry.settings())));
     let rng = Arc::clone(&parts.env.rng);
     let make = move |_| GroupMachine::new(Arc::clone(&settings), Arc::clone(&rng));
     Coordinator::new(CONSUMER_OFFSETS, parts, make)

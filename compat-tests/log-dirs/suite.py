@@ -202,6 +202,24 @@ def after_kill():
     assert len(read("killed")) == before
 
 
+def after_restart():
+    """A move that is under way when the broker stops goes on."""
+    create("resumed")
+    before = fill("resumed", 4 * MIB)
+    ((path, *_),) = places("resumed")
+    to = other_than(path)
+    throttle = "--replica-alter-log-dirs-throttle"
+    tool("kafka-reassign-partitions", "--execute", *reassignment("resumed", to), throttle, 100_000)
+    eventually(lambda: len(places("resumed")) == 2)
+    broker.stop()
+    broker.start()
+    eventually(lambda: [(place, is_future) for place, is_future, *_ in places("resumed")] == [(path, False), (to, True)])
+    tool("kafka-reassign-partitions", "--execute", "--additional", *reassignment("resumed", to), throttle, 100_000_000)
+    eventually(lambda: "completed successfully" in verify("resumed", to), 2 * TIMEOUT_S)
+    assert [place for place, *_ in places("resumed")] == [to]
+    assert len(read("resumed")) == before
+
+
 broker.start()
 try:
     run_tests(
@@ -212,6 +230,7 @@ try:
             ("taken-back", taken_back),
             ("refused", refused),
             ("after-kill", after_kill),
+            ("after-restart", after_restart),
         ]
     )
 finally:

@@ -8,7 +8,7 @@
 //!   answer is REPLICA_NOT_AVAILABLE. So is the one for a topic that does not exist.
 //! * LOG_DIR_NOT_FOUND for a folder that is no log dir, KAFKA_STORAGE_ERROR for one that is offline
 //!   and for a replica whose log has failed.
-//! * A move ends with the broker and is not begun again by itself; Kafka goes on with it.
+//! * A move that is under way when the broker stops is begun anew at the next start.
 //!
 //! Versions: 2 flexible.
 
@@ -35,12 +35,14 @@ pub(super) async fn handle(
     for dir in &request.dirs {
         for topic in &dir.topics {
             let answers = results.entry(topic.name.clone()).or_default();
-            answers.extend(topic.partitions.iter().map(|partition| {
-                let code = alter(&caller.context, &topic.name, *partition, &dir.path);
-                AlterReplicaLogDirPartitionResult::default()
-                    .with_partition_index(*partition)
-                    .with_error_code(code.map_or(NONE, |code| code.code()))
-            }));
+            for partition in &topic.partitions {
+                let code = alter(&caller.context, &topic.name, *partition, &dir.path).await;
+                answers.push(
+                    AlterReplicaLogDirPartitionResult::default()
+                        .with_partition_index(*partition)
+                        .with_error_code(code.map_or(NONE, |code| code.code())),
+                );
+            }
         }
     }
     let results = results.into_iter().map(|(name, partitions)| {
@@ -56,14 +58,19 @@ pub(super) fn errors(response: &AlterReplicaLogDirsResponse) -> impl Iterator<It
 }
 
 /// The error, if there is one.
-fn alter(context: &Context, topic: &str, partition: PartitionIndex, dir: &str) -> Option<Code> {
+async fn alter(
+    context: &Context,
+    topic: &str,
+    partition: PartitionIndex,
+    dir: &str,
+) -> Option<Code> {
     let image = context.image();
     let status = image.topic(topic).map(|topic| context.partition(topic.id, partition));
-    let found = match status {
-        Some(Status::Open(found)) => Some(found),
+    let id = match status {
+        Some(Status::Open(found)) => Some(found.id),
         Some(Status::Failed) => return Some(Code::KafkaStorageError),
         Some(Status::Absent) | None => None,
     };
-    let moved = context.registry.move_to(topic, partition, found, dir);
+    let moved = context.registry.move_to(topic, partition, id, dir).await;
     moved.err().map(errors::of_move)
 }

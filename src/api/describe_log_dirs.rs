@@ -106,7 +106,7 @@ async fn describe(context: &Context, wanted: &Wanted) -> Vec<Dir> {
         };
         let topics = replicas.entry(dir.to_owned()).or_default();
         topics.entry(partition.topic.clone()).or_default().push(replica);
-        for future in moving.iter().filter(|future| future.id == partition.id) {
+        if let Some(future) = moving.get(&partition.id) {
             let replica = Replica {
                 partition: index,
                 size_bytes: i64::try_from(future.bytes).unwrap_or(i64::MAX),

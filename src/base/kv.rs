@@ -8,6 +8,7 @@ pub mod rocks;
 use std::fmt::Debug;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
@@ -61,6 +62,8 @@ pub struct KvWriter {
     worker: Worker<KvJob>,
     /// Why a write has failed, for the first time.
     failure: watch::Receiver<Option<String>>,
+    /// Whether a write that finds no room waits for some.
+    waits: Arc<AtomicBool>,
 }
 
 struct KvJob {
@@ -71,12 +74,14 @@ struct KvJob {
 impl KvWriter {
     pub fn start(threads: Threads, kv: Arc<dyn KeyValue>) -> io::Result<Self> {
         let (fail, failure) = watch::channel(None);
+        let waits = Arc::new(AtomicBool::new(true));
+        let may_wait = Arc::clone(&waits);
         let worker = Worker::start(threads, "kv-writer", move |jobs: &mut Vec<KvJob>| {
             let changes: Vec<Change> =
                 jobs.iter_mut().flat_map(|job| std::mem::take(&mut job.changes)).collect();
             // A simulation has no thread to wait on.
             let result = match threads {
-                Threads::Os => write_patiently(kv.as_ref(), &changes),
+                Threads::Os => write_patiently(kv.as_ref(), &changes, &may_wait),
                 Threads::Inline | Threads::Paced(_) => kv.write(&changes),
             };
             if let Err(error) = &result {
@@ -93,7 +98,12 @@ impl KvWriter {
                 let _ = job.done.send(copy);
             }
         })?;
-        Ok(Self { worker, failure })
+        Ok(Self { worker, failure, waits })
+    }
+
+    /// From now on a write that finds no room fails, also one that waits already.
+    pub fn wait_for_room_no_more(&self) {
+        self.waits.store(false, Ordering::Release);
     }
 
     /// Resolves when a write has failed: what follows is not to be relied upon. Cancel safe.
@@ -117,16 +127,19 @@ impl KvWriter {
 
 /// Waits for room: whoever waits for a vote or a record of the metadata waits too. Blocks.
 #[expect(clippy::disallowed_methods, reason = "nobody tells when there is room")]
-fn write_patiently(kv: &dyn KeyValue, changes: &[Change]) -> io::Result<()> {
+fn write_patiently(kv: &dyn KeyValue, changes: &[Change], may_wait: &AtomicBool) -> io::Result<()> {
     let mut result = kv.write(changes);
-    if !result.as_ref().is_err_and(disk::is_full) {
+    let waits = |result: &io::Result<()>| {
+        result.as_ref().is_err_and(disk::is_full) && may_wait.load(Ordering::Acquire)
+    };
+    if !waits(&result) {
         return result;
     }
     if let Err(error) = &result {
         tracing::error!(%error, "the metadata store has no room: it waits for some");
     }
     let mut tries_with_room = 0;
-    while result.as_ref().is_err_and(disk::is_full) && tries_with_room < TRIES_WITH_ROOM_MAX {
+    while waits(&result) && tries_with_room < TRIES_WITH_ROOM_MAX {
         std::thread::sleep(RETRY);
         tries_with_room = if kv.has_room() { tries_with_room + 1 } else { 0 };
         result = kv.write(changes);

@@ -98,22 +98,44 @@ impl Loaded {
             values.collect::<Layer>()
         };
         let mut dynamic = Dynamic { own: read(own), all: read(all) };
+        let config = self.layered(&dynamic).unwrap_or_else(|error| {
+            warnings.push(error);
+            let (holds, config) = self.what_holds(&dynamic);
+            let left_out = |(of, held): (&Layer, &Layer)| -> Vec<String> {
+                let left = of.iter().filter(|(key, _)| !held.contains_key(*key));
+                left.map(|(key, (text, _))| format!("{key}={text} is left out")).collect()
+            };
+            warnings.extend(left_out((&dynamic.all, &holds.all)));
+            warnings.extend(left_out((&dynamic.own, &holds.own)));
+            dynamic = holds;
+            config
+        });
+        Self { config, warnings, given: self.given.clone(), dynamic }
+    }
+
+    /// As much of what is set as goes with the rest, with the settings that this makes.
+    fn what_holds(&self, wanted: &Dynamic) -> (Dynamic, Config) {
+        let (mut holds, mut config) = (Dynamic::default(), self.config.clone());
+        let all = wanted.all.iter().map(|(key, value)| (false, *key, value));
+        let own = wanted.own.iter().map(|(key, value)| (true, *key, value));
+        let mut left: Vec<_> = all.chain(own).collect();
+        // Some go only with others, which may come later.
         loop {
-            match self.layered(&dynamic) {
-                Ok(config) => {
-                    return Self { config, warnings, given: self.given.clone(), dynamic };
-                }
-                Err(error) if dynamic == Dynamic::default() => {
-                    warnings.push(error);
-                    return Self { warnings, ..self.clone() };
-                }
-                Err(error) => {
-                    warnings.push(error);
-                    if dynamic.own.is_empty() {
-                        dynamic.all.clear();
+            let before = left.len();
+            left.retain(|(is_own, key, value)| {
+                let mut more = holds.clone();
+                let layer = if *is_own { &mut more.own } else { &mut more.all };
+                layer.insert(*key, (*value).clone());
+                match self.layered(&more) {
+                    Ok(with_it) => {
+                        (holds, config) = (more, with_it);
+                        false
                     }
-                    dynamic.own.clear();
+                    Err(_) => true,
                 }
+            });
+            if left.len() == before {
+                return (holds, config);
             }
         }
     }

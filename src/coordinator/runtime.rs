@@ -146,16 +146,21 @@ impl<M: Machine> Coordinator<M> {
         self.run_on(self.partition_of(key)?, decide).await
     }
 
-    /// Decides something on every partition that is led here.
+    /// Decides something on every partition that is led here; one that waits for the disk for
+    /// longer than `patience` counts as being loaded.
     pub async fn run_everywhere<T: Send + 'static>(
         &self,
+        patience: Duration,
         decide: impl Fn(&mut M, &mut Step) -> T + Clone + Send + 'static,
     ) -> Vec<Result<T, Unavailable>> {
         let partitions: Vec<PartitionIndex> =
             self.lock_read().by_partition.keys().copied().collect();
         let each = partitions.into_iter();
-        let each = each.map(|partition| self.run_on(partition, at_once(decide.clone())));
-        futures_util::future::join_all(each).await
+        let each = each.map(|partition| {
+            tokio::time::timeout(patience, self.run_on(partition, at_once(decide.clone())))
+        });
+        let all = futures_util::future::join_all(each).await.into_iter();
+        all.map(|decided| decided.unwrap_or(Err(Unavailable::Loading))).collect()
     }
 
     async fn run_on<T: Send + 'static>(

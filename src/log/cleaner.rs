@@ -31,7 +31,7 @@ use crate::log::cleaner::source::{Item, Reader};
 use crate::log::cleaner::target::Target;
 use crate::log::cleaner::transactions::{Transactions, Use};
 use crate::log::entry::{EntryKind, EntryMeta};
-use crate::log::partition_log::PartitionLog;
+use crate::log::partition_log::{PartitionLog, Rewriting};
 use crate::log::producer_state::LastOfProducer;
 use crate::log::records::filter::{Left, Rules, candidates, filter};
 use crate::log::records::marker::Marker;
@@ -98,11 +98,17 @@ pub struct Cleaning {
     /// Segments that will be one, to be written anew after those that are being written.
     groups: VecDeque<Vec<SourceSegment>>,
     summary: Summary,
+    _rewriting: Rewriting,
 }
 
 impl Cleaning {
     /// Begins to clean `dirty`, as [`plan::dirty`] has found it in this log.
-    pub fn begin(log: Arc<PartitionLog>, dirty: Dirty, options: Options) -> Self {
+    pub fn begin(
+        log: Arc<PartitionLog>,
+        dirty: Dirty,
+        options: Options,
+        rewriting: Rewriting,
+    ) -> Self {
         let keys_max = usize::try_from(dirty.end - dirty.first).unwrap_or(usize::MAX);
         let map = OffsetMap::new(options.map_bytes_max, keys_max, options.seed);
         let mut sources = log.closed_segments(dirty.end);
@@ -113,13 +119,14 @@ impl Cleaning {
         Self {
             producers: log.last_of_producers(),
             transactions: Transactions::new(aborted),
+            stage: Stage::Map(Reader::new(&log, sources)),
             log,
             options,
             dirty,
             map,
-            stage: Stage::Map(Reader::new(sources)),
             groups: VecDeque::new(),
             summary,
+            _rewriting: rewriting,
         }
     }
 
@@ -192,7 +199,8 @@ impl Cleaning {
             return self.log.set_cleaned_to(self.summary.end);
         };
         let target = Box::new(Target::begin(&self.log, &sources)?);
-        self.stage = Stage::Copy { reader: Reader::new(sources.clone()), target, sources };
+        let reader = Reader::new(&self.log, sources.clone());
+        self.stage = Stage::Copy { reader, target, sources };
         Ok(())
     }
 
@@ -234,27 +242,42 @@ pub(crate) fn rewrite(
     source: SourceSegment,
     metas: Vec<EntryMeta>,
     left: impl Fn(u64) -> Option<Left>,
+    _rewriting: &Rewriting,
 ) -> io::Result<bool> {
-    let files = Arc::clone(&source.files);
-    let offsets = source.facts.base_offset..source.facts.end_offset;
     let sources = vec![source];
-    let base_index = sources.first().map_or(0, |source| source.base_index);
     let mut target = Target::begin(log, &sources)?;
+    let written =
+        sources.first().map_or(Ok(()), |source| write_anew(log, source, metas, left, &mut target));
+    if let Err(error) = written {
+        target.discard()?;
+        return Err(error);
+    }
+    log.replace(&sources, target.finish()?)
+}
+
+fn write_anew(
+    log: &PartitionLog,
+    source: &SourceSegment,
+    metas: Vec<EntryMeta>,
+    left: impl Fn(u64) -> Option<Left>,
+    target: &mut Target,
+) -> io::Result<()> {
+    let offsets = source.facts.base_offset..source.facts.end_offset;
     // Whatever has become of their records and markers, they were aborted.
     let aborted = log.aborted_between(offsets.start, Offset::MAX).into_iter();
     let aborted = aborted.filter(|aborted| offsets.contains(&aborted.last_offset));
     aborted.for_each(|aborted| target.note_aborted(aborted));
-    for (meta, index) in metas.into_iter().zip(base_index..) {
+    for (meta, index) in metas.into_iter().zip(source.base_index..) {
         if meta.kind != EntryKind::Batch {
             target.put(index, EntryMeta { size: 0, ..meta }, None, Left::Same)?;
         } else if let Some(left) = left(index) {
             target.put(index, meta, None, left)?;
         } else {
-            let batch = log.read_batch(&files, index, &meta)?;
+            let batch = log.read_batch(&source.files, index, &meta)?;
             target.put(index, meta, Some(batch), Left::Same)?;
         }
     }
-    log.replace(&sources, target.finish()?)
+    Ok(())
 }
 
 fn size_of_run(run: &[Item]) -> u64 {

@@ -103,8 +103,7 @@ impl LogDir {
     /// folder with anything else in it is refused.
     pub fn begin_import(&self) -> io::Result<()> {
         let marker = self.path.join(IMPORT_FILE);
-        let partitions = self.partitions()?.into_iter().map(|(dir, _)| dir);
-        let mut found: Vec<PathBuf> = partitions.collect();
+        let mut found = self.partitions()?;
         found.extend(Some(self.store()).filter(|store| self.disk.exists(store)));
         if self.disk.exists(&marker) {
             found.iter().try_for_each(|dir| self.disk.remove_dir_all(dir))?;
@@ -234,18 +233,24 @@ impl LogDir {
         self.path.join(format!("{topic}{rest}"))
     }
 
-    /// The folders of copies, and whose they are if that is written in them.
-    pub fn futures(&self) -> io::Result<Vec<(String, Option<TopicPartition>)>> {
-        let names = self.disk.list(&self.path)?.into_iter().filter(|name| name.ends_with(FUTURE));
-        let found = names.map(|name| {
-            let partition = name.rsplit_once('.').and_then(|(front, _)| front.rsplit_once('-'));
-            let partition = partition.and_then(|(_, partition)| partition.parse().ok());
-            let topic_id = self.topic_id(&self.path.join(&name));
-            let id = topic_id.zip(partition);
-            let id = id.map(|(topic_id, partition)| TopicPartition { topic_id, partition });
-            (name, id)
-        });
-        Ok(found.collect())
+    /// The names of the folders of copies.
+    pub fn futures(&self) -> io::Result<Vec<String>> {
+        let mut names = self.disk.list(&self.path)?;
+        names.retain(|name| name.ends_with(FUTURE));
+        Ok(names)
+    }
+
+    /// Whose log a folder is or will be; `None` if that is not written in it.
+    pub fn owner(&self, dir: &Path) -> io::Result<Option<TopicPartition>> {
+        let name = dir.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let name = match name.ends_with(FUTURE) {
+            true => name.rsplit_once('.').map_or(name, |(front, _)| front),
+            false => name,
+        };
+        let partition = name.rsplit_once('-').and_then(|(_, partition)| partition.parse().ok());
+        let topic_id = self.topic_id(dir)?;
+        let id = topic_id.zip(partition);
+        Ok(id.map(|(topic_id, partition)| TopicPartition { topic_id, partition }))
     }
 
     /// Writes whose log a folder is (Kafka's `partition.metadata`).
@@ -254,18 +259,27 @@ impl LogDir {
         self.disk.replace(&dir.join(PARTITION_FILE), text.as_bytes())
     }
 
-    /// The folders of partitions and the topic ids in them, if they have one.
-    pub fn partitions(&self) -> io::Result<Vec<(PathBuf, Option<TopicId>)>> {
-        let mut found = Vec::new();
-        for name in self.disk.list(&self.path)? {
-            let is_partition = name.rsplit_once('-').is_some_and(|(_, p)| p.parse::<u32>().is_ok());
-            if is_partition {
-                let dir = self.path.join(name);
-                let topic_id = self.topic_id(&dir);
-                found.push((dir, topic_id));
+    /// The folders of partitions, by their names.
+    pub fn partitions(&self) -> io::Result<Vec<PathBuf>> {
+        let is_partition =
+            |name: &String| name.rsplit_once('-').is_some_and(|(_, p)| p.parse::<u32>().is_ok());
+        let names = self.disk.list(&self.path)?.into_iter().filter(is_partition);
+        Ok(names.map(|name| self.path.join(name)).collect())
+    }
+
+    /// The folders of which it is written whose they are.
+    pub fn owned(&self) -> io::Result<Vec<(PathBuf, TopicPartition)>> {
+        let mut owned = Vec::new();
+        for dir in self.partitions()? {
+            match self.owner(&dir) {
+                Ok(owner) => owned.extend(owner.map(|id| (dir, id))),
+                // It may be anything, so it is left alone.
+                Err(error) => {
+                    tracing::error!(%error, dir = %dir.display(), "whose log is it?");
+                }
             }
         }
-        Ok(found)
+        Ok(owned)
     }
 
     /// Removes the folders of logs whose deletion was cut short.
@@ -278,11 +292,17 @@ impl LogDir {
         Ok(())
     }
 
-    /// Whose log a folder is, if that is written in it.
-    pub fn topic_id(&self, dir: &Path) -> Option<TopicId> {
-        let text = String::from_utf8(self.disk.read(&dir.join(PARTITION_FILE)).ok()?).ok()?;
-        let id = text.lines().find_map(|line| line.strip_prefix("topic_id: "))?;
-        uuid_parse(id.trim()).map(TopicId)
+    /// The topic of the log in a folder; `None` if that is not written in it.
+    pub fn topic_id(&self, dir: &Path) -> io::Result<Option<TopicId>> {
+        let path = dir.join(PARTITION_FILE);
+        if !self.disk.exists(&path) {
+            return Ok(None);
+        }
+        let text = String::from_utf8_lossy(&self.disk.read(&path)?).into_owned();
+        let id = text.lines().find_map(|line| line.strip_prefix("topic_id: "));
+        let id = id.and_then(|id| uuid_parse(id.trim()));
+        let id = id.ok_or_else(|| io::Error::other(format!("{} is damaged", path.display())))?;
+        Ok(Some(TopicId(id)))
     }
 }
 

@@ -7,8 +7,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::watch;
 
-use crate::metrics::retention as metrics;
-
 /// What is known of a log dir.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Condition {
@@ -84,7 +82,6 @@ impl Health {
         if self.set(&Condition::Sound, Condition::Full) {
             let dir = self.dir.display();
             tracing::error!(%dir, %error, "a log dir has no room at all: writes wait for some");
-            metrics::full(&self.dir, true);
         }
     }
 
@@ -92,7 +89,6 @@ impl Health {
     pub(super) fn has_room(&self) {
         if self.set(&Condition::Full, Condition::Sound) {
             tracing::info!(dir = %self.dir.display(), "what has waited for room is written");
-            metrics::full(&self.dir, false);
         }
     }
 

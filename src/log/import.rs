@@ -265,7 +265,9 @@ impl<'a> Builder<'a> {
         self.write_state(base_offset)
     }
 
-    fn write_state(&self, offset: Offset) -> io::Result<()> {
+    fn write_state(&mut self, offset: Offset) -> io::Result<()> {
+        // All that is imported is committed.
+        self.producers.committed(Offset::MAX);
         let next_index = self.segment.next_index;
         let content = recovery::encode_parts(next_index, &self.terms, &self.producers);
         recovery::write_state(self.target.disk.as_ref(), &self.target.dir, offset, &content)

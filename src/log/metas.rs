@@ -34,6 +34,36 @@ pub fn read_metas(
     Ok(metas)
 }
 
+/// The entry of those in `indexes`, which begin with the segment's first, that holds an offset;
+/// `None` if the last of them ends below it.
+pub(crate) fn holder(
+    files: &SegmentFiles,
+    indexes: Range<u64>,
+    offset: Offset,
+) -> io::Result<Option<EntryMeta>> {
+    let one = |index| Ok(read_metas(files, indexes.start, index, index + 1)?.first().copied());
+    let is_before = |meta: EntryMeta| meta.next_offset() <= offset;
+    let before = |index| Ok(one(index)?.is_some_and(is_before));
+    let found = search(indexes.start, indexes.end, before)?;
+    if found < indexes.end { one(found) } else { Ok(None) }
+}
+
+/// The first index that is not `before`; those that are come first.
+pub(crate) fn search(
+    mut low: u64,
+    mut high: u64,
+    before: impl Fn(u64) -> io::Result<bool>,
+) -> io::Result<u64> {
+    while low < high {
+        let middle = low + (high - low) / 2;
+        match before(middle)? {
+            true => low = middle + 1,
+            false => high = middle,
+        }
+    }
+    Ok(low)
+}
+
 fn damaged(files: &SegmentFiles, index: u64) -> io::Error {
     let text = format!("the record of entry {index} in {:?} is damaged", files.path("raft"));
     io::Error::new(io::ErrorKind::InvalidData, text)

@@ -160,7 +160,12 @@ pub struct PartitionLog {
     mended: Notify,
     /// How often something was written again in the middle of a file.
     mends: AtomicU64,
+    /// Held by whoever writes segments anew: the files for that have the same names.
+    rewriting: Arc<tokio::sync::Mutex<()>>,
 }
+
+/// The right to write segments of a log anew.
+pub type Rewriting = tokio::sync::OwnedMutexGuard<()>;
 
 impl fmt::Debug for PartitionLog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -273,6 +278,7 @@ impl PartitionLog {
             damage: Mutex::default(),
             mended: Notify::new(),
             mends: AtomicU64::new(0),
+            rewriting: Arc::default(),
             setup,
         };
         damaged.into_iter().for_each(|index| log.note_damage(index));
@@ -324,6 +330,11 @@ impl PartitionLog {
         self.setup.writer.rounds()
     }
 
+    /// Whether nothing is appended any more: it was closed or deleted.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
     /// Bytes in all `.log` files.
     pub fn size_bytes(&self) -> u64 {
         self.lock().segments.iter().map(|segment| u64::from(segment.size)).sum()
@@ -331,6 +342,16 @@ impl PartitionLog {
 
     pub fn segment_count(&self) -> usize {
         self.lock().segments.len()
+    }
+
+    /// Resolves when nobody else writes segments anew. Cancel safe.
+    pub async fn rewriting(&self) -> Rewriting {
+        Arc::clone(&self.rewriting).lock_owned().await
+    }
+
+    /// `None`: somebody else writes segments anew.
+    pub fn try_rewriting(&self) -> Option<Rewriting> {
+        Arc::clone(&self.rewriting).try_lock_owned().ok()
     }
 
     /// The ids of the last purged and of the last entry.
@@ -351,7 +372,7 @@ impl PartitionLog {
         entries: impl IntoIterator<Item = Entry>,
         done: Completion,
     ) -> io::Result<()> {
-        if self.closed.load(Ordering::Acquire) {
+        if self.is_closed() {
             return Err(io::Error::other("the log is closed"));
         }
         let config = self.config();
@@ -506,6 +527,12 @@ impl PartitionLog {
     /// The change that keeps a membership. It must be durable before its entry is appended.
     pub fn put_membership(&self, index: u64, bytes: &Bytes) -> Change {
         Change::Put { key: membership_key(&self.setup.key, index), value: bytes.to_vec() }
+    }
+
+    /// The change that forgets the memberships of entries from `index` on.
+    pub fn drop_memberships(&self, index: u64) -> Change {
+        let from = membership_key(&self.setup.key, index);
+        Change::DeleteRange { from, to: [&self.setup.key[..], b"n"].concat() }
     }
 
     /// The membership that the entry at `index` holds. Blocks.

@@ -237,6 +237,16 @@ impl ProducerStates {
         self.open.iter().map(|(first, producer_id)| (*first, *producer_id))
     }
 
+    /// Takes a transaction for one that has ended, of which nothing is left in the log. Its
+    /// producer may have begun another one since.
+    pub fn forget_open(&mut self, first_offset: Offset, later: Option<Offset>) {
+        let Some(producer_id) = self.open.remove(&first_offset) else { return };
+        self.open.extend(later.map(|later| (later, producer_id)));
+        if let Some(entry) = self.producers.get_mut(&producer_id) {
+            entry.transaction_first = later;
+        }
+    }
+
     /// Transactions whose markers are perhaps not committed: first offset and that of the marker.
     pub fn ended_transactions(&self) -> impl Iterator<Item = (Offset, Offset)> {
         self.ended.iter().map(|(first, last)| (*first, *last))

@@ -5,12 +5,14 @@ use std::io;
 use std::sync::Arc;
 
 use crate::base::ids::Offset;
+use crate::log::batch::{Batch, NO_TIMESTAMP_MS};
 use crate::log::cleaner::rewrite;
-use crate::log::entry::{EntryKind, EntryMeta};
+use crate::log::entry::{EntryId, EntryKind, EntryMeta};
 use crate::log::flusher::Completion;
 use crate::log::metas;
 use crate::log::partition_log::PartitionLog;
 use crate::log::records::filter::Left;
+use crate::log::records::marker::{Ending, Marker};
 
 /// What is read at once.
 const STEP_BYTES: u64 = 4 * 1024 * 1024;
@@ -51,6 +53,8 @@ pub fn drop_damaged(
     log: &Arc<PartitionLog>,
     wait: impl Fn(&dyn Fn(Completion)) -> io::Result<()>,
 ) -> io::Result<()> {
+    let in_use = || io::Error::other("the log is in use");
+    let rewriting = log.try_rewriting().ok_or_else(in_use)?;
     // Only closed segments are replaced.
     wait(&|done| log.roll_now(done))?;
     let damage = log.damage();
@@ -60,14 +64,35 @@ pub fn drop_damaged(
             continue;
         }
         let end_offset = Some(source.facts.end_offset);
-        let salvaged = metas::salvage(&source.files, indexes, end_offset)?;
-        let left = |index| damage.contains(&index).then_some(Left::Nothing);
-        if !rewrite(log, source, salvaged.metas, left)? {
-            return Err(io::Error::other("the log is in use"));
+        let salvaged = metas::salvage(&source.files, indexes.clone(), end_offset)?;
+        let of = |(meta, index): (&EntryMeta, u64)| {
+            let left = || marker_again(log, meta).map_or(Left::Nothing, Left::Changed);
+            damage.contains(&index).then(|| (index, left()))
+        };
+        let left: BTreeMap<u64, Left> =
+            salvaged.metas.iter().zip(indexes.start..).filter_map(of).collect();
+        let left = |index| left.get(&index).cloned();
+        if !rewrite(log, source, salvaged.metas, left, &rewriting)? {
+            return Err(in_use());
         }
     }
     damage.iter().for_each(|index| log.forget_damage(*index));
     Ok(())
+}
+
+/// The marker that has ended an aborted transaction, if that is what an entry was: without it, who
+/// reads would take what its producer has written later for aborted as well.
+fn marker_again(log: &PartitionLog, meta: &EntryMeta) -> Option<Batch> {
+    let offset = meta.base_offset;
+    let mut aborted = log.aborted_between(offset, offset + 1).into_iter();
+    let is_batch = meta.kind == EntryKind::Batch;
+    let ended = aborted.find(|one| is_batch && one.last_offset == offset)?;
+    let producers = log.last_of_producers();
+    let epoch = producers.get(&ended.producer_id).map_or(0, |last| last.epoch);
+    let marker = Marker { ending: Ending::Aborted, coordinator_epoch: 0 };
+    let mut batch = marker.batch(ended.producer_id, epoch, NO_TIMESTAMP_MS)?;
+    batch.assign(offset, EntryId { term: meta.term, index: 0 }.leader_epoch());
+    Some(batch)
 }
 
 /// Puts what another replica's cleaner has left of damaged batches into their places, where that
@@ -78,8 +103,10 @@ pub fn replace_damaged(
     log: &Arc<PartitionLog>,
     found: &BTreeMap<u64, Left>,
 ) -> io::Result<Vec<u64>> {
-    let (cleaned_to, committed) = (log.cleaned_to()?, log.offsets().high_watermark);
     let mut replaced = Vec::new();
+    let Some(rewriting) = log.try_rewriting() else { return Ok(replaced) };
+    let (cleaned_to, committed) = (log.cleaned_to()?, log.offsets().high_watermark);
+    let damage = log.damage();
     for source in log.closed_segments(cleaned_to) {
         let indexes = source.base_index..source.next_index;
         if found.range(indexes.clone()).next().is_none() || source.facts.end_offset > committed {
@@ -97,10 +124,19 @@ pub fn replace_damaged(
         let fits = |(meta, index): (&EntryMeta, u64)| {
             let left = found.get(&index)?;
             let is_cleaned = meta.next_offset() <= cleaned_to;
-            (is_cleaned && is_less(meta, left)).then(|| (index, left.clone()))
+            let is_marker = matches!(left, Left::Changed(batch) if Marker::of(batch).is_some());
+            let left = match marker_again(log, meta).filter(|_| !is_marker) {
+                Some(marker) => Some(Left::Changed(marker)),
+                None => is_less(meta, left).then(|| left.clone()),
+            };
+            Some((index, left.filter(|_| is_cleaned)?))
         };
-        let left: BTreeMap<u64, Left> = metas.iter().zip(indexes).filter_map(fits).collect();
-        if !left.is_empty() && rewrite(log, source, metas, |index| left.get(&index).cloned())? {
+        let left: BTreeMap<u64, Left> =
+            metas.iter().zip(indexes.clone()).filter_map(fits).collect();
+        if left.is_empty() || damage.range(indexes).any(|index| !left.contains_key(index)) {
+            continue;
+        }
+        if rewrite(log, source, metas, |index| left.get(&index).cloned(), &rewriting)? {
             left.keys().for_each(|index| log.forget_damage(*index));
             replaced.extend(left.into_keys());
         }

@@ -8,9 +8,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use tokio::sync::watch;
 
 use crate::base::clock::Clock;
-use crate::base::disk::Disk;
-use crate::log::health::Health;
-use crate::metrics::retention as metrics;
+use crate::base::disk::{Disk, Space};
+use crate::log::health::{Condition, Health};
 
 /// The file system is asked this often at most, in ms: a fast disk must not take more than the
 /// reserve meanwhile.
@@ -41,7 +40,6 @@ impl Room {
         health: Arc<Health>,
         reserve_bytes: u64,
     ) -> Arc<Self> {
-        metrics::full(&dir, false);
         let (asked_ms, is_full) = (AtomicI64::new(i64::MIN), watch::Sender::new(false));
         Arc::new(Self { disk, clock, dir, health, reserve_bytes, asked_ms, is_full })
     }
@@ -56,6 +54,24 @@ impl Room {
         self.is_full.subscribe()
     }
 
+    /// Whether so many bytes more would touch the reserve. Blocks for a moment.
+    pub fn lacks(&self, bytes: u64) -> bool {
+        let Ok(space) = self.disk.space(&self.dir) else { return false };
+        space.usable_bytes < self.reserve(space).saturating_add(bytes)
+    }
+
+    /// Resolves when a write waits for room. Cancel safe.
+    pub async fn runs_out(&self) {
+        let mut condition = self.health.subscribe();
+        if condition.wait_for(|now| *now == Condition::Full).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    fn reserve(&self, space: Space) -> u64 {
+        self.reserve_bytes.min(space.total_bytes / RESERVE_PART)
+    }
+
     fn is_reserve_touched(&self) -> bool {
         let was_full = *self.is_full.borrow();
         let (now_ms, asked_ms) = (self.clock.now_ms(), self.asked_ms.load(Ordering::Relaxed));
@@ -66,7 +82,7 @@ impl Room {
         self.asked_ms.store(now_ms, Ordering::Relaxed);
         // A file system that does not answer has other troubles, which appends will meet.
         let Ok(space) = self.disk.space(&self.dir) else { return was_full };
-        let reserve = self.reserve_bytes.min(space.total_bytes / RESERVE_PART);
+        let reserve = self.reserve(space);
         let needed = if was_full { reserve + reserve / ROOM_AGAIN_PART } else { reserve };
         let is_full = space.usable_bytes < needed;
         if self.is_full.send_if_modified(|known| std::mem::replace(known, is_full) != is_full) {
@@ -75,7 +91,6 @@ impl Room {
                 true => tracing::error!(%dir, usable_bytes, reserve, "a log dir is full"),
                 false => tracing::info!(%dir, usable_bytes, "a log dir has room again"),
             }
-            metrics::full(&self.dir, is_full);
         }
         is_full
     }

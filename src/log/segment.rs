@@ -114,8 +114,13 @@ impl SegmentFiles {
         if config.preallocate
             && let Err(error) = self.log.reserve(config.segment_bytes.into())
         {
+            // A file system without enough of it may have given all it had.
+            let given_back = self.log.len().and_then(|len| self.log.set_len(len));
             let path = self.path("log");
             tracing::warn!(%error, path = %path.display(), "no space was taken for a segment");
+            if let Err(error) = given_back {
+                tracing::warn!(%error, path = %path.display(), "some space stays taken");
+            }
         }
     }
 

@@ -119,6 +119,39 @@ mod tests {
     use crate::metadata::records::Record;
 
     #[test]
+    fn what_does_not_go_with_the_rest_is_left_out_alone() {
+        let settings = LiveSettings::new(NodeId(1), Config::load(None, &[]).unwrap());
+        let (min, max) = ("log.cleaner.min.compaction.lag.ms", "log.cleaner.max.compaction.lag.ms");
+        let mut image = Image::default();
+        let set = |image: &mut Image, broker: &str, key: &str, value: &str| {
+            let (key, value) = (key.to_owned(), Some(value.to_owned()));
+            image.replay(&Record::Config {
+                resource: Resource::Broker(broker.to_owned()),
+                key,
+                value,
+            });
+        };
+        let kept = |image: &Image| {
+            let now = settings.at(image);
+            let topics = &now.config.topic_defaults;
+            let lags = (topics.min_compaction_lag_ms, topics.max_compaction_lag_ms);
+            (topics.retention_ms, lags, now.warnings.len())
+        };
+        set(&mut image, "", "log.retention.ms", "-1");
+        set(&mut image, "", min, "10");
+        set(&mut image, "", max, "5");
+        // The maximum comes first, by its name.
+        assert_eq!(kept(&image), (-1, (0, 5), 2));
+        // With this they all hold, although the minimum comes before it.
+        set(&mut image, "1", max, "100");
+        assert_eq!(kept(&image), (-1, (10, 100), 0));
+        set(&mut image, "1", max, "3");
+        set(&mut image, "1", "log.segment.bytes", "2000000");
+        assert_eq!(kept(&image), (-1, (0, 3), 2));
+        assert_eq!(settings.at(&image).config.topic_defaults.segment_bytes, 2_000_000);
+    }
+
+    #[test]
     fn one_brokers_value_goes_before_that_of_all() {
         let settings = LiveSettings::new(NodeId(1), Config::load(None, &[]).unwrap());
         let mut image = Image::default();

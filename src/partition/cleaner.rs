@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use futures_util::future::join_all;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use tokio::time::Instant;
 
 use crate::base::disk;
@@ -19,7 +20,7 @@ use crate::log::cleaner::plan::{Dirty, Policy};
 use crate::log::cleaner::{Cleaning, Options, Step};
 use crate::metrics::cleaner as metrics;
 use crate::partition::Partition;
-use crate::partition::pace::{Pace, Stride};
+use crate::partition::pace::{Pace, Stride, time_of};
 use crate::partition::registry::Registry;
 use crate::peer::{Body, Kind, Lane, Peers};
 
@@ -73,23 +74,27 @@ impl Cleaner {
         Self { env, registry, claimed: Mutex::default() }
     }
 
-    /// Runs until the broker stops: as many at one time as there are to be, others when that
-    /// number changes.
+    /// Runs until the broker stops: as many at one time as there are to be.
     pub fn start(self, mut stopping: Stopping) -> task::Handle {
         task::spawn("cleaner", Fault::Process, async move {
             let mut changes = self.registry.settings().changes();
+            let (mut runs, mut running) = (FuturesUnordered::new(), BTreeSet::new());
             while !stopping.is_stopping() {
                 changes.borrow_and_update();
-                let count = self.settings().at_once_count;
-                let runs = (0..count).map(|_| self.run(count, stopping.clone()));
-                join_all(runs).await;
-                if count == 0 {
-                    tokio::select! {
-                        () = stopping.wait() => {}
-                        _ = changes.changed() => {}
+                for number in 0..self.settings().at_once_count {
+                    if running.insert(number) {
+                        runs.push(self.run(number, stopping.clone()));
+                    }
+                }
+                tokio::select! {
+                    () = stopping.wait() => {}
+                    _ = changes.changed() => {}
+                    Some(number) = runs.next() => {
+                        running.remove(&number);
                     }
                 }
             }
+            while runs.next().await.is_some() {}
         })
     }
 
@@ -97,10 +102,11 @@ impl Cleaner {
         Settings::of(&self.registry.settings().current().config)
     }
 
-    /// Cleans one partition after the other while so many do.
-    async fn run(&self, count: usize, mut stopping: Stopping) {
+    /// Cleans one partition after the other while there are to be more than `number` who do;
+    /// returns the number.
+    async fn run(&self, number: usize, mut stopping: Stopping) -> usize {
         let mut changes = self.registry.settings().changes();
-        while !stopping.is_stopping() && self.settings().at_once_count == count {
+        while !stopping.is_stopping() && number < self.settings().at_once_count {
             changes.borrow_and_update();
             let Some((partition, dirty)) = self.claim_dirtiest().await else {
                 // New settings may be reason enough to look again.
@@ -119,6 +125,7 @@ impl Cleaner {
                 let _ = tokio::time::timeout(self.settings().backoff, stopping.wait()).await;
             }
         }
+        number
     }
 
     fn release(&self, partition: &Arc<Partition>, cleaned: io::Result<()>) {
@@ -126,7 +133,14 @@ impl Cleaner {
         claimed.busy.remove(&partition.id);
         let Err(error) = cleaned else { return };
         let (topic, index) = (&partition.topic, partition.id.partition);
-        if disk::is_full(&error) {
+        if partition.group().log().is_closed() {
+            // It has been deleted, or goes on in another log dir.
+            tracing::debug!(%error, topic, partition = index, "a log went while it was cleaned");
+            return;
+        }
+        let is_damaged = error.kind() == io::ErrorKind::InvalidData
+            && !partition.group().log().damage().is_empty();
+        if disk::is_full(&error) || is_damaged {
             tracing::warn!(%error, topic, partition = index, "a log is cleaned later");
             return;
         }
@@ -143,7 +157,10 @@ impl Cleaner {
     /// The partition that is due with the largest part to clean.
     async fn claim_dirtiest(&self) -> Option<(Arc<Partition>, Dirty)> {
         let mut partitions = self.registry.partitions();
-        partitions.retain(|partition| partition.config().cleanup_policy.compact);
+        // What is damaged is mended first.
+        partitions.retain(|partition| {
+            partition.config().cleanup_policy.compact && partition.group().log().damage().is_empty()
+        });
         if partitions.is_empty() {
             metrics::dirty_ratio_max(0.0);
             return None;
@@ -181,9 +198,9 @@ impl Cleaner {
         let (threads, log) = (self.env.threads, Arc::clone(partition.group().log()));
         let mut pace = Pace::new(log.sync_rounds());
         let new_bytes = log.bytes_after(dirty.end);
-        let begun = Arc::clone(&log);
-        let mut cleaning =
-            task::blocking(threads, move || Cleaning::begin(begun, dirty, options)).await;
+        let (begun, rewriting) = (Arc::clone(&log), log.rewriting().await);
+        let begin = move || Cleaning::begin(begun, dirty, options, rewriting);
+        let mut cleaning = task::blocking(threads, begin).await;
         let mut left_bytes = dirty.clean_bytes + 2 * dirty.dirty_bytes;
         loop {
             let began = Instant::now();
@@ -216,14 +233,12 @@ impl Cleaner {
     /// Waits as long as the step should have taken, by the rate that holds meanwhile, and longer
     /// where it gives way to others.
     async fn rest(&self, step: &Step, gives_way: Duration, stopping: &mut Stopping) {
-        #[expect(clippy::cast_precision_loss, reason = "a duration need not be exact")]
-        let bytes = (step.read_bytes + step.written_bytes) as f64;
+        let bytes = step.read_bytes + step.written_bytes;
         let wait = |config: &Config| {
             let settings = Settings::of(config);
             #[expect(clippy::cast_precision_loss, reason = "few")]
-            let share = settings.bytes_per_second / settings.at_once_count.max(1) as f64;
-            let least = Duration::try_from_secs_f64(bytes / share).unwrap_or_default();
-            Some(least.max(gives_way))
+            let share = settings.bytes_per_second / self.claimed().busy.len().max(1) as f64;
+            Some(time_of(bytes, share).max(gives_way))
         };
         if wait(&self.registry.settings().current().config) < Some(REST_MIN) {
             return;

@@ -13,7 +13,7 @@ use crate::base::ids::{NodeId, TopicId, TopicPartition};
 use crate::base::task::{self, Fault, Stopping};
 use crate::log::flusher::Job;
 use crate::log::health::Condition;
-use crate::metrics::retention::dirs_offline;
+use crate::metrics::retention::{dirs_offline, full};
 use crate::partition::Partition;
 use crate::partition::open::OpenDir;
 use crate::partition::registry::Registry;
@@ -38,6 +38,8 @@ impl Registry {
                     () = registry.watch_dir(&open) => {}
                     () = registry.relieve(&open) => {}
                 }
+                // Nothing waits for room in one that is offline.
+                full(&open.dir.path, false);
             })
         };
         self.storage.dirs.iter().map(watch).collect()
@@ -45,7 +47,6 @@ impl Registry {
 
     /// Has writes tried again that have found no room; resolves when the log dir is offline.
     async fn watch_dir(&self, open: &OpenDir) {
-        open.health.set_waits(true);
         let mut condition = open.health.subscribe();
         loop {
             let now = condition.borrow_and_update().clone();
@@ -66,13 +67,15 @@ impl Registry {
         self.take_offline(open).await;
     }
 
-    /// Has others lead while there is no room; never resolves.
+    /// Has others lead while there is no room, and tells of it; never resolves.
     async fn relieve(&self, open: &OpenDir) {
         let (mut condition, mut reserve) = (open.health.subscribe(), open.room.subscribe());
         loop {
             // Either may change at any time; the error of one that is gone is that of a broker that
             // has ended.
-            if open.room.is_full() {
+            let is_full = open.room.is_full();
+            full(&open.dir.path, is_full);
+            if is_full {
                 self.hand_over_led(open).await;
                 tokio::time::sleep(HAND_OVER).await;
                 continue;

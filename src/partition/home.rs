@@ -67,58 +67,72 @@ impl Storage {
         Ok(open)
     }
 
-    /// Finishes the moves that have happened, and removes what is left of others. Blocks.
+    /// Finishes the moves that have happened, and removes what is left of others. A folder with
+    /// which that does not work is left alone. Blocks.
     pub(super) fn settle_moves(&self) -> io::Result<()> {
         for open in self.dirs.iter().filter(|open| !open.health.has_failed()) {
-            for (name, id) in open.dir.futures()? {
-                let home = id.map(|id| self.home(id)).transpose()?.flatten();
-                let is_it = |home: &Home| home.directory == open.directory && home.future == name;
-                match (id, home.filter(is_it)) {
-                    (Some(id), Some(home)) => {
-                        tracing::info!(name, "a move to another log dir is finished");
-                        if let Some(old) = self.carry_out(id, &home)? {
-                            self.env.disk.remove_dir_all(&old)?;
-                        }
-                    }
-                    _ => {
-                        tracing::info!(name, "a move to another log dir had not ended");
-                        self.env.disk.remove_dir_all(&open.dir.path.join(name))?;
-                    }
+            for name in open.dir.futures()? {
+                let dir = open.dir.path.join(&name);
+                if let Err(error) = self.settle_future(open, &dir, &name) {
+                    let dir = dir.display();
+                    tracing::error!(%error, %dir, "a move to another log dir is not finished");
                 }
             }
         }
         // Their log dir was offline when they were moved away.
         for open in self.dirs.iter().filter(|open| !open.health.has_failed()) {
-            for (dir, topic_id) in open.dir.partitions()? {
-                let Some(id) = topic_id.and_then(|topic_id| id_of(&dir, topic_id)) else {
-                    continue;
-                };
-                let Some(home) = self.home(id)? else { continue };
-                if home.directory != open.directory && self.home_dir(&home).is_ok() {
-                    let hidden = self.hide(id, open, &dir)?;
-                    self.env.disk.remove_dir_all(&hidden)?;
+            for (dir, id) in open.dir.owned()? {
+                if let Err(error) = self.settle_old(open, &dir, id) {
+                    let dir = dir.display();
+                    tracing::error!(%error, %dir, "the folder of a moved log was not deleted");
                 }
             }
         }
         Ok(())
     }
 
-    /// Does what is left of a move that has happened; may be done again. The folder that is
-    /// returned is to be deleted. Blocks.
-    pub(super) fn carry_out(&self, id: TopicPartition, home: &Home) -> io::Result<Option<PathBuf>> {
+    fn settle_future(&self, open: &OpenDir, dir: &Path, name: &str) -> io::Result<()> {
+        let is_it = |home: &Home| home.directory == open.directory && home.future == name;
+        // Until all of it is there, it is not written in it whose it is.
+        if let Some(id) = open.dir.owner(dir)?
+            && let Some(home) = self.home(id)?.filter(is_it)
+        {
+            tracing::info!(name, "a move to another log dir is finished");
+            let old = self.carry_out(id, &home)?;
+            return old.iter().try_for_each(|old| self.env.disk.remove_dir_all(old));
+        }
+        tracing::info!(name, "a move to another log dir had not ended");
+        self.env.disk.remove_dir_all(dir)
+    }
+
+    fn settle_old(&self, open: &OpenDir, dir: &Path, id: TopicPartition) -> io::Result<()> {
+        let Some(home) = self.home(id)?.filter(|home| home.directory != open.directory) else {
+            return Ok(());
+        };
+        // Whatever else is wrong: the last folder is not deleted.
+        let Ok(target) = self.home_dir(&home) else { return Ok(()) };
+        if target.dir.topic_id(&target.dir.path.join(&home.name))? != Some(id.topic_id) {
+            return Err(io::Error::other("the log is not where it was moved to"));
+        }
+        let hidden = self.hide(id, open, dir)?;
+        self.env.disk.remove_dir_all(&hidden)
+    }
+
+    /// Does what is left of a move that has happened; may be done again. The folders that are
+    /// returned are to be deleted. Blocks.
+    pub(super) fn carry_out(&self, id: TopicPartition, home: &Home) -> io::Result<Vec<PathBuf>> {
         let (disk, target) = (self.env.disk.as_ref(), self.home_dir(home)?);
-        let mut hidden = None;
-        for open in self.dirs.iter().filter(|open| open.directory != home.directory) {
+        let future = target.dir.path.join(&home.future);
+        let is_moved = !disk.exists(&future);
+        let mut hidden = Vec::new();
+        for open in self.dirs.iter().filter(|open| !open.health.has_failed()) {
             let old = open.dir.path.join(&home.name);
-            if !open.health.has_failed()
-                && disk.exists(&old)
-                && open.dir.topic_id(&old) == Some(id.topic_id)
-            {
-                hidden = Some(self.hide(id, open, &old)?);
+            let is_it = is_moved && open.directory == home.directory;
+            if !is_it && open.dir.topic_id(&old)? == Some(id.topic_id) {
+                hidden.push(self.hide(id, open, &old)?);
             }
         }
-        let future = target.dir.path.join(&home.future);
-        if disk.exists(&future) {
+        if !is_moved {
             disk.rename(&future, &target.dir.path.join(&home.name))?;
             disk.sync_dir(&target.dir.path)?;
         }
@@ -136,13 +150,6 @@ impl Storage {
         disk.sync_dir(&open.dir.path)?;
         Ok(hidden)
     }
-}
-
-/// The partition of a folder of which the topic is known.
-pub(super) fn id_of(dir: &Path, topic_id: crate::base::ids::TopicId) -> Option<TopicPartition> {
-    let name = dir.file_name()?.to_str()?;
-    let partition = name.rsplit_once('-')?.1.parse().ok()?;
-    Some(TopicPartition { topic_id, partition })
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Moves replicas from one log dir of this broker to another while they are in use
-//! (AlterReplicaLogDirs). One at a time is copied; a move that is altered is given up.
+//! (AlterReplicaLogDirs). One at a time is copied; a move that is altered is given up. Where a
+//! replica is to go stands in the key-value store until it is there, so that a broker that has
+//! stopped meanwhile begins the copy anew.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -12,20 +14,25 @@ use tokio::time::Instant;
 
 use crate::base::env::Env;
 use crate::base::ids::{Offset, PartitionIndex, TopicPartition};
+use crate::base::kv::Change;
 use crate::base::task::{self, Fault, Stopping};
 use crate::log::moving::{LogCopy, Progress, Step};
 use crate::metrics::moves as metrics;
 use crate::partition::Partition;
+use crate::partition::open::{OpenDir, store_key};
+use crate::partition::pace::time_of;
 use crate::partition::registry::Registry;
 
 /// What is copied at once, in bytes: at most, and less where there is a limit.
 const STEP_BYTES: u64 = 4 * 1024 * 1024;
 /// The partition is stopped for the rest when so much of it is left.
 const REST_BYTES: u64 = 1024 * 1024;
-/// A log that is written faster than it is copied is stopped all the same after so many steps in
-/// which it has come no nearer.
-const STEPS_IN_VAIN_MAX: u32 = 50;
-/// How often it is looked whether copying is allowed again.
+/// A log that is written about as fast as it is copied never comes to that: it is stopped when no
+/// more than this is left and ...
+const NEAR_BYTES: u64 = 64 * 1024 * 1024;
+/// ... so much has been copied since.
+const NEAR_COPIED_BYTES: u64 = 256 * 1024 * 1024;
+/// How often it is looked whether it may go on.
 const STANDSTILL: Duration = Duration::from_secs(1);
 /// What did not work is tried again after this time.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -48,7 +55,6 @@ pub enum MoveError {
 /// A replica that is being moved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Moving {
-    pub id: TopicPartition,
     /// The log dir that it is moved to.
     pub to: PathBuf,
     pub bytes: u64,
@@ -70,6 +76,8 @@ struct Order {
 pub(super) struct Moves {
     orders: Mutex<Orders>,
     bell: Notify,
+    /// Held while orders change: they are in the store as they are here.
+    altering: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -92,9 +100,9 @@ impl Moves {
         self.lock().bytes_per_second = bytes_per_second;
     }
 
-    /// The log dir that a partition is to be made in, if somebody has said so.
-    pub(super) fn preferred(&self, topic: &str, partition: PartitionIndex) -> Option<PathBuf> {
-        self.lock().preferred.get(&(topic.to_owned(), partition)).cloned()
+    /// The log dirs that partitions are to be made in of which somebody has said so; few.
+    pub(super) fn preferred(&self) -> BTreeMap<(String, PartitionIndex), PathBuf> {
+        self.lock().preferred.clone()
     }
 
     /// The partition is there.
@@ -114,22 +122,37 @@ impl Moves {
         }
     }
 
-    fn end(&self, id: TopicPartition, number: u64) {
+    /// Takes the place of what was wished before; `None`: the replica stays where it is.
+    fn set(&self, id: TopicPartition, order: Option<(PathBuf, Offset)>) {
         let mut orders = self.lock();
-        if orders.by_partition.get(&id).is_some_and(|order| order.number == number) {
-            orders.by_partition.remove(&id);
+        orders.by_partition.remove(&id);
+        if let Some((to, next_offset)) = order {
+            orders.count += 1;
+            let order = Order { to, number: orders.count, bytes: 0, next_offset };
+            orders.by_partition.insert(id, order);
         }
         metrics::under_way(orders.by_partition.len());
+        drop(orders);
+        self.bell.notify_one();
     }
+
+    fn target(&self, id: TopicPartition) -> Option<PathBuf> {
+        self.lock().by_partition.get(&id).map(|order| order.to.clone())
+    }
+}
+
+/// Where it stands in which log dir a replica is to be.
+fn target_key(id: TopicPartition) -> Vec<u8> {
+    [&store_key(id)[..], b"d"].concat()
 }
 
 impl Registry {
     /// Has a replica moved to a log dir; what is known of it is told by [`Self::moving`].
-    pub fn move_to(
+    pub async fn move_to(
         &self,
         topic: &str,
         partition: PartitionIndex,
-        found: Option<Arc<Partition>>,
+        id: Option<TopicPartition>,
         dir: &str,
     ) -> Result<(), MoveError> {
         let is_meant = |path: &Path| {
@@ -139,42 +162,71 @@ impl Registry {
         let dirs = self.dirs();
         let (to, is_online) =
             dirs.into_iter().find(|(path, _)| is_meant(path)).ok_or(MoveError::UnknownDir)?;
-        if !is_online {
-            return Err(MoveError::Offline);
-        }
-        let mut orders = self.moves.lock();
-        let Some(found) = found else {
+        let open = self.storage.dirs.iter().find(|open| open.dir.path == to);
+        let open = open.filter(|_| is_online).ok_or(MoveError::Offline)?;
+        let _altering = self.moves.altering.lock().await;
+        let Some(found) = id.and_then(|id| self.get(id)) else {
+            let mut orders = self.moves.lock();
             // What is longer is no topic's name.
             if orders.preferred.len() < PREFERRED_COUNT_MAX && topic.len() <= NAME_BYTES_MAX {
                 orders.preferred.insert((topic.to_owned(), partition), to);
             }
             return Err(MoveError::NoReplica);
         };
-        let is_there = found.dir().parent() == Some(to.as_path());
-        if orders.by_partition.get(&found.id).is_some_and(|order| order.to == to) {
+        let (id, known) = (found.id, self.moves.target(found.id));
+        if known.as_ref() == Some(&to) {
             return Ok(());
         }
-        orders.by_partition.remove(&found.id);
-        if !is_there {
-            orders.count += 1;
-            let (number, next_offset) = (orders.count, found.offsets().log_start);
-            let order = Order { to, number, bytes: 0, next_offset };
-            orders.by_partition.insert(found.id, order);
+        let is_there = found.dir().parent() == Some(to.as_path());
+        let change = match is_there {
+            false => Change::Put { key: target_key(id), value: open.directory.0.to_vec() },
+            true => Change::Delete { key: target_key(id) },
+        };
+        if known.is_some() || !is_there {
+            let noted = self.storage.kv_writer.write(vec![change]).await;
+            noted.map_err(|_| MoveError::Offline)?;
+            self.moves.set(id, (!is_there).then(|| (to, found.offsets().log_start)));
         }
-        metrics::under_way(orders.by_partition.len());
-        drop(orders);
-        self.moves.bell.notify_one();
         Ok(())
     }
 
+    /// Goes on with the move of a replica that was under way when the broker stopped.
+    pub(super) fn resume_move(&self, partition: &Partition) {
+        let id = partition.id;
+        let noted = match self.storage.kv.get(&target_key(id)) {
+            Ok(Some(noted)) if self.moves.target(id).is_none() => noted,
+            Ok(_) => return,
+            Err(error) => {
+                tracing::error!(%error, topic = partition.topic, "a move is not known any more");
+                return;
+            }
+        };
+        // One that is offline now may be there at the next start.
+        let mut dirs = self.storage.dirs.iter();
+        if let Some(open) = dirs.find(|open| open.directory.0.as_slice() == noted) {
+            self.moves.set(id, Some((open.dir.path.clone(), partition.offsets().log_start)));
+        }
+    }
+
+    /// A move is over, however it ended.
+    async fn end_move(&self, id: TopicPartition, number: u64) {
+        let _altering = self.moves.altering.lock().await;
+        if !self.moves.is_current(id, number) {
+            return;
+        }
+        let change = Change::Delete { key: target_key(id) };
+        if let Err(error) = self.storage.kv_writer.write(vec![change]).await {
+            tracing::warn!(%error, group = %id, "a move that is over is known still");
+        }
+        self.moves.set(id, None);
+    }
+
     /// The replicas that are being moved between log dirs.
-    pub fn moving(&self) -> Vec<Moving> {
+    pub fn moving(&self) -> BTreeMap<TopicPartition, Moving> {
         let orders = self.moves.lock();
-        let moving = orders.by_partition.iter().map(|(id, order)| Moving {
-            id: *id,
-            to: order.to.clone(),
-            bytes: order.bytes,
-            next_offset: order.next_offset,
+        let moving = orders.by_partition.iter().map(|(id, order)| {
+            let Order { to, bytes, next_offset, .. } = order;
+            (*id, Moving { to: to.clone(), bytes: *bytes, next_offset: *next_offset })
         });
         moving.collect()
     }
@@ -196,7 +248,7 @@ enum End {
 }
 
 impl Mover {
-    /// Runs until the broker stops. What is under way then is begun anew by whoever wishes for it.
+    /// Runs until the broker stops. What is under way then is begun anew at the next start.
     pub fn start(self, mut stopping: Stopping) -> task::Handle {
         task::spawn("log dir mover", Fault::Process, async move {
             tokio::select! {
@@ -210,18 +262,13 @@ impl Mover {
         loop {
             let next = {
                 let orders = self.registry.moves.lock();
-                let mut waiting: Vec<_> = orders
-                    .by_partition
-                    .iter()
-                    .map(|(id, order)| (order.number, *id, order.to.clone()))
-                    .collect();
-                waiting.sort();
-                waiting.into_iter().next()
+                let oldest = orders.by_partition.iter().min_by_key(|(_, order)| order.number);
+                oldest.map(|(id, order)| (order.number, *id, order.to.clone()))
             };
             match next {
                 Some((number, id, to)) => {
                     self.see_through(id, number, &to).await;
-                    self.registry.moves.end(id, number);
+                    self.registry.end_move(id, number).await;
                 }
                 None => self.registry.moves.bell.notified().await,
             }
@@ -270,12 +317,18 @@ impl Mover {
         let open = registry.storage.dirs.iter().find(|open| open.dir.path == to);
         let open = open.ok_or_else(|| io::Error::other("the log dir is offline"))?.clone();
         open.health.check()?;
+        if partition.dir().parent() == Some(to) {
+            return Ok(End::GivenUp);
+        }
+        if open.room.lacks(partition.group().log().size_bytes()) {
+            return Err(no_room());
+        }
         let (topic, index) = (partition.topic.as_str(), partition.id.partition);
         let folder = open.dir.future(topic, index, self.env.rng.next_u64());
         tracing::info!(topic, partition = index, to = %folder.display(), "moving to a log dir");
         let (log, threads) = (Arc::clone(partition.group().log()), self.env.threads);
         let copy = task::blocking(threads, move || LogCopy::begin(log, folder)).await?;
-        let (copy, caught_up) = self.catch_up(partition, number, copy).await;
+        let (copy, caught_up) = self.catch_up(partition, number, &open, copy).await;
         let end = match caught_up {
             Ok(true) => registry.swap(partition, copy, &open).await,
             Ok(false) => {
@@ -300,18 +353,24 @@ impl Mover {
         &self,
         partition: &Arc<Partition>,
         number: u64,
+        to: &OpenDir,
         mut copy: LogCopy,
     ) -> (LogCopy, io::Result<bool>) {
         let (moves, threads) = (&self.registry.moves, self.env.threads);
-        let (mut least, mut in_vain) = (u64::MAX, 0);
+        let from = self.registry.storage.open_dir(partition.dir()).map(|open| &open.health);
+        let mut near_bytes = 0;
         loop {
             let is_it = |open: Arc<Partition>| Arc::ptr_eq(&open, partition);
             let is_here = self.registry.get(partition.id).is_some_and(is_it);
             if !is_here || !moves.is_current(partition.id, number) {
                 return (copy, Ok(false));
             }
+            if to.room.is_full() {
+                return (copy, Err(no_room()));
+            }
             let rate = moves.lock().bytes_per_second;
-            if rate == Some(0) {
+            // Where writes wait for room, so would the last ones of the log that is closed.
+            if rate == Some(0) || from.is_some_and(|from| from.is_full()) {
                 tokio::time::sleep(STANDSTILL).await;
                 continue;
             }
@@ -323,18 +382,20 @@ impl Mover {
             };
             let (worked, step) = task::blocking(threads, work).await;
             copy = worked;
-            let left_bytes = match step {
-                Ok(step) => self.note(partition, number, step),
+            let step = match step {
+                Ok(step) => step,
                 // Retention has taken a file meanwhile.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => least,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => return (copy, Err(error)),
             };
-            in_vain = if left_bytes < least { 0 } else { in_vain + 1 };
-            least = least.min(left_bytes);
-            if left_bytes <= REST_BYTES || in_vain >= STEPS_IN_VAIN_MAX {
+            let left_bytes = self.note(partition, number, step);
+            near_bytes = if left_bytes > NEAR_BYTES { 0 } else { near_bytes + step.bytes };
+            if left_bytes <= REST_BYTES || near_bytes >= NEAR_COPIED_BYTES {
                 return (copy, Ok(true));
             }
             if let Some(rate) = rate {
+                #[expect(clippy::cast_precision_loss, reason = "a duration need not be exact")]
+                let rate = rate as f64;
                 tokio::time::sleep_until(begun + time_of(bytes_max, rate)).await;
             }
         }
@@ -351,10 +412,8 @@ impl Mover {
     }
 }
 
-/// How long so many bytes are to take.
-#[expect(clippy::cast_precision_loss, reason = "a duration need not be exact")]
-fn time_of(bytes: u64, bytes_per_second: u64) -> Duration {
-    Duration::try_from_secs_f64(bytes as f64 / bytes_per_second as f64).unwrap_or_default()
+fn no_room() -> io::Error {
+    io::Error::new(io::ErrorKind::StorageFull, "the log dir has no room for it")
 }
 
 async fn discard(threads: crate::base::worker::Threads, copy: LogCopy) {

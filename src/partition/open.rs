@@ -84,21 +84,30 @@ fn has_voted(kv: &dyn KeyValue, id: TopicPartition) -> io::Result<bool> {
     Ok(kv.get(&partition_group::vote_key(&store_key(id)))?.is_some())
 }
 
+/// What a topic's settings say of its logs.
+pub(super) fn log_config(config: &TopicConfig, producer_expiration_ms: i64) -> LogConfig {
+    LogConfig {
+        segment_bytes: config.segment_bytes,
+        segment_ms: config.segment_age_max_ms(),
+        index_interval_bytes: config.index_interval_bytes,
+        index_bytes_max: config.segment_index_bytes,
+        write_caching: config.write_caching,
+        flush_messages: config.flush_messages,
+        flush_ms: config.flush_ms,
+        preallocate: config.preallocate,
+        producer_expiration_ms,
+        segment_jitter_ms: config.segment_jitter_ms,
+        file_delete_delay_ms: config.file_delete_delay_ms,
+    }
+}
+
 impl Storage {
     pub(crate) fn log_config(&self, config: &TopicConfig) -> LogConfig {
-        LogConfig {
-            segment_bytes: config.segment_bytes,
-            segment_ms: config.segment_age_max_ms(),
-            index_interval_bytes: config.index_interval_bytes,
-            index_bytes_max: config.segment_index_bytes,
-            write_caching: config.write_caching || self.env.planted == Some(Planted::AckBeforeSync),
-            flush_messages: config.flush_messages,
-            flush_ms: config.flush_ms,
-            preallocate: config.preallocate,
-            producer_expiration_ms: self.settings.current().config.producer_id_expiration_ms,
-            segment_jitter_ms: config.segment_jitter_ms,
-            file_delete_delay_ms: config.file_delete_delay_ms,
-        }
+        let settings = self.settings.current();
+        let config = log_config(config, settings.config.producer_id_expiration_ms);
+        let write_caching =
+            config.write_caching || self.env.planted == Some(Planted::AckBeforeSync);
+        LogConfig { write_caching, ..config }
     }
 
     /// The log dir that a partition's folder is in.
@@ -141,7 +150,7 @@ impl Storage {
 
     fn open_log(&self, place: &Place) -> io::Result<(Arc<PartitionLog>, Arc<Room>)> {
         let (open, dir) = self.dir_of(place)?;
-        let owner = open.dir.topic_id(&dir);
+        let owner = open.dir.topic_id(&dir)?;
         if owner.is_some_and(|owner| owner != place.id.topic_id) {
             let text = format!("{} is the folder of another topic", dir.display());
             return Err(io::Error::other(text));
@@ -220,12 +229,7 @@ impl Storage {
         self.settle_moves()?;
         for open in &self.dirs {
             open.dir.finish_deletions()?;
-            for (dir, topic_id) in open.dir.partitions()? {
-                let partition = dir.file_name().and_then(|name| name.to_str());
-                let partition = partition.and_then(|name| name.rsplit_once('-')?.1.parse().ok());
-                // A folder without an id may be anything, so it is left alone.
-                let (Some(topic_id), Some(partition)) = (topic_id, partition) else { continue };
-                let id = TopicPartition { topic_id, partition };
+            for (dir, id) in open.dir.owned()? {
                 if !is_known(id) {
                     tracing::info!(dir = %dir.display(), "deleting a folder of a deleted topic");
                     let (disk, kv) = (self.env.disk.as_ref(), self.kv.as_ref());

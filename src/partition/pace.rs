@@ -5,6 +5,12 @@ use std::time::Duration;
 /// While others wait for syncs, so many times as long as a step of work took is left to them.
 const GIVE_WAY_FACTOR: u32 = 3;
 
+/// How long so many bytes are to take.
+#[expect(clippy::cast_precision_loss, reason = "a duration need not be exact")]
+pub(super) fn time_of(bytes: u64, bytes_per_second: f64) -> Duration {
+    Duration::try_from_secs_f64(bytes as f64 / bytes_per_second).unwrap_or_default()
+}
+
 /// How far one piece of work is.
 #[derive(Debug)]
 pub(super) struct Pace {

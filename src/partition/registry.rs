@@ -218,6 +218,11 @@ impl Registry {
     /// Makes the partitions what the image says.
     async fn follow(&self, seen: &Image, image: &Image) {
         let is_set_anew = self.settings().follow(image);
+        // Before anything is opened that begins to send or to move.
+        let rate = self.settings().current().config.replica_catchup_max_bytes_per_second;
+        let node = self.storage.node;
+        self.groups().throttles().set(throttles::limits(image, node, rate));
+        self.moves.set_rate(throttles::of_log_dirs(image, node));
         let wanted = self.wanted(image);
         let open: BTreeSet<TopicPartition> =
             self.slots.read().unwrap_or_else(PoisonError::into_inner).keys().copied().collect();
@@ -245,14 +250,14 @@ impl Registry {
         progress.end();
         self.update_configs(seen, image, is_set_anew);
         self.update_places(seen, image);
-        let rate = self.settings().current().config.replica_catchup_max_bytes_per_second;
-        let node = self.storage.node;
-        self.groups().throttles().set(throttles::limits(image, node, rate));
-        self.moves.set_rate(throttles::of_log_dirs(image, node));
     }
 
     pub(super) fn wanted(&self, image: &Image) -> BTreeMap<TopicPartition, Place> {
-        let mut wanted = BTreeMap::new();
+        let (mut wanted, preferred) = (BTreeMap::new(), self.moves.preferred());
+        let preferred = |topic: &str, partition| match preferred.is_empty() {
+            true => None,
+            false => preferred.get(&(topic.to_owned(), partition)).cloned(),
+        };
         for topic in image.topics() {
             let config = self.topic_config(&image.configs(&Resource::Topic(topic.name.clone())));
             for (partition, place) in &topic.partitions {
@@ -265,7 +270,7 @@ impl Registry {
                         is_new: is_new(place),
                         lineage: place.lineage,
                         recovered_on: place.recovered_on,
-                        preferred: self.moves.preferred(&topic.name, *partition),
+                        preferred: preferred(&topic.name, *partition),
                         was_closed: false,
                         config: Arc::clone(&config),
                     };
@@ -337,6 +342,7 @@ impl Registry {
                 let partition = Arc::new(partition);
                 self.moves.forget_preferred(&topic, id.partition);
                 self.set(id, Some(Slot::Open(Arc::clone(&partition))));
+                self.resume_move(&partition);
                 // Its bell has rung before anybody could find it here.
                 if !partition.group().log().damage().is_empty() {
                     self.damage_bell().notify_one();
@@ -416,13 +422,17 @@ impl Registry {
         }
     }
 
-    /// Stops all partitions and closes their logs; the log dirs are then marked as clean.
-    pub async fn shutdown(&self) -> io::Result<()> {
+    /// From now on a write that finds no room fails, also those that wait already.
+    pub fn wait_for_room_no_more(&self) {
         for open in &self.storage.dirs {
-            // What waits for room now waits no more.
             open.health.set_waits(false);
             open.writer.push(Job::Retry);
         }
+        self.storage.kv_writer.wait_for_room_no_more();
+    }
+
+    /// Stops all partitions and closes their logs; the log dirs are then marked as clean.
+    pub async fn shutdown(&self) -> io::Result<()> {
         let partitions = self.partitions();
         let failed = std::sync::atomic::AtomicBool::new(false);
         each(partitions.iter().map(|partition| async {

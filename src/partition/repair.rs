@@ -8,22 +8,23 @@ use std::sync::{Arc, mpsc};
 use crate::base::env::Env;
 use crate::base::ids::TopicPartition;
 use crate::base::kv::KeyValue;
+use crate::config::Config;
 use crate::log::dir::LogDir;
 use crate::log::flusher::{self, Completion, LogWriter};
 use crate::log::health::Health;
 use crate::log::partition_log::{DamageBell, LogConfig, LogSetup, PartitionLog};
 use crate::log::repair::{Finding, check, drop_damaged};
 use crate::metrics::flush::FlushMetrics;
-use crate::partition::open::store_key;
+use crate::partition::open::{log_config, store_key};
 use crate::replication::partition_group;
 
 /// What the logs are opened with.
 #[derive(Debug)]
 pub struct Repair {
-    pub env: Env,
-    pub dirs: Vec<Arc<LogDir>>,
-    pub kv: Arc<dyn KeyValue>,
-    pub config: LogConfig,
+    env: Env,
+    dirs: Vec<Arc<LogDir>>,
+    kv: Arc<dyn KeyValue>,
+    config: LogConfig,
 }
 
 /// A partition's folder.
@@ -65,16 +66,20 @@ impl fmt::Display for Finding {
 }
 
 impl Repair {
+    pub fn new(env: Env, dirs: Vec<Arc<LogDir>>, kv: Arc<dyn KeyValue>, config: &Config) -> Self {
+        let usual = log_config(&config.topic_defaults, config.producer_id_expiration_ms);
+        // Nothing is appended, and nobody reads what is replaced.
+        let config = LogConfig { preallocate: false, file_delete_delay_ms: 0, ..usual };
+        Self { env, dirs, kv, config }
+    }
+
     /// All partitions that are here, by name.
     pub fn folders(&self) -> io::Result<Vec<Folder>> {
         let mut found = Vec::new();
         for dir in &self.dirs {
-            for (path, topic_id) in dir.partitions()? {
+            for (path, id) in dir.owned()? {
                 let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
-                let (Some(name), Some(topic_id)) = (name, topic_id) else { continue };
-                let partition = name.rsplit_once('-').and_then(|(_, number)| number.parse().ok());
-                let Some(partition) = partition else { continue };
-                let id = TopicPartition { topic_id, partition };
+                let name = name.unwrap_or_default();
                 found.push(Folder { name, path, id, clean: dir.clean });
             }
         }

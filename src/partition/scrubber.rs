@@ -12,6 +12,7 @@ use crate::base::task::{self, Fault, Stopping};
 use crate::config::Config;
 use crate::metrics::damage as metrics;
 use crate::partition::Partition;
+use crate::partition::pace::time_of;
 use crate::partition::registry::Registry;
 
 /// After a start there is other work first.
@@ -77,11 +78,9 @@ impl Scrubber {
 
     /// Waits as long as reading so much should take; while nothing is to be read, for that to end.
     async fn rest(&self, bytes: u64) {
-        #[expect(clippy::cast_precision_loss, reason = "a duration need not be exact")]
-        let bytes = bytes as f64;
         let wait = |config: &Config| {
-            let seconds = bytes / config.log_scrub_io_max_bytes_per_second;
-            is_wanted(config).then(|| Duration::try_from_secs_f64(seconds).unwrap_or_default())
+            let rate = config.log_scrub_io_max_bytes_per_second;
+            is_wanted(config).then(|| time_of(bytes, rate))
         };
         self.registry.settings().pause(Instant::now(), wait).await;
     }

@@ -71,7 +71,7 @@ impl Registry {
         };
         let led = partition.status().leads;
         if let Err(error) = partition.group().shutdown().await {
-            self.reopen(place, led, false).await;
+            self.reopen(partition, place, led, false).await;
             return Err((Some(copy), error));
         }
         let threads = self.storage.env.threads;
@@ -81,7 +81,7 @@ impl Registry {
         };
         let (copy, finished) = task::blocking(threads, work).await;
         if let Err(error) = finished {
-            self.reopen(place, led, true).await;
+            self.reopen(partition, place, led, true).await;
             return Err((Some(copy), error));
         }
         let (future, name) = (name_of(copy.dir()), name_of(partition.dir()));
@@ -96,26 +96,27 @@ impl Registry {
         };
         match old {
             Ok(old) => {
-                self.reopen(place, led, true).await;
-                if let Some(old) = old {
-                    self.delete_later(old);
-                }
+                self.reopen(partition, place, led, true).await;
+                old.into_iter().for_each(|old| self.delete_later(old));
                 Ok(())
             }
             Err(error) => {
                 // Only a start can tell how far it came.
                 self.set(id, Some(Slot::Failed));
+                partition.group().lay_down();
                 Err((None, error))
             }
         }
     }
 
     /// Opens a partition again that was closed, and has it lead if it did.
-    async fn reopen(&self, place: Place, led: bool, was_closed: bool) {
+    async fn reopen(&self, closed: &Partition, place: Place, led: bool, was_closed: bool) {
         let id = place.id;
         self.open(Place { was_closed, ..place }).await;
-        if let Some(partition) = self.get(id).filter(|_| led) {
-            partition.group().campaign().await;
+        match self.get(id) {
+            Some(partition) if led => partition.group().campaign().await,
+            Some(_) => {}
+            None => closed.group().lay_down(),
         }
     }
 

@@ -19,16 +19,32 @@ pub enum Invalid {
     Codec(String),
 }
 
-/// Batches of that size are worth a thread of their own when they are unpacked.
+/// Batches of that size are worth a thread of their own when they are packed,
 const LABORIOUS_BYTES: usize = 16 * 1024;
+/// ... and of that size when they are unpacked: a kilobyte may hold a hundred megabytes.
+const LABORIOUS_PACKED_BYTES: usize = 256;
 
 /// Whether [`batch`] may take so long that others should not wait for it.
 pub fn is_laborious(records: &[u8], config: &TopicConfig) -> bool {
-    let codec = BatchHeader::parse(records).map_or(0, |header| header.codec());
-    let is_packed = codec_of(config.compression_type).is_some_and(|kept| kept != codec);
-    let is_unpacked = codec != 0
-        && (config.cleanup_policy.compact || config.message_timestamp_before_max_ms < i64::MAX);
-    records.len() >= LABORIOUS_BYTES && (is_packed || is_unpacked)
+    let Some(header) = BatchHeader::parse(records) else { return false };
+    let is_packed = new_codec(&header, config).is_some();
+    let is_unpacked = header.codec() != 0 && (is_packed || is_looked_at(&header, config));
+    is_packed && records.len() >= LABORIOUS_BYTES
+        || is_unpacked && records.len() >= LABORIOUS_PACKED_BYTES
+}
+
+/// The codec that the records are to be kept in, if it is another one.
+fn new_codec(header: &BatchHeader, config: &TopicConfig) -> Option<i16> {
+    codec_of(config.compression_type).filter(|codec| *codec != header.codec())
+}
+
+/// Whether there is reason to look at the records.
+fn is_looked_at(header: &BatchHeader, config: &TopicConfig) -> bool {
+    let is_create_time = config.message_timestamp_type == TimestampType::CreateTime;
+    let has_oldest = config.message_timestamp_before_max_ms < i64::MAX;
+    header.codec() == 0
+        || config.cleanup_policy.compact
+        || is_create_time && (has_oldest || header.max_timestamp_ms < NO_TIMESTAMP_MS)
 }
 
 /// Takes the one batch of a produce request's partition, as it will be appended.
@@ -76,19 +92,13 @@ pub fn batch(records: Bytes, config: &TopicConfig, now_ms: i64) -> Result<Batch,
 fn look(batch: &mut Batch, config: &TopicConfig) -> Result<Option<Findings>, Invalid> {
     let header = batch.header();
     let size_max = config.max_message_bytes.min(config.segment_bytes);
-    let codec = codec_of(config.compression_type).filter(|codec| *codec != header.codec());
-    let is_create_time = config.message_timestamp_type == TimestampType::CreateTime;
-    let has_oldest = config.message_timestamp_before_max_ms < i64::MAX;
-    let is_looked_at = header.codec() == 0
-        || config.cleanup_policy.compact
-        || is_create_time && (has_oldest || header.max_timestamp_ms < NO_TIMESTAMP_MS);
-    let findings = if let Some(codec) = codec {
+    let findings = if let Some(codec) = new_codec(header, config) {
         let level = config.compression_gzip_level;
         let (packed, findings) = recompressed(batch, codec, level, size_max as usize)
             .map_err(|unfit| of_unfit(unfit, size_max))?;
         *batch = packed;
         Some(findings)
-    } else if is_looked_at {
+    } else if is_looked_at(header, config) {
         Some(examined(batch).map_err(|unfit| of_unfit(unfit, size_max))?)
     } else {
         None

@@ -19,7 +19,8 @@ use crate::log::partition_log::{EntryStub, PartitionLog};
 use crate::replication::codec;
 use crate::replication::types::{Command, LogId, PartitionTypes, Term, Vote};
 
-type Entry = openraft::Entry<Term, EntryPayload<Command, u64, openraft::impls::EmptyNode>>;
+type Payload = EntryPayload<Command, u64, openraft::impls::EmptyNode>;
+type Entry = openraft::Entry<Term, Payload>;
 
 /// How long a damaged batch may take to be mended before the group stops here.
 const MEND: Duration = Duration::from_secs(10);
@@ -92,29 +93,30 @@ fn from_log(entry: LogEntry) -> io::Result<Entry> {
         EntryBody::Compacted { last_offset_delta } => {
             EntryPayload::Normal(Command::Compacted { last_offset_delta })
         }
-        EntryBody::Membership(bytes) => {
-            EntryPayload::Membership(codec::decode_membership(&mut &bytes[..])?)
-        }
+        EntryBody::Membership(bytes) => membership_of(&bytes)?,
         EntryBody::Batch(batch) => EntryPayload::Normal(Command::Append { batch, ticket: None }),
     };
     Ok(Entry { log_id: codec::log_id(entry.id), payload })
 }
 
-/// An entry without its records. Memberships come whole: openraft looks for them.
-fn from_stub(log: &PartitionLog, stub: EntryStub) -> io::Result<Entry> {
+/// An entry without its records; `None` if it is not known what it was. Memberships come whole:
+/// openraft looks for them.
+fn from_stub(log: &PartitionLog, stub: EntryStub) -> io::Result<Option<Entry>> {
+    let index = stub.id.index;
     let payload = match stub.meta.kind {
         EntryKind::Blank => EntryPayload::Blank,
-        EntryKind::Membership => {
-            let bytes = log.membership(stub.id.index)?;
-            EntryPayload::Membership(codec::decode_membership(&mut &bytes[..])?)
-        }
-        EntryKind::Unknown => {
-            let text = format!("it is not known what entry {} was", stub.id.index);
-            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
-        }
+        EntryKind::Membership => membership_of(&log.membership(index)?)?,
+        EntryKind::Unknown => match log.membership(index) {
+            Ok(bytes) => membership_of(&bytes)?,
+            Err(_) => return Ok(None),
+        },
         _ => EntryPayload::Normal(Command::Stub(stub)),
     };
-    Ok(Entry { log_id: codec::log_id(stub.id), payload })
+    Ok(Some(Entry { log_id: codec::log_id(stub.id), payload }))
+}
+
+fn membership_of(mut bytes: &[u8]) -> io::Result<Payload> {
+    Ok(EntryPayload::Membership(codec::decode_membership(&mut bytes)?))
 }
 
 impl RaftLogReader<PartitionTypes> for PartitionLogStore {
@@ -129,7 +131,12 @@ impl RaftLogReader<PartitionTypes> for PartitionLogStore {
             let Some(last) = stubs.last() else { return Ok(entries) };
             from = last.id.index + 1;
             for stub in stubs {
-                entries.push(from_stub(&self.log, stub)?);
+                // Only memberships are looked for: anything else may be anything.
+                let anything = || Entry {
+                    log_id: codec::log_id(stub.id),
+                    payload: EntryPayload::Normal(Command::Stub(stub)),
+                };
+                entries.push(from_stub(&self.log, stub)?.unwrap_or_else(anything));
             }
         }
     }
@@ -144,7 +151,7 @@ impl RaftLogReader<PartitionTypes> for PartitionLogStore {
         let (from, to) = bounds(&range);
         let chunks = StubChunks { log: Arc::clone(&self.log), next: from, to };
         let chunks = stream::try_unfold(chunks, |mut chunks| async move {
-            let chunk = chunks.read()?;
+            let chunk = chunks.read().await?;
             Ok::<_, io::Error>((!chunk.is_empty()).then_some((chunk, chunks)))
         });
         flatten(chunks)
@@ -193,10 +200,23 @@ struct StubChunks {
 }
 
 impl StubChunks {
-    fn read(&mut self) -> io::Result<Vec<io::Result<Entry>>> {
-        let stubs = self.log.stubs(self.next, self.to)?;
-        self.next = stubs.last().map_or(self.to, |last| last.id.index + 1);
-        Ok(stubs.into_iter().map(|stub| from_stub(&self.log, stub)).collect())
+    /// An entry of which it is not known what it was is waited for: another replica may know.
+    async fn read(&mut self) -> io::Result<Vec<io::Result<Entry>>> {
+        let until = Instant::now() + MEND;
+        loop {
+            let mended = self.log.mended();
+            let stubs = self.log.stubs(self.next, self.to)?;
+            let next = stubs.last().map_or(self.to, |last| last.id.index + 1);
+            let entries = stubs.into_iter().map(|stub| from_stub(&self.log, stub).transpose());
+            if let Some(entries) = entries.collect::<Option<Vec<_>>>() {
+                self.next = next;
+                return Ok(entries);
+            }
+            if tokio::time::timeout_at(until, mended).await.is_err() {
+                let text = format!("it is not known what an entry from {} on was", self.next);
+                return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+            }
+        }
     }
 }
 
@@ -257,7 +277,10 @@ impl RaftLogStorage<PartitionTypes> for PartitionLogStore {
     async fn truncate_after(&mut self, last_log_id: Option<LogId>) -> io::Result<()> {
         let (done, truncated) = completion();
         self.log.truncate_after(last_log_id.map(|id| id.index), done);
-        truncated.await
+        truncated.await?;
+        // Of an entry in the place of one of these it must not be said that it is a membership.
+        let next_index = last_log_id.map_or(0, |id| id.index + 1);
+        self.votes.write(vec![self.log.drop_memberships(next_index)]).await
     }
 
     async fn purge(&mut self, log_id: LogId) -> io::Result<()> {

@@ -250,7 +250,11 @@ impl PartitionGroup {
         let (member, room) = (Arc::new(member), setup.room);
         let group = Self { member, groups: groups.clone(), log, room };
         if is_only_voter || is_alone && fresh && setup.is_new {
-            group.member.wait_to_lead().await?;
+            // Without any room it leads later, and others are opened and deleted meanwhile.
+            tokio::select! {
+                leads = group.member.wait_to_lead() => leads?,
+                () = group.room.runs_out() => {}
+            }
         }
         groups.add(Arc::clone(&group.member) as Arc<dyn Group>);
         Ok(group)
@@ -411,6 +415,11 @@ impl PartitionGroup {
         if let Err(error) = self.member.raft.shutdown().await {
             tracing::debug!(group = %self.member.id, %error, "a group has ended before");
         }
+    }
+
+    /// Tells the others to elect, if this replica led: it will not serve again here.
+    pub fn lay_down(&self) {
+        self.member.lay_down();
     }
 
     /// Stops the group and deletes its log.

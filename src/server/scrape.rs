@@ -8,6 +8,7 @@ mod places;
 use std::collections::HashMap;
 use std::fmt::{Display, Write};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::join;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -23,6 +24,10 @@ use crate::server::scrape::places::{Place, Places};
 use crate::wire::listener::ConnectionCount;
 
 pub(super) use crate::server::scrape::places::answer_others;
+
+/// How long a scrape waits for groups: what else there is to tell matters most when something is
+/// stuck.
+const GROUPS_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Where a scrape looks.
 #[derive(Clone)]
@@ -61,7 +66,8 @@ impl Scrape {
 
     pub(super) async fn render(&self) -> String {
         // Groups that are being loaded are told next time.
-        let views = self.context.groups.run_everywhere(|groups, _| groups.view()).await;
+        let views =
+            self.context.groups.run_everywhere(GROUPS_PATIENCE, |groups, _| groups.view()).await;
         let mut views: Vec<GroupView> = views.into_iter().flatten().flatten().collect();
         views.sort_by(|a, b| a.name.cmp(&b.name));
         let lag = cluster::metadata_lag(&self.context);

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use kafka_protocol::messages::DescribeLogDirsRequest;
 
-use crate::api::alter_replica_log_dirs::{alter, places};
+use crate::api::alter_replica_log_dirs::{move_away, places};
 use crate::harness::cluster::Cluster;
 use crate::harness::records::Topic;
-use crate::harness::scarce::ScarceDisk;
+use crate::harness::scarce::{self, ScarceDisk};
 use crate::harness::{Broker, Client, batch, eventually, run};
 
 const STORAGE_ERROR: i16 = 56;
@@ -28,6 +28,21 @@ async fn is_served(client: &mut Client, topic: &Topic) -> bool {
     data.error_code == 0 && !data.records.unwrap_or_default().is_empty()
 }
 
+async fn topics_with_a_value(broker: &Broker) -> Vec<Topic> {
+    let (mut client, mut topics) = (broker.client().await, Vec::new());
+    for name in TOPICS {
+        let topic = Topic::create(broker, name, 1, &[]).await;
+        assert_eq!(client.produce(&topic, batch::of(&[b"value"])).await.error_code, 0);
+        topics.push(topic);
+    }
+    topics
+}
+
+/// Those with their partition in a log dir, and the others.
+fn split(topics: Vec<Topic>, dir: &Path) -> (Vec<Topic>, Vec<Topic>) {
+    topics.into_iter().partition(|topic| dir.join(format!("{}-0", topic.name)).exists())
+}
+
 #[test]
 fn a_log_dir_that_fails_takes_only_its_partitions_offline() {
     run(async {
@@ -37,12 +52,7 @@ fn a_log_dir_that_fails_takes_only_its_partitions_offline() {
         let settings = [("KAFKA_LOG_DIRS", list.as_str())];
         let broker = Broker::start_in(Arc::clone(&dir), &settings).await;
         let mut client = broker.client().await;
-        let mut topics = Vec::new();
-        for name in TOPICS {
-            let topic = Topic::create(&broker, name, 1, &[]).await;
-            assert_eq!(client.produce(&topic, batch::of(&[b"value"])).await.error_code, 0);
-            topics.push(topic);
-        }
+        let topics = topics_with_a_value(&broker).await;
         let both = [("one".to_owned(), 0, 2), ("two".to_owned(), 0, 2)];
         assert_eq!(codes(&mut client).await, both);
         broker.stop().await;
@@ -94,15 +104,9 @@ fn a_log_dir_that_fails_while_the_broker_runs_takes_all_its_partitions_offline_a
         let settings = [TWO_DIRS, ("OTTLA_METRICS_LISTENER", "127.0.0.1:0")];
         let broker = Broker::start_on(disk.env(), Arc::clone(&dir), &settings).await;
         let mut client = broker.client().await;
-        let mut topics = Vec::new();
-        for name in TOPICS {
-            let topic = Topic::create(&broker, name, 1, &[]).await;
-            assert_eq!(client.produce(&topic, batch::of(&[b"value"])).await.error_code, 0);
-            topics.push(topic);
-        }
+        let topics = topics_with_a_value(&broker).await;
         let two = dir.path().join("two");
-        let is_lost = |topic: &Topic| two.join(format!("{}-0", topic.name)).exists();
-        let (lost, kept): (Vec<Topic>, Vec<Topic>) = topics.into_iter().partition(is_lost);
+        let (lost, kept) = split(topics, &two);
         assert_eq!((lost.len(), kept.len()), (2, 2));
 
         // Only one of them is written to.
@@ -162,23 +166,14 @@ fn a_broker_whose_first_log_dir_fails_can_not_go_on() {
 #[test]
 fn others_lead_what_is_in_a_failed_log_dir() {
     run(async {
-        let settings = [
-            TWO_DIRS,
-            ("KAFKA_DEFAULT_REPLICATION_FACTOR", "3"),
-            ("KAFKA_MIN_INSYNC_REPLICAS", "2"),
-            ("KAFKA_REPLICA_LAG_TIME_MAX_MS", "1000"),
-        ];
-        let disks = [(); 3].map(|()| ScarceDisk::default());
-        let envs: Vec<_> = disks.iter().map(ScarceDisk::env).collect();
-        let mut cluster = Cluster::start_on(envs, &settings).await;
+        let (disks, mut cluster) = scarce::cluster(&[TWO_DIRS]).await;
         let mut topics = Vec::new();
         for name in ["a", "b", "c", "d", "e", "f"] {
             topics.push(Topic::create(cluster.broker(1), name, 1, &[]).await);
         }
         // The node leads some of those in the dir that fails; only one of them is written to.
         let two = cluster.broker(1).dir.path().join("two");
-        let is_lost = |topic: &Topic| two.join(format!("{}-0", topic.name)).exists();
-        let (lost, kept): (Vec<Topic>, Vec<Topic>) = topics.into_iter().partition(is_lost);
+        let (lost, kept) = split(topics, &two);
         assert!(!lost.is_empty() && !kept.is_empty());
         disks[0].break_dir(&two);
         let mut client = cluster.client(2).await;
@@ -200,8 +195,10 @@ fn others_lead_what_is_in_a_failed_log_dir() {
             assert!(told.offline_replicas.iter().any(|node| node.0 == 1));
         }
         for topic in &kept {
-            let told = client.topic(topic.name).await.partitions.remove(0);
-            assert_eq!(told.isr_nodes.len(), 3, "{told:?}");
+            eventually(async || {
+                client.topic(topic.name).await.partitions.remove(0).isr_nodes.len() == 3
+            })
+            .await;
         }
         cluster.stop().await;
     });
@@ -211,12 +208,9 @@ fn others_lead_what_is_in_a_failed_log_dir() {
 /// offsets and values that were acknowledged.
 async fn move_under_load(broker: &Broker, topic: &Topic, round: usize) -> Vec<(i64, String)> {
     let mut client = broker.client().await;
-    let here = places(&mut client, topic.name, 0).await.remove(0).0;
-    let other = if here.ends_with("one") { "two" } else { "one" };
-    let other = broker.dir.path().join(other).display().to_string();
     let mut writer = broker.client().await;
     let mut acknowledged = Vec::new();
-    assert_eq!(alter(&mut client, 2, &other, topic.name, &[0]).await, [0]);
+    let (_, other) = move_away(broker, &mut client, 2, topic.name).await;
     eventually(async || {
         for _ in 0..20 {
             let value = format!("round {round} number {}", acknowledged.len());
@@ -275,10 +269,7 @@ fn the_replica_of_a_leader_moves_between_its_log_dirs() {
         for node in [leader, leader % 3 + 1] {
             let broker = cluster.broker(node);
             let mut client = broker.client().await;
-            let here = places(&mut client, "t", 0).await.remove(0).0;
-            let other = if here.ends_with("one") { "two" } else { "one" };
-            let other = broker.dir.path().join(other).display().to_string();
-            assert_eq!(alter(&mut client, 2, &other, "t", &[0]).await, [0]);
+            let (_, other) = move_away(broker, &mut client, 2, "t").await;
             eventually(async || places(&mut client, "t", 0).await == [(other.clone(), false)])
                 .await;
             eventually(async || {
@@ -291,5 +282,29 @@ fn the_replica_of_a_leader_moves_between_its_log_dirs() {
                 .await;
         }
         cluster.stop().await;
+    });
+}
+
+#[test]
+fn the_last_folder_of_a_replica_is_kept_whatever_has_become_of_the_other() {
+    run(async {
+        let broker = Broker::start_with(&[TWO_DIRS]).await;
+        let topic = Topic::create(&broker, "t", 1, &[]).await;
+        let mut client = broker.client().await;
+        assert_eq!(client.produce(&topic, batch::of(&[b"value"])).await.error_code, 0);
+        let (here, other) = move_away(&broker, &mut client, 2, "t").await;
+        eventually(async || places(&mut client, "t", 0).await == [(other.clone(), false)]).await;
+        let dir = broker.stop().await;
+        let (old, new) = (Path::new(&here).join("t-0"), Path::new(&other).join("t-0"));
+        std::fs::rename(&new, &old).unwrap();
+        let broker = Broker::start_in(dir, &[TWO_DIRS]).await;
+        let mut client = broker.client().await;
+        eventually(async || client.fetch(&topic, 0).await.error_code == STORAGE_ERROR).await;
+        let dir = broker.stop().await;
+        std::fs::rename(&old, &new).unwrap();
+        let broker = Broker::start_in(dir, &[TWO_DIRS]).await;
+        let mut client = broker.client().await;
+        eventually(async || is_served(&mut client, &topic).await).await;
+        broker.stop().await;
     });
 }

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
@@ -38,6 +39,8 @@ const PRODUCER: i64 = 7_000;
 const GROUP: &str = "g";
 const COMMITTED: i64 = 17;
 const DEFAULT_FLIPS: u64 = 40;
+/// How long a group may take to be served before it counts as refused.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 const NOT_LEADER: i16 = 6;
 const COORDINATOR_LOADING: i16 = 14;
@@ -198,7 +201,8 @@ async fn judge(
 
 /// The group's offset: what was committed, or an error that stays.
 async fn judge_group(client: &mut Client, topic: &Topic, outcome: &mut Outcome) {
-    for _ in 0..200 {
+    let until = Instant::now() + PATIENCE;
+    while Instant::now() < until {
         let found = client.fetch_offsets(9, GROUP, Some((topic, &[0]))).await;
         match found.error_code {
             0 => {
@@ -208,7 +212,7 @@ async fn judge_group(client: &mut Client, topic: &Topic, outcome: &mut Outcome) 
             COORDINATOR_LOADING | COORDINATOR_NOT_AVAILABLE | NOT_COORDINATOR => {}
             code => panic!("{code}"),
         }
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
     outcome.offline += 1;
 }

@@ -5,10 +5,9 @@ use std::sync::Arc;
 use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
 use kafka_protocol::messages::{DeleteTopicsRequest, ProduceRequest};
 
-use crate::harness::cluster::Cluster;
-use crate::harness::offsets::SETTINGS;
+use crate::harness::offsets::{SETTINGS, commit_of};
 use crate::harness::records::{PRODUCE, Topic, produce};
-use crate::harness::scarce::ScarceDisk;
+use crate::harness::scarce::{self, ScarceDisk};
 use crate::harness::{Broker, Client, batch, eventually, run, topic_name};
 
 const NOT_LEADER: i16 = 6;
@@ -56,14 +55,7 @@ fn a_full_broker_refuses_records_until_there_is_room_again() {
 #[test]
 fn a_full_follower_waits_while_the_others_go_on() {
     run(async {
-        let settings = [
-            ("KAFKA_DEFAULT_REPLICATION_FACTOR", "3"),
-            ("KAFKA_MIN_INSYNC_REPLICAS", "2"),
-            ("KAFKA_REPLICA_LAG_TIME_MAX_MS", "1000"),
-        ];
-        let disks = [(); 3].map(|()| ScarceDisk::default());
-        let envs: Vec<_> = disks.iter().map(ScarceDisk::env).collect();
-        let mut cluster = Cluster::start_on(envs, &settings).await;
+        let (disks, mut cluster) = scarce::cluster(&[]).await;
         let topic = Topic::create(cluster.broker(1), "t", 1, &[]).await;
         let leader = cluster.leader("t", 0).await;
         let mut client = cluster.client(leader).await;
@@ -191,16 +183,36 @@ fn a_broker_without_room_stops() {
 }
 
 #[test]
+fn a_broker_stops_while_offsets_wait_for_room() {
+    run(async {
+        let disk = ScarceDisk::default();
+        let dir = Arc::new(tempfile::tempdir().unwrap());
+        let metrics = [("OTTLA_METRICS_LISTENER", "127.0.0.1:0")];
+        let settings = [SETTINGS, &metrics].concat();
+        let broker = Broker::start_on(disk.env(), Arc::clone(&dir), &settings).await;
+        let topic = Topic::create(&broker, "t", 1, &[]).await;
+        let mut client = broker.client().await;
+        client.coordinator().await;
+        assert_eq!(client.commit(9, "g", &topic, &[(0, 1)]).await, [0]);
+        disk.use_up(true);
+        let commit = commit_of("g", &topic, &[(0, 2)]);
+        client.send(9, &commit).await;
+        let is_full = format!("dir=\"{}\"}} 1", dir.path().join("data").display());
+        eventually(async || broker.scrape().await.contains(&is_full)).await;
+        broker.stop().await;
+        disk.use_up(false);
+        let broker = Broker::start_on(disk.env(), dir, SETTINGS).await;
+        let mut client = broker.client().await;
+        client.coordinator().await;
+        eventually(async || client.committed(9, "g", &topic, &[0]).await >= vec![1]).await;
+        broker.stop().await;
+    });
+}
+
+#[test]
 fn a_leader_without_room_hands_over_to_one_that_has_some() {
     run(async {
-        let settings = [
-            ("KAFKA_DEFAULT_REPLICATION_FACTOR", "3"),
-            ("KAFKA_MIN_INSYNC_REPLICAS", "2"),
-            ("KAFKA_REPLICA_LAG_TIME_MAX_MS", "1000"),
-        ];
-        let disks = [(); 3].map(|()| ScarceDisk::default());
-        let envs: Vec<_> = disks.iter().map(ScarceDisk::env).collect();
-        let mut cluster = Cluster::start_on(envs, &settings).await;
+        let (disks, mut cluster) = scarce::cluster(&[]).await;
         let topic = Topic::create(cluster.broker(1), "t", 1, &[]).await;
         let first = cluster.leader("t", 0).await;
         let mut client = cluster.client(first).await;

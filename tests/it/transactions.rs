@@ -114,6 +114,8 @@ fn readers_of_committed_transactions_wait_for_markers() {
         let wanted = request(&topic, 1, true).with_max_wait_ms(LONG_MS);
         let mut waiting = broker.client().await;
         let id = waiting.send(FETCH, &wanted).await;
+        let early = tokio::time::timeout(Duration::from_millis(50), waiting.stream.readable());
+        assert!(early.await.is_err(), "there is nothing to tell yet");
         assert_eq!(end(&partition, 7, Ending::Aborted).await, 4);
         let mut answer = waiting.receive::<FetchRequest>(FETCH, id).await;
         assert!(begun.elapsed() < Duration::from_secs(30), "not woken");

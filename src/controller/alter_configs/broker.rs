@@ -23,7 +23,8 @@ pub(super) fn alter(
     alteration: &Alteration,
 ) -> Result<Vec<Record>, Refusal> {
     let of = target(image, settings.node, &alteration.name)?;
-    let resource = Resource::Broker(alteration.name.clone());
+    // One broker has one name, however its number was written.
+    let resource = Resource::Broker(of.map(|of| of.to_string()).unwrap_or_default());
     let old = image.configs(&resource);
     let mut before = (*old).clone();
     if of.is_some_and(|of| image.draining.contains(&of)) {
@@ -106,7 +107,12 @@ fn check_values(
         }
         _ => settings.now.config.clone(),
     };
-    let checked = settings.fixed.check_dynamic(&before, all, own);
+    let mut checked = settings.fixed.check_dynamic(&before, all, own);
+    if of.is_none() && checked.is_ok() {
+        // What this broker has for itself must not hide what does not hold on others.
+        let of_others = settings.fixed.with_dynamic(all, &Configs::new());
+        checked = of_others.warnings.into_iter().next().map_or(Ok(()), Err);
+    }
     // Kafka's own code for it.
     checked.map_err(|message| Refusal::new(Reason::InvalidRequest, message))
 }
@@ -267,6 +273,20 @@ mod tests {
         let (resource, key) = (Resource::Broker("1".to_owned()), "foo".to_owned());
         image.replay(&Record::Config { resource, key, value: Some("x".to_owned()) });
         assert_eq!(run(&mut image, "1", &[("log.cleaner.threads", Op::Set, "5")]), Ok(()));
+    }
+
+    #[test]
+    fn what_one_broker_has_hides_nothing_from_the_others() {
+        let mut image = image_with(&[None; 3]);
+        let lag = |which, value| [(which, Op::Set, value)];
+        let (min, max) = ("log.cleaner.min.compaction.lag.ms", "log.cleaner.max.compaction.lag.ms");
+        assert_eq!(run(&mut image, "01", &lag(max, "100")), Ok(()));
+        // However its number was written.
+        let own = image.configs(&Resource::Broker("1".to_owned()));
+        assert_eq!(own.get(max).map(String::as_str), Some("100"));
+        assert_eq!(run(&mut image, "", &lag(min, "10")), Ok(()));
+        assert!(run(&mut image, "", &lag(max, "5")).is_err());
+        assert_eq!(run(&mut image, "", &lag(max, "50")), Ok(()));
     }
 
     #[test]

@@ -1,8 +1,11 @@
 //! The settings of groups: the broker's, and over them those of one group.
 
+use std::sync::Arc;
+
 use crate::config::{Config, HEARTBEAT_INTERVAL_MS, SESSION_TIMEOUT_MS};
 use crate::metadata::image::Image;
 use crate::metadata::records::Resource;
+use crate::metadata::settings::LiveSettings;
 
 /// The topic that the state of groups is in.
 const TOPIC: &str = "__consumer_offsets";
@@ -10,10 +13,16 @@ const TOPIC: &str = "__consumer_offsets";
 /// What the broker's configuration says of groups.
 #[derive(Debug, Clone)]
 pub struct GroupSettings {
+    /// Those of its start: none of them changes but those of the default of topics.
     pub config: Config,
+    live: Arc<LiveSettings>,
 }
 
 impl GroupSettings {
+    pub fn new(live: Arc<LiveSettings>) -> Self {
+        Self { config: live.current().config.clone(), live }
+    }
+
     /// How long a member of a consumer group may be silent.
     pub fn session_timeout_ms(&self, image: &Image, group: &str) -> i32 {
         let config = &self.config;
@@ -36,12 +45,11 @@ impl GroupSettings {
             .unwrap_or(config.group_consumer_heartbeat_interval_ms)
     }
 
-    /// The largest record that the topic of groups takes: it says so itself, or all brokers do.
+    /// The largest record that the topic of groups takes: it says so itself, or the broker does.
     pub fn record_bytes_max(&self, image: &Image) -> u32 {
-        let set = |resource, key| image.configs(&resource).get(key)?.trim().parse().ok();
-        set(Resource::Topic(TOPIC.to_owned()), "max.message.bytes")
-            .or_else(|| set(Resource::Broker(String::new()), "message.max.bytes"))
-            .unwrap_or(self.config.topic_defaults.max_message_bytes)
+        let configs = image.configs(&Resource::Topic(TOPIC.to_owned()));
+        let own = configs.get("max.message.bytes").and_then(|text| text.trim().parse().ok());
+        own.unwrap_or_else(|| self.live.at(image).config.topic_defaults.max_message_bytes)
     }
 
     /// The assignor of a group in which nobody prefers one.
@@ -60,12 +68,13 @@ fn own(image: &Image, group: &str, key: &str, (min, max): (i32, i32)) -> Option<
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::ids::NodeId;
     use crate::metadata::records::Record;
 
     #[test]
     fn a_groups_own_settings_go_first_within_the_brokers_bounds() {
         let loaded = Config::load(None, &[]).expect("defaults are valid");
-        let settings = GroupSettings { config: loaded.config };
+        let settings = GroupSettings::new(LiveSettings::new(NodeId(1), loaded));
         let mut image = Image::default();
         let of = |image: &Image| {
             ["g", "h"].map(|group| {
@@ -94,11 +103,12 @@ mod tests {
     #[test]
     fn records_are_as_large_as_their_topic_takes() {
         let loaded = Config::load(None, &[]).expect("defaults are valid");
-        let settings = GroupSettings { config: loaded.config };
+        let settings = GroupSettings::new(LiveSettings::new(NodeId(1), loaded));
         let mut image = Image::default();
         assert_eq!(settings.record_bytes_max(&image), 1_048_588);
         for (resource, key, bytes) in [
-            (Resource::Broker(String::new()), "message.max.bytes", 5_000),
+            (Resource::Broker(String::new()), "message.max.bytes", 6_000),
+            (Resource::Broker("1".to_owned()), "message.max.bytes", 5_000),
             (Resource::Topic(TOPIC.to_owned()), "max.message.bytes", 4_000),
         ] {
             let (key, value) = (key.to_owned(), Some(bytes.to_string()));

@@ -10,6 +10,7 @@ use crate::base::disk::read_exact_at;
 use crate::log::batch::Batch;
 use crate::log::entry::{EntryKind, EntryMeta};
 use crate::log::metas::read_metas;
+use crate::log::partition_log::PartitionLog;
 use crate::log::retention::SegmentFacts;
 use crate::log::segment::SegmentFiles;
 
@@ -38,15 +39,18 @@ pub(super) struct Item {
 /// Goes through segments entry by entry.
 #[derive(Debug)]
 pub(super) struct Reader {
+    /// It is told what is damaged.
+    log: Arc<PartitionLog>,
     segments: VecDeque<SourceSegment>,
     next_index: u64,
     metas: VecDeque<(u64, EntryMeta)>,
 }
 
 impl Reader {
-    pub(super) fn new(segments: Vec<SourceSegment>) -> Self {
+    pub(super) fn new(log: &Arc<PartitionLog>, segments: Vec<SourceSegment>) -> Self {
         let next_index = segments.first().map_or(0, |segment| segment.base_index);
-        Self { segments: segments.into(), next_index, metas: VecDeque::new() }
+        let log = Arc::clone(log);
+        Self { log, segments: segments.into(), next_index, metas: VecDeque::new() }
     }
 
     /// The next entries, with about [`READ_BYTES`] of batches; none at the end.
@@ -71,7 +75,10 @@ impl Reader {
             }
             _ => Bytes::new(),
         };
-        run.into_iter().map(|(index, meta)| item(index, meta, &mut bytes)).collect()
+        let items = run.into_iter().map(|(index, meta)| {
+            item(index, meta, &mut bytes).inspect_err(|_| self.log.note_damage(index))
+        });
+        items.collect()
     }
 
     /// Sees to it that there are metas, and gives the files that they are of.

@@ -192,7 +192,8 @@ impl Run {
         for offset in self.records.range(..dirty.end).map(|(offset, _)| *offset) {
             self.tombstones_seen.entry(offset).or_insert(self.now_ms);
         }
-        let mut cleaning = Cleaning::begin(log, dirty, options);
+        let rewriting = log.try_rewriting().expect("nobody else");
+        let mut cleaning = Cleaning::begin(log, dirty, options, rewriting);
         while let Ok(step) = cleaning.step() {
             if step.is_done {
                 let summary = cleaning.summary();

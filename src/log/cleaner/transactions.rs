@@ -38,7 +38,11 @@ impl Transactions {
 
     fn begin_up_to(&mut self, offset: Offset) {
         while let Some(one) = self.later.pop_front_if(|one| one.first_offset <= offset) {
-            self.aborted.entry(one.producer_id).or_insert((one, false));
+            // The marker of the one before may be missing: what it ended is over all the same.
+            let known = self.aborted.get(&one.producer_id);
+            if known.is_none_or(|(known, _)| known.last_offset < one.first_offset) {
+                self.aborted.insert(one.producer_id, (one, false));
+            }
         }
     }
 
@@ -49,11 +53,11 @@ impl Transactions {
             return false;
         }
         match self.aborted.get_mut(&header.producer_id) {
-            Some((_, is_seen)) => {
+            Some((one, is_seen)) if header.last_offset() < one.last_offset => {
                 *is_seen = true;
                 true
             }
-            None => {
+            _ => {
                 self.committed.insert(header.producer_id);
                 false
             }
@@ -65,7 +69,9 @@ impl Transactions {
         self.begin_up_to(header.last_offset());
         match marker.map(|marker| marker.ending) {
             Some(Ending::Aborted) => match self.aborted.remove(&header.producer_id) {
-                Some((one, true)) => Use::Needed(Some(one)),
+                Some((one, true)) if one.last_offset == header.last_offset() => {
+                    Use::Needed(Some(one))
+                }
                 _ => Use::EndsNothing,
             },
             Some(Ending::Committed) => match self.committed.remove(&header.producer_id) {
@@ -118,5 +124,23 @@ mod tests {
         assert_eq!(passed.end(&header(2, 30, true), COMMITTED), Use::EndsNothing);
         assert_eq!(passed.end(&header(1, 50, true), ABORTED), Use::EndsNothing);
         assert_eq!(passed.end(&header(3, 60, true), ABORTED), Use::EndsNothing);
+    }
+
+    #[test]
+    fn what_was_aborted_ends_where_its_marker_was() {
+        let one = AbortedTransaction {
+            producer_id: 1,
+            first_offset: 10,
+            last_offset: 20,
+            last_stable_offset: 21,
+        };
+        let later = AbortedTransaction { first_offset: 40, last_offset: 50, ..one };
+        let mut passed = Transactions::new(vec![one, later]);
+        assert!(passed.is_aborted(&header(1, 10, true)));
+        // The marker at 20 is not there.
+        assert!(!passed.is_aborted(&header(1, 30, true)));
+        assert_eq!(passed.end(&header(1, 35, true), COMMITTED), Use::Needed(None));
+        assert!(passed.is_aborted(&header(1, 40, true)));
+        assert_eq!(passed.end(&header(1, 50, true), ABORTED), Use::Needed(Some(later)));
     }
 }

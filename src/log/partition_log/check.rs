@@ -86,7 +86,7 @@ impl PartitionLog {
     }
 
     /// Takes note of it, and has it told to whoever can mend it.
-    pub(super) fn note_damage(&self, index: u64) {
+    pub(crate) fn note_damage(&self, index: u64) {
         let is_new = self.damage.lock().unwrap_or_else(PoisonError::into_inner).insert(index);
         if is_new {
             tracing::error!(log = self.name(), index, "a batch on disk is damaged: not served");
@@ -139,6 +139,7 @@ impl PartitionLog {
             let meta = EntryMeta { kind, delete_before, ..*meta };
             place.files.write_meta(place.first_index(), index, &meta)?;
             place.files.raft.sync()?;
+            self.note_mend();
         }
         self.forget_damage(index);
         Ok(())
@@ -164,6 +165,8 @@ impl PartitionLog {
             self.read_batch(&place.files, index, meta)?;
         }
         self.lock().replay_mended(&self.setup, index)?;
+        // Files beside the segment are others now.
+        self.note_mend();
         self.forget_damage(index);
         Ok(())
     }
@@ -173,8 +176,14 @@ impl State {
     /// What a batch says of its producer was not known if it was damaged when the log was opened.
     /// Everything before what is still in memory is in the files.
     fn replay_mended(&mut self, setup: &LogSetup, index: u64) -> io::Result<()> {
+        let (_, closed) = self.segments.split_last().expect("invariant: a log has a segment");
+        let is_closing = closed.iter().any(|segment| !segment.sealed);
         let damaged = self.segments.iter_mut().find(|segment| segment.damaged.contains(&index));
         let Some(segment) = damaged else { return Ok(()) };
+        if is_closing {
+            // Its last batches are not in the files yet. Mending is tried again.
+            return Err(io::Error::other("a segment is being closed"));
+        }
         segment.damaged.retain(|damaged| *damaged != index);
         let end_index = self.written_index;
         self.producers = recovery::replay_mended(setup, &mut self.segments, index, end_index)?;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::base::ids::Offset;
 use crate::log::entry::{EntryKind, EntryMeta};
-use crate::log::metas::read_metas;
+use crate::log::metas::{read_metas, search};
 use crate::log::partition_log::read::{LogSlice, ReadError, visible_size};
 use crate::log::partition_log::{PartitionLog, State};
 use crate::log::segment::{Segment, SegmentFiles};
@@ -186,20 +186,4 @@ impl State {
             false => u64::MAX,
         }
     }
-}
-
-/// The first index that is not `before`; those that are come first.
-fn search(
-    mut low: u64,
-    mut high: u64,
-    before: impl Fn(u64) -> io::Result<bool>,
-) -> io::Result<u64> {
-    while low < high {
-        let middle = low + (high - low) / 2;
-        match before(middle)? {
-            true => low = middle + 1,
-            false => high = middle,
-        }
-    }
-    Ok(low)
 }

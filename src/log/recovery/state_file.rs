@@ -5,6 +5,7 @@
 //! The first format of these files knew no transactions. Such a file is believed only where nothing
 //! of the log lies before it.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
@@ -14,7 +15,7 @@ use crate::base::disk::{Disk, read_exact_at};
 use crate::base::ids::Offset;
 use crate::log::batch::{Batch, BatchHeader};
 use crate::log::entry::{EntryId, EntryKind, EntryMeta};
-use crate::log::metas::read_metas;
+use crate::log::metas::{self, read_metas};
 use crate::log::partition_log::{LogSetup, State, TermStart};
 use crate::log::producer_state::{BatchMeta, ProducerEntry, ProducerStates};
 use crate::log::records::marker::Marker;
@@ -36,6 +37,8 @@ pub(super) struct Replay {
     knows_transactions: bool,
     pub(super) terms: Vec<TermStart>,
     pub(super) producers: ProducerStates,
+    /// By producer: the first batch that was replayed of a transaction without a marker.
+    begun: BTreeMap<i64, Offset>,
 }
 
 impl Replay {
@@ -59,6 +62,7 @@ impl Replay {
             knows_transactions: true,
             terms: Vec::new(),
             producers: ProducerStates::default(),
+            begun: BTreeMap::new(),
         };
         let first_index = segments.first().map_or(0, |segment| segment.base_index);
         let end_index = segments.last().map_or(0, |segment| segment.next_index);
@@ -85,7 +89,7 @@ impl Replay {
         end_index: u64,
     ) -> io::Result<()> {
         let (disk, now_ms) = (setup.disk.as_ref(), setup.clock.now_ms());
-        for segment in segments {
+        for segment in &mut *segments {
             // A segment may have been begun without its state file; when those before it are
             // purged, that is all that is known of their producers.
             let name = file_name(segment.base_offset, "state");
@@ -102,6 +106,23 @@ impl Replay {
             if is_whole && aborted != segment.transaction_index {
                 segment.transaction_index = aborted;
                 segment.indexes_written = false;
+            }
+        }
+        self.end_cleaned(segments)
+    }
+
+    /// A transaction that was open when the state was written may have ended and been cleaned away
+    /// since, with its marker, which goes last. The cleaner comes no further than the last stable
+    /// offset, so the first batch of one that is open still is there.
+    fn end_cleaned(&mut self, segments: &[Segment]) -> io::Result<()> {
+        let open: Vec<(Offset, i64)> = self.producers.open_transactions().collect();
+        for (first, producer_id) in open {
+            let at = segments.partition_point(|segment| segment.base_offset <= first);
+            let Some(segment) = at.checked_sub(1).and_then(|at| segments.get(at)) else { continue };
+            let indexes = segment.base_index..segment.next_index;
+            let holder = metas::holder(&segment.files, indexes, first)?;
+            if holder.is_some_and(|meta| meta.kind == EntryKind::Compacted) {
+                self.producers.forget_open(first, self.begun.get(&producer_id).copied());
             }
         }
         Ok(())
@@ -147,7 +168,14 @@ impl Replay {
             return Ok(None);
         }
         match read_head(segment, meta)? {
-            Some((header, marker)) => Ok(self.producers.replay(&header, marker, now_ms)),
+            Some((header, marker)) => {
+                if marker.is_some() {
+                    self.begun.remove(&header.producer_id);
+                } else if header.is_transactional() && !header.is_control() {
+                    self.begun.entry(header.producer_id).or_insert(header.base_offset);
+                }
+                Ok(self.producers.replay(&header, marker, now_ms))
+            }
             None => {
                 // It is replayed when it is mended.
                 segment.damaged.push(index);
@@ -263,7 +291,7 @@ fn decode_state(content: &[u8]) -> Option<Replay> {
             producers.insert_ended(body.try_get_i64().ok()?, body.try_get_i64().ok()?);
         }
     }
-    Some(Replay { next_index, knows_transactions, terms, producers })
+    Some(Replay { next_index, knows_transactions, terms, producers, begun: BTreeMap::new() })
 }
 
 /// Writes a `.state` file; durable once the folder is synced.

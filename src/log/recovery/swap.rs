@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::{Buf, BufMut};
 
-use crate::base::disk::Disk;
+use crate::base::disk::{Disk, OpenMode};
 use crate::base::ids::Offset;
 use crate::log::cleaner::CLEANED;
 use crate::log::segment::{EXTENSIONS, OWN_EXTENSIONS, file_name};
@@ -102,6 +102,9 @@ pub(super) fn recover(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
         let path = dir.join(name);
         match decode(&disk.read(&path)?) {
             Some(bases) => {
+                // Only the process may have died, and this may be in the page cache alone.
+                disk.open(&path, OpenMode::Write)?.sync()?;
+                disk.sync_dir(dir)?;
                 carry_out(disk, dir, &bases)?;
                 settle(disk, dir, &bases)?;
             }

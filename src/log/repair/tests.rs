@@ -9,6 +9,7 @@ use crate::log::batch::tests::Sample;
 use crate::log::entry::{Entry, EntryBody, EntryId, EntryKind, META_BYTES};
 use crate::log::partition_log::tests::{DIR, Rig, batch, bytes_of, config};
 use crate::log::records::filter::{Left, Rules, filter};
+use crate::log::records::marker::{Ending, Marker};
 use crate::log::recovery::RecoveryError;
 use crate::log::repair::{Finding, check, replace_damaged};
 use crate::log::segment::{RAFT_HEAD_BYTES, file_name, meta_position};
@@ -163,6 +164,10 @@ fn what_others_have_cleaned_takes_the_place_of_a_damaged_batch() {
             copy.log().set_cleaned_to(first + 1).expect("kept");
             assert_eq!(replace(), []);
             copy.log().set_cleaned_to(i64::MAX).expect("kept");
+            // Nor does it when somebody else writes the same files.
+            let cleaning = copy.log().try_rewriting();
+            assert_eq!(replace(), []);
+            drop(cleaning);
             if left == Left::Changed(written.clone()) {
                 assert_eq!(replace(), [], "as much as was here is written in place");
                 continue;
@@ -176,5 +181,43 @@ fn what_others_have_cleaned_takes_the_place_of_a_damaged_batch() {
             };
             assert_eq!(contents(&copy), now, "entry {index}");
         }
+    }
+}
+
+#[test]
+fn the_marker_of_an_aborted_transaction_is_made_again() {
+    let rig = Rig::new(5, config(300, false));
+    let marker = Marker { ending: Ending::Aborted, coordinator_epoch: 0 };
+    let sample = Sample { producer: (7, 2, 0), timestamp_ms: 1000, attributes: 1 << 4 };
+    let mut bodies = vec![
+        EntryBody::Blank,
+        EntryBody::Batch(batch(2, 30, sample)),
+        EntryBody::Batch(marker.batch(7, 2, 1000).expect("a marker")),
+    ];
+    bodies.extend((0..8).map(|_| EntryBody::Batch(batch(2, 30, Sample::default()))));
+    for (body, index) in bodies.into_iter().zip(0..) {
+        let entry = Entry { id: EntryId { term: 1, index }, body, ticket: None };
+        rig.append_one(entry).expect("appended");
+    }
+    let (base_offset, _, position) = place(&rig, 2);
+    let aborted = rig.log().aborted_between(0, i64::MAX);
+    assert_eq!(aborted.len(), 1);
+    rig.close().expect("closed");
+    let mut copy = rig.copy();
+    let name = PathBuf::from(DIR).join(file_name(base_offset, "log"));
+    copy.disk.flip_bit(&name, u64::from(position + 70) * 8).expect("flipped");
+    copy.open(true).expect("opened");
+    assert_eq!(check(copy.log()).expect("readable").len(), 1);
+    copy.drop_damaged().expect("dropped");
+    for clean in [true, false] {
+        assert_eq!(check(copy.log()).expect("readable"), []);
+        assert_eq!(copy.log().aborted_between(0, i64::MAX), aborted);
+        assert_eq!(copy.log().open_transactions(), []);
+        let EntryBody::Batch(made) = &copy.entries(2)[0].body else { panic!("a batch") };
+        assert_eq!(Marker::of(made), Some(marker));
+        let header = made.header();
+        assert_eq!((header.producer_id, header.producer_epoch, header.base_offset), (7, 2, 2));
+        copy.close().expect("closed");
+        copy.open(clean).expect("opened again");
     }
 }

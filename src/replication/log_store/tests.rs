@@ -2,19 +2,25 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+use futures_util::TryStreamExt;
 use openraft::StorageError;
 use openraft::testing::log::{StoreBuilder, Suite};
 use tempfile::TempDir;
 
 use super::*;
 use crate::base::clock::ManualClock;
-use crate::base::disk::RealDisk;
+use crate::base::disk::{Disk, RealDisk};
 use crate::base::kv::KeyValue;
 use crate::base::kv::journal::JournalKv;
 use crate::base::worker::Threads;
+use crate::log::batch::tests::{Sample, batch};
+use crate::log::entry::EntryMeta;
 use crate::log::flusher;
 use crate::log::health::Health;
-use crate::log::partition_log::{DamageBell, LogConfig, LogSetup};
+use crate::log::partition_log::tests::config;
+use crate::log::partition_log::{DamageBell, LogSetup};
+use crate::log::segment::{file_name, meta_position};
 use crate::metadata::publisher::Publisher;
 use crate::metrics::flush::FlushMetrics;
 use crate::replication::member::AppliedTerm;
@@ -42,19 +48,7 @@ fn open_log(dir: &TempDir, kv: Arc<dyn KeyValue>) -> Arc<PartitionLog> {
         clock: Arc::new(ManualClock::new(1)),
         kv,
         writer,
-        config: LogConfig {
-            segment_bytes: 1 << 20,
-            segment_ms: i64::MAX,
-            index_interval_bytes: 4096,
-            index_bytes_max: 1 << 20,
-            write_caching: false,
-            flush_messages: i64::MAX,
-            flush_ms: i64::MAX,
-            preallocate: false,
-            producer_expiration_ms: i64::MAX / 2,
-            segment_jitter_ms: 0,
-            file_delete_delay_ms: 0,
-        },
+        config: config(1 << 20, false),
         clean: false,
         damage_bell: DamageBell::default(),
         salvage: false,
@@ -139,6 +133,70 @@ fn the_partition_log_passes_openrafts_suite() {
             apply_multiple
         }
     });
+}
+
+/// Entries 0 to 3, the third of which takes no offsets.
+fn four_entries() -> Vec<LogEntry> {
+    let batch = || EntryBody::Batch(batch(1, Sample::default()));
+    let bodies = [EntryBody::Blank, batch(), EntryBody::Void, batch()];
+    let entry = |(body, index)| LogEntry { id: EntryId { term: 1, index }, body, ticket: None };
+    bodies.into_iter().zip(0..).map(entry).collect()
+}
+
+#[tokio::test]
+async fn an_entry_of_which_nothing_is_known_is_waited_for_where_it_matters() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (kv, writer) = store(&dir);
+    let log = open_log(&dir, Arc::clone(&kv));
+    let (done, written) = completion();
+    log.append(four_entries(), done).expect("appended");
+    written.await.expect("written");
+    let (done, closed) = completion();
+    log.close(done);
+    closed.await.expect("closed");
+    let path = dir.path().join("t-0").join(file_name(0, "raft"));
+    let mut raft = RealDisk.read(&path).expect("read");
+    raft[usize::try_from(meta_position(0, 2)).expect("small") + 9] ^= 1;
+    RealDisk.write(&path, &raft).expect("written");
+
+    let log = open_log(&dir, kv);
+    let mut store = PartitionLogStore::new(Arc::clone(&log), writer);
+    // At the start only memberships are looked for.
+    let all = store.try_get_log_entries(0..4).await.expect("read");
+    assert_eq!(all.iter().map(|entry| entry.log_id.index).collect::<Vec<_>>(), [0, 1, 2, 3]);
+    assert!(matches!(&all[2].payload, EntryPayload::Normal(Command::Stub(_))));
+    // What is applied must be known.
+    assert_eq!(log.damage(), [2].into());
+    let unknown = log.stubs(2, 3).expect("read")[0].meta;
+    assert_eq!(unknown.kind, EntryKind::Unknown);
+    let applied = async { store.entries_stream(0..4).await.try_collect::<Vec<Entry>>().await };
+    let mended = async {
+        let (done, mended) = completion();
+        log.mend_record(2, EntryMeta { kind: EntryKind::Void, ..unknown }, done);
+        mended.await
+    };
+    let (applied, mended) = tokio::join!(applied, mended);
+    mended.expect("mended");
+    let applied = applied.expect("all are known");
+    let EntryPayload::Normal(Command::Stub(stub)) = &applied[2].payload else { panic!("a stub") };
+    assert_eq!(stub.meta.kind, EntryKind::Void);
+}
+
+#[tokio::test]
+async fn memberships_of_removed_entries_are_forgotten() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (kv, writer) = store(&dir);
+    let log = open_log(&dir, kv);
+    let mut store = PartitionLogStore::new(Arc::clone(&log), writer.clone());
+    let (done, written) = completion();
+    log.append(four_entries(), done).expect("appended");
+    written.await.expect("written");
+    let memberships = (1..4).map(|index| log.put_membership(index, &Bytes::from_static(b"m")));
+    writer.write(memberships.collect()).await.expect("written");
+    let last = codec::log_id(EntryId { term: 1, index: 1 });
+    store.truncate_after(Some(last)).await.expect("truncated");
+    let known = [1, 2, 3].map(|index| log.membership(index).is_ok());
+    assert_eq!(known, [true, false, false]);
 }
 
 struct MetadataBuilder;

@@ -1,7 +1,5 @@
 //! AlterReplicaLogDirs.
 
-use std::sync::Arc;
-
 use kafka_protocol::messages::alter_replica_log_dirs_request::{
     AlterReplicaLogDir, AlterReplicaLogDirTopic,
 };
@@ -31,6 +29,20 @@ pub async fn alter(
     answer.partitions.iter().map(|partition| partition.error_code).collect()
 }
 
+/// Has partition 0 moved to the other log dir of a broker; the one it is in, and that one.
+pub async fn move_away(
+    broker: &Broker,
+    client: &mut Client,
+    version: i16,
+    topic: &str,
+) -> (String, String) {
+    let here = places(client, topic, 0).await.remove(0).0;
+    let other = if here.ends_with("one") { "two" } else { "one" };
+    let other = broker.dir.path().join(other).display().to_string();
+    assert_eq!(alter(client, version, &other, topic, &[0]).await, [0]);
+    (here, other)
+}
+
 /// In which log dirs a partition is: the path, and whether it is only on its way there.
 pub async fn places(client: &mut Client, topic: &str, partition: i32) -> Vec<(String, bool)> {
     let all = DescribeLogDirsRequest::default().with_topics(None);
@@ -55,10 +67,7 @@ fn every_version_moves_a_replica_and_its_records() {
             assert_eq!(client.produce(&topic, batch::of(&[b"value"])).await.base_offset, number);
         }
         for version in [1, 2, 1] {
-            let here = places(&mut client, "t", 0).await.remove(0).0;
-            let other = if here.ends_with("one") { "two" } else { "one" };
-            let other = broker.dir.path().join(other).display().to_string();
-            assert_eq!(alter(&mut client, version, &other, "t", &[0]).await, [0]);
+            let (here, other) = move_away(&broker, &mut client, version, "t").await;
             eventually(async || places(&mut client, "t", 0).await == [(other.clone(), false)])
                 .await;
             assert!(!std::path::Path::new(&here).join("t-0").exists());
@@ -109,24 +118,52 @@ fn a_log_dir_is_remembered_for_a_partition_that_is_not_there_yet() {
     });
 }
 
+const LIMIT: &str = "replica.alter.log.dirs.io.max.bytes.per.second";
+
+/// A topic of which a move takes an hour.
+async fn topic_that_is_moved_slowly(broker: &Broker) -> Topic {
+    let mut client = broker.client().await;
+    client.set_config((4, "1"), LIMIT, "1000").await;
+    // What opens this topic has seen the limit before.
+    let topic = Topic::create(broker, "t", 1, &[]).await;
+    let value = vec![b'x'; 900_000];
+    for _ in 0..4 {
+        assert_eq!(client.produce(&topic, batch::of(&[&value])).await.error_code, 0);
+    }
+    topic
+}
+
+#[test]
+fn a_move_goes_on_after_a_restart() {
+    run(async {
+        let broker = Broker::start_with(&[TWO_DIRS]).await;
+        let topic = topic_that_is_moved_slowly(&broker).await;
+        let mut client = broker.client().await;
+        let (here, other) = move_away(&broker, &mut client, 2, "t").await;
+        let broker = broker.restart_with(&[TWO_DIRS]).await;
+        let mut client = broker.client().await;
+        let mut both = [(here, false), (other.clone(), true)];
+        both.sort();
+        eventually(async || places(&mut client, "t", 0).await == both).await;
+        client.set_config((4, "1"), LIMIT, "1000000000").await;
+        eventually(async || places(&mut client, "t", 0).await == [(other.clone(), false)]).await;
+        eventually(async || client.fetch(&topic, 3).await.high_watermark == 4).await;
+        // It is over for good.
+        let broker = broker.restart_with(&[TWO_DIRS]).await;
+        let mut client = broker.client().await;
+        eventually(async || client.fetch(&topic, 3).await.error_code == 0).await;
+        assert_eq!(places(&mut client, "t", 0).await, [(other, false)]);
+        broker.stop().await;
+    });
+}
+
 #[test]
 fn a_move_is_told_is_limited_and_can_be_taken_back() {
     run(async {
-        let dir = Arc::new(tempfile::tempdir().unwrap());
-        let broker = Broker::start_in(dir, &[TWO_DIRS]).await;
+        let broker = Broker::start_with(&[TWO_DIRS]).await;
+        let topic = topic_that_is_moved_slowly(&broker).await;
         let mut client = broker.client().await;
-        let key = "replica.alter.log.dirs.io.max.bytes.per.second";
-        client.set_config((4, "1"), key, "1000").await;
-        // What opens this topic has seen the limit before.
-        let topic = Topic::create(&broker, "t", 1, &[]).await;
-        let value = vec![b'x'; 900_000];
-        for _ in 0..4 {
-            assert_eq!(client.produce(&topic, batch::of(&[&value])).await.error_code, 0);
-        }
-        let here = places(&mut client, "t", 0).await.remove(0).0;
-        let other = if here.ends_with("one") { "two" } else { "one" };
-        let other = broker.dir.path().join(other).display().to_string();
-        assert_eq!(alter(&mut client, 2, &other, "t", &[0]).await, [0]);
+        let (here, other) = move_away(&broker, &mut client, 2, "t").await;
         let mut both = [(here.clone(), false), (other.clone(), true)];
         both.sort();
         assert_eq!(places(&mut client, "t", 0).await, both);

@@ -11,6 +11,8 @@ use std::sync::{Arc, Mutex};
 use ottla::base::disk::{Disk, DiskFile, OpenMode, RealDisk, Space};
 use ottla::base::env::Env;
 
+use super::cluster::Cluster;
+
 const TOTAL_BYTES: u64 = 1 << 40;
 const EIO: i32 = 5;
 
@@ -64,6 +66,19 @@ impl ScarceDisk {
             false => Ok(()),
         }
     }
+}
+
+/// Three nodes, each on a disk of its own; of three replicas two are enough.
+pub async fn cluster(settings: &[(&str, &str)]) -> ([ScarceDisk; 3], Cluster) {
+    let usual = [
+        ("KAFKA_DEFAULT_REPLICATION_FACTOR", "3"),
+        ("KAFKA_MIN_INSYNC_REPLICAS", "2"),
+        ("KAFKA_REPLICA_LAG_TIME_MAX_MS", "1000"),
+    ];
+    let disks = [(); 3].map(|()| ScarceDisk::default());
+    let envs = disks.iter().map(ScarceDisk::env).collect();
+    let cluster = Cluster::start_on(envs, &[&usual, settings].concat()).await;
+    (disks, cluster)
 }
 
 impl Disk for ScarceDisk {

@@ -19,6 +19,7 @@ use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
 
 use super::*;
+use crate::base::ids::NodeId;
 use crate::base::rng::Rng;
 use crate::config::Config;
 use crate::coordinator::group::assignor::Assignor;
@@ -28,6 +29,7 @@ use crate::coordinator::step::Now;
 use crate::log::records::build::NewRecord;
 use crate::metadata::image::Image;
 use crate::metadata::records::{Record as MetadataRecord, Resource};
+use crate::metadata::settings::LiveSettings;
 
 const GROUP: &str = "g";
 const SESSION_TIMEOUT_MS: i64 = 45_000;
@@ -55,8 +57,8 @@ impl World {
     fn new(settings: &[(&str, &str)]) -> Self {
         let env: Vec<(String, String)> =
             settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        let config = Config::load(None, &env).unwrap().config;
-        let settings = Arc::new(GroupSettings { config });
+        let loaded = Config::load(None, &env).unwrap();
+        let settings = Arc::new(GroupSettings::new(LiveSettings::new(NodeId(1), loaded)));
         let rng = Arc::new(Rng::seeded(1));
         let groups = Groups::new(Arc::clone(&settings), Arc::clone(&rng));
         let now = Now { wall_ms: 1_700_000_000_000, monotonic_ms: 1_000 };

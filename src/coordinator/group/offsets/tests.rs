@@ -27,6 +27,7 @@ use crate::coordinator::runtime::Machine;
 use crate::coordinator::step::{Now, Step};
 use crate::log::records::build::NewRecord;
 use crate::metadata::records::Record as MetadataRecord;
+use crate::metadata::settings::LiveSettings;
 
 const MINUTE_MS: i64 = 60_000;
 
@@ -43,8 +44,9 @@ struct Rig {
 fn empty(settings: &[(&str, &str)]) -> Groups {
     let env: Vec<(String, String)> =
         settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-    let config = Config::load(None, &env).unwrap().config;
-    Groups::new(Arc::new(GroupSettings { config }), Arc::new(Rng::seeded(1)))
+    let loaded = Config::load(None, &env).unwrap();
+    let settings = GroupSettings::new(LiveSettings::new(NodeId(1), loaded));
+    Groups::new(Arc::new(settings), Arc::new(Rng::seeded(1)))
 }
 
 fn topic_id(number: u8) -> TopicId {

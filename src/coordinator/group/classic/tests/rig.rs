@@ -12,6 +12,7 @@ use kafka_protocol::messages::{
     SyncGroupRequest, SyncGroupResponse,
 };
 
+use crate::base::ids::NodeId;
 use crate::base::primitives::Writer;
 use crate::base::rng::Rng;
 use crate::config::Config;
@@ -24,6 +25,7 @@ use crate::coordinator::runtime::Machine;
 use crate::coordinator::step::{Now, Step};
 use crate::log::records::build::NewRecord;
 use crate::metadata::image::Image;
+use crate::metadata::settings::LiveSettings;
 
 pub(super) const GROUP: &str = "g";
 pub(super) const SESSION_MS: i32 = 10_000;
@@ -46,9 +48,9 @@ impl Rig {
     }
 
     pub(super) fn with(change: impl FnOnce(&mut Config)) -> Self {
-        let mut config = Config::load(None, &[]).unwrap().config;
-        change(&mut config);
-        let settings = Arc::new(GroupSettings { config });
+        let mut loaded = Config::load(None, &[]).unwrap();
+        change(&mut loaded.config);
+        let settings = Arc::new(GroupSettings::new(LiveSettings::new(NodeId(1), loaded)));
         let rng = Arc::new(Rng::seeded(7));
         let groups = Groups::new(Arc::clone(&settings), Arc::clone(&rng));
         Self { groups, now_ms: 0, log: Vec::new(), settings, rng }
