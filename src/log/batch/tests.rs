@@ -61,6 +61,18 @@ pub(crate) fn batch(count: usize, sample: Sample) -> Batch {
     Batch::take(&mut encode(&values, sample)).expect("a good batch")
 }
 
+/// The same batch as a producer sends it whose epoch is 0.
+pub(crate) fn of_producer(plain: &Batch, id: i64, sequence: i32, transactional: bool) -> Batch {
+    let mut bytes = joined(plain).to_vec();
+    bytes[22] |= u8::from(transactional) << 4;
+    bytes[43..51].copy_from_slice(&id.to_be_bytes());
+    bytes[51..53].copy_from_slice(&0_i16.to_be_bytes());
+    bytes[53..57].copy_from_slice(&sequence.to_be_bytes());
+    let crc = crc32c::crc32c(&bytes[21..]).to_be_bytes();
+    bytes[17..21].copy_from_slice(&crc);
+    Batch::take(&mut bytes.into()).expect("a good batch")
+}
+
 fn joined(batch: &Batch) -> Bytes {
     [&batch.head()[..], batch.records()].concat().into()
 }

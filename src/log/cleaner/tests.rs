@@ -8,13 +8,13 @@ use bytes::Bytes;
 use super::*;
 use crate::base::disk::Disk;
 use crate::base::rng::Rng;
-use crate::log::cleaner::plan::Policy;
+use crate::log::batch::tests::of_producer;
 use crate::log::entry::{Entry, EntryBody, EntryId};
-use crate::log::partition_log::tests::{DIR, Rig, bytes_of, config};
+use crate::log::partition_log::tests::rig::{POLICY, some_options};
+use crate::log::partition_log::tests::{DIR, Rig, bytes_of, config, seeds};
 use crate::log::records::build::{NewRecord, batch as built};
 use crate::log::records::{KeyValue, in_codec, key_values};
 
-const POLICY: Policy = Policy { min_dirty_ratio: 0.0, min_lag_ms: 0, max_lag_ms: i64::MAX };
 const DELETE_RETENTION_MS: i64 = 50;
 const PRODUCER_ID: i64 = 7;
 const KEYS_COUNT: u64 = 12;
@@ -22,17 +22,11 @@ const STEPS_COUNT: u64 = 80;
 
 /// A keyed batch, as an idempotent producer sends it if it has a sequence.
 fn keyed(records: &[NewRecord], time_ms: i64, codec: i16, sequence: Option<i32>) -> Batch {
-    let mut batch = built(records, time_ms).expect("a batch");
-    if let Some(sequence) = sequence {
-        let mut bytes = [&batch.head()[..], batch.records()].concat();
-        bytes[43..51].copy_from_slice(&PRODUCER_ID.to_be_bytes());
-        bytes[51..53].copy_from_slice(&0_i16.to_be_bytes());
-        bytes[53..57].copy_from_slice(&sequence.to_be_bytes());
-        let crc = crc32c::crc32c(&bytes[21..]).to_be_bytes();
-        bytes[17..21].copy_from_slice(&crc);
-        batch = Batch::take(&mut Bytes::from(bytes)).expect("a batch");
+    let plain = built(records, time_ms).expect("a batch");
+    match sequence {
+        Some(sequence) => in_codec(&of_producer(&plain, PRODUCER_ID, sequence, false), codec),
+        None => in_codec(&plain, codec),
     }
-    in_codec(&batch, codec)
 }
 
 struct Kept {
@@ -127,7 +121,7 @@ impl Run {
         }
         let room = (self.entries.len() - self.applied) as u64;
         self.applied += usize::try_from(self.rng.below(room + 1)).expect("small");
-        self.apply();
+        self.rig.apply_first(self.applied);
     }
 
     fn choose(&mut self, base_offset: Offset) -> Batch {
@@ -153,15 +147,6 @@ impl Run {
         keyed(&records, self.now_ms, codec, sequence)
     }
 
-    fn apply(&self) {
-        if let Some(last) = self.applied.checked_sub(1) {
-            let stubs = self.rig.log().stubs(last as u64, last as u64 + 1).unwrap_or_default();
-            if let Some(stub) = stubs.first() {
-                self.rig.log().apply(stub.id.index, &stub.meta);
-            }
-        }
-    }
-
     fn forget_after(&mut self, count: usize) {
         self.entries.truncate(count);
         self.sent.retain(|(entry, ..)| *entry < count);
@@ -179,58 +164,25 @@ impl Run {
     }
 
     fn clean(&mut self) {
-        let options = Options {
-            // Sometimes for a few keys only.
-            map_bytes_max: if self.rng.below(3) == 0 { 100 } else { 10_000 },
-            delete_retention_ms: DELETE_RETENTION_MS,
-            tombstones_below: i64::try_from(self.rng.below(400)).expect("small"),
-            now_ms: self.now_ms,
-            seed: (self.seed, 2),
-        };
-        let log = Arc::clone(self.rig.log());
-        let Ok(Some((dirty, _))) = log.dirty(self.now_ms, &POLICY) else { return };
-        for offset in self.records.range(..dirty.end).map(|(offset, _)| *offset) {
-            self.tombstones_seen.entry(offset).or_insert(self.now_ms);
-        }
-        let rewriting = log.try_rewriting().expect("nobody else");
-        let mut cleaning = Cleaning::begin(log, dirty, options, rewriting);
-        while let Ok(step) = cleaning.step() {
-            if step.is_done {
-                let summary = cleaning.summary();
-                assert!(!summary.abandoned && summary.end > dirty.first, "seed {}", self.seed);
-                self.cleaned_to = summary.end;
-                self.dropped += summary.records_dropped;
-                self.swaps += 1;
-                self.check();
-                return;
+        let options = some_options(&self.rng, self.now_ms, DELETE_RETENTION_MS);
+        let (records, seen) = (&self.records, &mut self.tombstones_seen);
+        let cleaned = self.rig.clean(options, |dirty| {
+            for offset in records.range(..dirty.end).map(|(offset, _)| *offset) {
+                seen.entry(offset).or_insert(options.now_ms);
             }
+        });
+        if let Some(summary) = cleaned {
+            self.cleaned_to = summary.end;
+            self.dropped += summary.records_dropped;
+            self.swaps += 1;
+            self.check();
         }
-        assert!(self.rig.disk.is_crashed(), "seed {}", self.seed);
-        cleaning.abandon();
     }
 
     fn restart(&mut self) {
-        for attempt in 0.. {
-            assert!(attempt < 20);
-            if self.rng.below(4) == 0 {
-                self.rig.kill();
-            } else {
-                self.rig.lose_power();
-            }
-            if attempt < 3 && self.rng.below(3) == 0 {
-                self.rig.disk.crash_in(self.rng.below(25));
-            }
-            let opened = self.rig.open(false);
-            if !self.rig.disk.is_crashed() {
-                opened.unwrap_or_else(|error| panic!("seed {}: {error}", self.seed));
-                break;
-            }
-        }
-        let last = self.rig.log().bounds().1;
-        let count = last.map_or(0, |last| usize::try_from(last.index + 1).expect("small"));
-        assert!((self.applied..=self.entries.len()).contains(&count), "seed {}", self.seed);
+        let count = self.rig.restart(&self.rng, self.applied..=self.entries.len());
         self.forget_after(count);
-        self.apply();
+        self.rig.apply_first(self.applied);
         if !self.rig.disk.is_crashed() {
             self.check();
         }
@@ -380,7 +332,7 @@ fn what_is_not_written_yet_is_not_cleaned() {
 #[test]
 fn of_each_key_the_latest_record_stays() {
     let (mut swaps, mut dropped) = (0, 0);
-    for seed in 0..150 {
+    for seed in seeds() {
         let outcome = std::panic::catch_unwind(|| {
             let mut run = Run::new(seed);
             run.go();
@@ -389,5 +341,6 @@ fn of_each_key_the_latest_record_stays() {
         let (did_swap, did_drop) = outcome.unwrap_or_else(|_| panic!("seed {seed}"));
         (swaps, dropped) = (swaps + did_swap, dropped + did_drop);
     }
-    assert!(swaps > 500 && dropped > 5_000, "{swaps} {dropped}");
+    let is_one = seeds().count() == 1;
+    assert!(is_one || swaps > 500 && dropped > 5_000, "{swaps} {dropped}");
 }

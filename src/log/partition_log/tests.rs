@@ -4,10 +4,8 @@
 //! `SIM_SEEDS=10000 cargo test --lib partition_log::` runs more seeds, `SEED=7` runs one.
 
 mod model;
-mod rig;
+pub(crate) mod rig;
 mod transactions;
-
-use std::sync::Arc;
 
 use std::collections::BTreeSet;
 
@@ -203,7 +201,7 @@ fn number(name: &str) -> Option<u64> {
 }
 
 /// `SIM_SEEDS` many seeds, or the one of `SEED`.
-fn seeds() -> std::ops::Range<u64> {
+pub(crate) fn seeds() -> std::ops::Range<u64> {
     match number("SEED") {
         Some(seed) => seed..seed + 1,
         None => 0..number("SIM_SEEDS").unwrap_or(150),

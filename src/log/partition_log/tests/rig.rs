@@ -1,5 +1,6 @@
 //! A log on a simulated disk, driven step by step.
 
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,9 +10,12 @@ use tokio::sync::oneshot;
 
 use crate::base::clock::ManualClock;
 use crate::base::kv::journal::JournalKv;
+use crate::base::rng::Rng;
 use crate::base::worker::Threads;
 use crate::log::batch::Batch;
 use crate::log::batch::tests::{Sample, encode};
+use crate::log::cleaner::plan::{Dirty, Policy};
+use crate::log::cleaner::{Cleaning, Options, Summary};
 use crate::log::entry::{Entry, EntryBody, EntryMeta};
 use crate::log::flusher::{self, Completion};
 use crate::log::health::Health;
@@ -64,6 +68,20 @@ pub(crate) fn config(segment_bytes: u32, write_caching: bool) -> LogConfig {
         producer_expiration_ms: i64::MAX / 2,
         segment_jitter_ms: 0,
         file_delete_delay_ms: 0,
+    }
+}
+
+pub(crate) const POLICY: Policy =
+    Policy { min_dirty_ratio: 0.0, min_lag_ms: 0, max_lag_ms: i64::MAX };
+
+/// How a log is cleaned: sometimes for a few keys only.
+pub(crate) fn some_options(rng: &Rng, now_ms: i64, delete_retention_ms: i64) -> Options {
+    Options {
+        map_bytes_max: if rng.below(3) == 0 { 100 } else { 10_000 },
+        delete_retention_ms,
+        tombstones_below: i64::try_from(rng.below(400)).expect("small"),
+        now_ms,
+        seed: (rng.next_u64(), 2),
     }
 }
 
@@ -141,6 +159,58 @@ impl Rig {
         self.log = None;
         self.runtime = runtime();
         self.disk = self.disk.kill();
+    }
+
+    /// Opens the log after a kill or a power cut, at times with more of them meanwhile; how many
+    /// entries it has, of which so many are to be there.
+    pub(crate) fn restart(&mut self, rng: &Rng, counts: RangeInclusive<usize>) -> usize {
+        for attempt in 0.. {
+            assert!(attempt < 20);
+            if rng.below(4) == 0 {
+                self.kill();
+            } else {
+                self.lose_power();
+            }
+            if attempt < 3 && rng.below(3) == 0 {
+                self.disk.crash_in(rng.below(25));
+            }
+            let opened = self.open(false);
+            if !self.disk.is_crashed() {
+                opened.unwrap_or_else(|error| panic!("{error}"));
+                break;
+            }
+        }
+        let last = self.log().bounds().1;
+        let count = last.map_or(0, |last| usize::try_from(last.index + 1).expect("small"));
+        assert!(counts.contains(&count), "{count} of {counts:?}");
+        count
+    }
+
+    /// Applies the first entries, as far as the last of them can be read.
+    pub(crate) fn apply_first(&self, count: usize) {
+        let Some(last) = (count as u64).checked_sub(1) else { return };
+        if let Some(stub) = self.log().stubs(last, last + 1).unwrap_or_default().first() {
+            self.log().apply(last, &stub.meta);
+        }
+    }
+
+    /// Cleans what is dirty, which is told before; `None` if nothing is or if the power fails.
+    pub(crate) fn clean(&self, options: Options, told: impl FnOnce(&Dirty)) -> Option<Summary> {
+        let log = Arc::clone(self.log());
+        let (dirty, _) = log.dirty(options.now_ms, &POLICY).ok()??;
+        told(&dirty);
+        let rewriting = log.try_rewriting().expect("nobody else");
+        let mut cleaning = Cleaning::begin(log, dirty, options, rewriting);
+        while let Ok(step) = cleaning.step() {
+            if step.is_done {
+                let summary = cleaning.summary();
+                assert!(!summary.abandoned && summary.end > dirty.first);
+                return Some(summary);
+            }
+        }
+        assert!(self.disk.is_crashed());
+        cleaning.abandon();
+        None
     }
 
     fn wait(&self, begin: impl FnOnce(Completion)) -> std::io::Result<()> {

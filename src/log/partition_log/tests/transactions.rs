@@ -9,15 +9,15 @@ use super::*;
 use crate::base::disk::Disk;
 use crate::base::ids::Offset;
 use crate::log::batch::Batch;
-use crate::log::cleaner::plan::Policy;
-use crate::log::cleaner::{Cleaning, Options};
+use crate::log::batch::tests::of_producer;
+use crate::log::cleaner::Options;
 use crate::log::entry::{Entry, EntryBody, EntryId};
 use crate::log::partition_log::PartitionLog;
+use crate::log::partition_log::tests::rig::some_options;
 use crate::log::records::build::{NewRecord, batch as built};
 use crate::log::records::key_values;
 use crate::log::records::marker::{Ending, Marker};
 
-const POLICY: Policy = Policy { min_dirty_ratio: 0.0, min_lag_ms: 0, max_lag_ms: i64::MAX };
 const DELETE_RETENTION_MS: i64 = 100;
 const PRODUCERS_COUNT: u64 = 3;
 const KEYS_COUNT: u64 = 8;
@@ -35,15 +35,10 @@ pub(crate) fn keyed(
     };
     let records: Vec<NewRecord> = keys.iter().zip(base_offset..).map(record).collect();
     let plain = built(&records, 1_000).expect("a batch");
-    let Some((id, sequence)) = producer else { return plain };
-    let mut bytes = plain.to_bytes().to_vec();
-    bytes[22] = u8::from(transactional) << 4;
-    bytes[43..51].copy_from_slice(&id.to_be_bytes());
-    bytes[51..53].copy_from_slice(&0_i16.to_be_bytes());
-    bytes[53..57].copy_from_slice(&sequence.to_be_bytes());
-    let crc = crc32c::crc32c(&bytes[21..]).to_be_bytes();
-    bytes[17..21].copy_from_slice(&crc);
-    Batch::take(&mut bytes.into()).expect("a batch")
+    match producer {
+        Some((id, sequence)) => of_producer(&plain, id, sequence, transactional),
+        None => plain,
+    }
 }
 
 /// What a consumer of committed transactions gets from an offset on: offsets and keys. It leaves
@@ -266,16 +261,7 @@ impl Random {
         }
         let room = (self.entries.len() - self.applied) as u64;
         self.applied += usize::try_from(self.rng.below(room + 1)).expect("small");
-        self.apply(&self.rig);
-    }
-
-    fn apply(&self, rig: &Rig) {
-        if let Some(last) = self.applied.checked_sub(1) {
-            let stubs = rig.log().stubs(last as u64, last as u64 + 1).unwrap_or_default();
-            if let Some(stub) = stubs.first() {
-                rig.log().apply(stub.id.index, &stub.meta);
-            }
-        }
+        self.rig.apply_first(self.applied);
     }
 
     fn truncate(&mut self) {
@@ -288,52 +274,22 @@ impl Random {
     }
 
     fn clean(&mut self) {
-        let options = Options {
-            map_bytes_max: if self.rng.below(3) == 0 { 100 } else { 10_000 },
-            delete_retention_ms: DELETE_RETENTION_MS,
-            tombstones_below: i64::try_from(self.rng.below(400)).expect("small"),
-            now_ms: self.now_ms,
-            seed: (self.seed, 2),
-        };
-        let log = Arc::clone(self.rig.log());
-        let Ok(Some((dirty, _))) = log.dirty(self.now_ms, &POLICY) else { return };
-        assert!(dirty.end <= log.offsets().last_stable, "seed {}", self.seed);
-        self.cleaned_to.1 = self.cleaned_to.1.max(dirty.end);
-        let rewriting = log.try_rewriting().expect("nobody else");
-        let mut cleaning = Cleaning::begin(log, dirty, options, rewriting);
-        while let Ok(step) = cleaning.step() {
-            if step.is_done {
-                self.cleaned_to.0 = cleaning.summary().end;
-                self.check(&self.rig);
-                return;
-            }
+        let options = some_options(&self.rng, self.now_ms, DELETE_RETENTION_MS);
+        let (stable, touched) = (self.rig.log().offsets().last_stable, &mut self.cleaned_to.1);
+        let cleaned = self.rig.clean(options, |dirty| {
+            assert!(dirty.end <= stable);
+            *touched = dirty.end.max(*touched);
+        });
+        if let Some(summary) = cleaned {
+            self.cleaned_to.0 = summary.end;
+            self.check(&self.rig);
         }
-        assert!(self.rig.disk.is_crashed(), "seed {}", self.seed);
-        cleaning.abandon();
     }
 
     fn restart(&mut self) {
-        for attempt in 0.. {
-            assert!(attempt < 20);
-            if self.rng.below(4) == 0 {
-                self.rig.kill();
-            } else {
-                self.rig.lose_power();
-            }
-            if attempt < 3 && self.rng.below(3) == 0 {
-                self.rig.disk.crash_in(self.rng.below(25));
-            }
-            let opened = self.rig.open(false);
-            if !self.rig.disk.is_crashed() {
-                opened.unwrap_or_else(|error| panic!("seed {}: {error}", self.seed));
-                break;
-            }
-        }
-        let last = self.rig.log().bounds().1;
-        let count = last.map_or(0, |last| usize::try_from(last.index + 1).expect("small"));
-        assert!((self.applied..=self.entries.len()).contains(&count), "seed {}", self.seed);
+        let count = self.rig.restart(&self.rng, self.applied..=self.entries.len());
         self.entries.truncate(count);
-        self.apply(&self.rig);
+        self.rig.apply_first(self.applied);
         self.check(&self.rig);
     }
 
@@ -366,7 +322,7 @@ impl Random {
         // A copy has what is durable, which is all that was confirmed.
         let count = copy.log().bounds().1.map_or(0, |last| last.index + 1);
         if count == self.entries.len() as u64 {
-            self.apply(&copy);
+            copy.apply_first(self.applied);
             self.check(&copy);
         }
     }
@@ -513,18 +469,11 @@ fn a_transaction_that_is_cleaned_away_has_ended() {
     while kind(3) != EntryKind::Compacted {
         append(filler());
         now_ms += 10 * DELETE_RETENTION_MS;
-        let log = Arc::clone(rig.log());
-        let Some((dirty, _)) = log.dirty(now_ms, &POLICY).expect("read") else { continue };
-        let options = Options {
-            map_bytes_max: 10_000,
-            delete_retention_ms: DELETE_RETENTION_MS,
-            tombstones_below: Offset::MAX,
-            now_ms,
-            seed: (7, 7),
-        };
-        let rewriting = log.try_rewriting().expect("nobody else");
-        let mut cleaning = Cleaning::begin(log, dirty, options, rewriting);
-        while !cleaning.step().expect("cleaned").is_done {}
+        let options = some_options(&Rng::seeded(7), now_ms, DELETE_RETENTION_MS);
+        rig.clean(
+            Options { map_bytes_max: 10_000, tombstones_below: Offset::MAX, ..options },
+            |_| {},
+        );
     }
     assert_eq!(kind(1), EntryKind::Compacted);
     rig.close().expect("closed");
