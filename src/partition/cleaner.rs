@@ -133,7 +133,7 @@ impl Cleaner {
         claimed.busy.remove(&partition.id);
         let Err(error) = cleaned else { return };
         let (topic, index) = (&partition.topic, partition.id.partition);
-        if partition.group().log().is_closed() {
+        if partition.group().log().is_closed() && !disk::has_failed(&error) {
             // It has been deleted, or goes on in another log dir.
             tracing::debug!(%error, topic, partition = index, "a log went while it was cleaned");
             return;

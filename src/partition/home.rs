@@ -128,8 +128,18 @@ impl Storage {
         for open in self.dirs.iter().filter(|open| !open.health.has_failed()) {
             let old = open.dir.path.join(&home.name);
             let is_it = is_moved && open.directory == home.directory;
-            if !is_it && open.dir.topic_id(&old)? == Some(id.topic_id) {
-                hidden.push(self.hide(id, open, &old)?);
+            if is_it {
+                continue;
+            }
+            match open.dir.topic_id(&old) {
+                Ok(Some(topic_id)) if topic_id == id.topic_id => {
+                    hidden.push(self.hide(id, open, &old)?);
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    let old = old.display();
+                    tracing::error!(%error, dir = %old, "the folder of a moved log is left alone");
+                }
             }
         }
         if !is_moved {

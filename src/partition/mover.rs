@@ -32,6 +32,8 @@ const REST_BYTES: u64 = 1024 * 1024;
 const NEAR_BYTES: u64 = 64 * 1024 * 1024;
 /// ... so much has been copied since.
 const NEAR_COPIED_BYTES: u64 = 256 * 1024 * 1024;
+/// Steps in a row that may find a file gone.
+const MISSED_MAX: u32 = 10;
 /// How often it is looked whether it may go on.
 const STANDSTILL: Duration = Duration::from_secs(1);
 /// What did not work is tried again after this time.
@@ -358,7 +360,7 @@ impl Mover {
     ) -> (LogCopy, io::Result<bool>) {
         let (moves, threads) = (&self.registry.moves, self.env.threads);
         let from = self.registry.storage.open_dir(partition.dir()).map(|open| &open.health);
-        let mut near_bytes = 0;
+        let (mut near_bytes, mut missed) = (0, 0);
         loop {
             let is_it = |open: Arc<Partition>| Arc::ptr_eq(&open, partition);
             let is_here = self.registry.get(partition.id).is_some_and(is_it);
@@ -369,8 +371,7 @@ impl Mover {
                 return (copy, Err(no_room()));
             }
             let rate = moves.lock().bytes_per_second;
-            // Where writes wait for room, so would the last ones of the log that is closed.
-            if rate == Some(0) || from.is_some_and(|from| from.is_full()) {
+            if rate == Some(0) {
                 tokio::time::sleep(STANDSTILL).await;
                 continue;
             }
@@ -385,13 +386,21 @@ impl Mover {
             let step = match step {
                 Ok(step) => step,
                 // Retention has taken a file meanwhile.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) if error.kind() == io::ErrorKind::NotFound && missed < MISSED_MAX => {
+                    missed += 1;
+                    continue;
+                }
                 Err(error) => return (copy, Err(error)),
             };
+            missed = 0;
             let left_bytes = self.note(partition, number, step);
             near_bytes = if left_bytes > NEAR_BYTES { 0 } else { near_bytes + step.bytes };
             if left_bytes <= REST_BYTES || near_bytes >= NEAR_COPIED_BYTES {
-                return (copy, Ok(true));
+                if !from.is_some_and(|from| from.is_full()) {
+                    return (copy, Ok(true));
+                }
+                // What is written when the log is closed would wait for room as well.
+                tokio::time::sleep(STANDSTILL).await;
             }
             if let Some(rate) = rate {
                 #[expect(clippy::cast_precision_loss, reason = "a duration need not be exact")]

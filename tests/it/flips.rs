@@ -25,6 +25,8 @@ use crate::harness::{Broker, Client, batch, eventually, run, text};
 const SMALL: (&str, &str) = ("internal.segment.bytes", "2000");
 /// Kept in the metadata.
 const RETENTION: (&str, &str) = ("retention.ms", "123456789");
+/// The records are of 1970.
+const FOR_EVER: (&str, &str) = ("retention.ms", "-1");
 const COMPACT: [(&str, &str); 3] = [
     ("cleanup.policy", "compact"),
     ("internal.segment.bytes", "1000"),
@@ -429,7 +431,7 @@ fn a_flipped_bit_is_mended_in_a_cluster() {
     let mut topic = Topic { name: "plain", id: uuid::Uuid::nil() };
     run(async {
         let mut client = Client::connect(address).await;
-        topic.id = client.create_topic(topic.name, 1, &[SMALL]).await;
+        topic.id = client.create_topic(topic.name, 1, &[SMALL, FOR_EVER]).await;
         let mut leader = leader_of(&mut client, &topic).await;
         for number in 0..BATCHES {
             let value = format!("{number} {}", "x".repeat(150));

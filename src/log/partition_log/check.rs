@@ -186,7 +186,14 @@ impl State {
         }
         segment.damaged.retain(|damaged| *damaged != index);
         let end_index = self.written_index;
-        self.producers = recovery::replay_mended(setup, &mut self.segments, index, end_index)?;
+        let replayed = recovery::replay_mended(setup, &mut self.segments, index, end_index);
+        if replayed.is_err() {
+            // It is tried again.
+            let mut of = self.segments.iter_mut();
+            let segment = of.find(|s| (s.base_index..s.next_index).contains(&index));
+            segment.into_iter().for_each(|segment| segment.damaged.push(index));
+        }
+        self.producers = replayed?;
         let waiting = (self.recent_first..).zip(&self.recent);
         let waiting = waiting.filter(|(index, _)| *index >= end_index);
         let waiting: Vec<(u64, Batch)> =

@@ -89,6 +89,7 @@ impl Replay {
         end_index: u64,
     ) -> io::Result<()> {
         let (disk, now_ms) = (setup.disk.as_ref(), setup.clock.now_ms());
+        let begin_index = self.next_index;
         for segment in &mut *segments {
             // A segment may have been begun without its state file; when those before it are
             // purged, that is all that is known of their producers.
@@ -108,21 +109,17 @@ impl Replay {
                 segment.indexes_written = false;
             }
         }
-        self.end_cleaned(segments)
+        self.end_cleaned(segments, begin_index.min(end_index))
     }
 
-    /// A transaction that was open when the state was written may have ended and been cleaned away
-    /// since, with its marker, which goes last. The cleaner comes no further than the last stable
-    /// offset, so the first batch of one that is open still is there.
-    fn end_cleaned(&mut self, segments: &[Segment]) -> io::Result<()> {
+    /// A transaction that was open when the state was written, which tells of the entries before
+    /// `begin_index`, may have ended and been cleaned away since, with its marker, which goes last.
+    fn end_cleaned(&mut self, segments: &[Segment], begin_index: u64) -> io::Result<()> {
         let open: Vec<(Offset, i64)> = self.producers.open_transactions().collect();
         for (first, producer_id) in open {
-            let at = segments.partition_point(|segment| segment.base_offset <= first);
-            let Some(segment) = at.checked_sub(1).and_then(|at| segments.get(at)) else { continue };
-            let indexes = segment.base_index..segment.next_index;
-            let holder = metas::holder(&segment.files, indexes, first)?;
-            if holder.is_some_and(|meta| meta.kind == EntryKind::Compacted) {
-                self.producers.forget_open(first, self.begun.get(&producer_id).copied());
+            let later = self.begun.get(&producer_id).copied();
+            if later != Some(first) && is_cleaned(segments, first, producer_id, begin_index)? {
+                self.producers.forget_open(first, later);
             }
         }
         Ok(())
@@ -183,6 +180,51 @@ impl Replay {
             }
         }
     }
+}
+
+/// Whether nothing is left of a transaction in the entries before `end_index`. The cleaner comes no
+/// further than the last stable offset, so the first batch of one that is open still is there,
+/// unless it was damaged and dropped: then others are.
+fn is_cleaned(
+    segments: &[Segment],
+    first: Offset,
+    producer_id: i64,
+    end_index: u64,
+) -> io::Result<bool> {
+    let at = segments.partition_point(|segment| segment.base_offset <= first);
+    let Some(at) = at.checked_sub(1) else { return Ok(false) };
+    for (number, segment) in segments.iter().skip(at).enumerate() {
+        let mut from = segment.base_index;
+        let to = segment.next_index.min(end_index);
+        if number == 0 {
+            let Some(index) = metas::holder(&segment.files, from..to, first)? else {
+                return Ok(false);
+            };
+            let holder = read_metas(&segment.files, segment.base_index, index, index + 1)?;
+            if holder.first().is_none_or(|meta| meta.kind != EntryKind::Compacted) {
+                return Ok(false);
+            }
+            from = index;
+        }
+        while from < to {
+            let next = to.min(from + REPLAY_COUNT);
+            for meta in read_metas(&segment.files, segment.base_index, from, next)? {
+                let header = match meta.kind {
+                    EntryKind::Batch => segment.files.batch_header(meta.position)?,
+                    _ => None,
+                };
+                let is_of = |header: BatchHeader| {
+                    let is_its = header.producer_id == producer_id;
+                    is_its && header.is_transactional() && !header.is_control()
+                };
+                if header.is_some_and(is_of) {
+                    return Ok(false);
+                }
+            }
+            from = next;
+        }
+    }
+    Ok(true)
 }
 
 /// The header of an entry's batch, and the marker that it is; of other batches nothing more is

@@ -221,3 +221,31 @@ fn the_marker_of_an_aborted_transaction_is_made_again() {
         copy.open(clean).expect("opened again");
     }
 }
+
+#[test]
+fn a_transaction_stays_open_whose_first_batch_is_dropped() {
+    let rig = Rig::new(5, config(300, false));
+    let within =
+        |sequence| Sample { producer: (7, 0, sequence), timestamp_ms: 1000, attributes: 1 << 4 };
+    let mut bodies = vec![EntryBody::Blank];
+    bodies.extend([0, 2].map(|sequence| EntryBody::Batch(batch(2, 30, within(sequence)))));
+    bodies.extend((0..6).map(|_| EntryBody::Batch(batch(2, 30, Sample::default()))));
+    for (body, index) in bodies.into_iter().zip(0..) {
+        let entry = Entry { id: EntryId { term: 1, index }, body, ticket: None };
+        rig.append_one(entry).expect("appended");
+    }
+    let (base_offset, _, position) = place(&rig, 1);
+    rig.close().expect("closed");
+    let mut copy = rig.copy();
+    let name = PathBuf::from(DIR).join(file_name(base_offset, "log"));
+    copy.disk.flip_bit(&name, u64::from(position + 70) * 8).expect("flipped");
+    copy.open(true).expect("opened");
+    assert_eq!(check(copy.log()).expect("readable").len(), 1);
+    copy.drop_damaged().expect("dropped");
+    for clean in [true, false] {
+        copy.close().expect("closed");
+        copy.open(clean).expect("opened again");
+        let open = copy.log().open_transactions();
+        assert!(matches!(open[..], [(0 | 2, 7)]), "{open:?}");
+    }
+}
