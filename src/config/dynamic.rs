@@ -100,21 +100,17 @@ impl Loaded {
         let mut dynamic = Dynamic { own: read(own), all: read(all) };
         let config = self.layered(&dynamic).unwrap_or_else(|error| {
             warnings.push(error);
-            let (holds, config) = self.what_holds(&dynamic);
-            let left_out = |(of, held): (&Layer, &Layer)| -> Vec<String> {
-                let left = of.iter().filter(|(key, _)| !held.contains_key(*key));
-                left.map(|(key, (text, _))| format!("{key}={text} is left out")).collect()
-            };
-            warnings.extend(left_out((&dynamic.all, &holds.all)));
-            warnings.extend(left_out((&dynamic.own, &holds.own)));
+            let (holds, config, left) = self.what_holds(&dynamic);
+            warnings.extend(left);
             dynamic = holds;
             config
         });
         Self { config, warnings, given: self.given.clone(), dynamic }
     }
 
-    /// As much of what is set as goes with the rest, with the settings that this makes.
-    fn what_holds(&self, wanted: &Dynamic) -> (Dynamic, Config) {
+    /// As much of what is set as goes with the rest, with the settings that this makes, and a
+    /// warning for each value that is left out.
+    fn what_holds(&self, wanted: &Dynamic) -> (Dynamic, Config, Vec<String>) {
         let (mut holds, mut config) = (Dynamic::default(), self.config.clone());
         let all = wanted.all.iter().map(|(key, value)| (false, *key, value));
         let own = wanted.own.iter().map(|(key, value)| (true, *key, value));
@@ -135,7 +131,9 @@ impl Loaded {
                 }
             });
             if left.len() == before {
-                return (holds, config);
+                let told =
+                    left.iter().map(|(_, key, (text, _))| format!("{key}={text} is left out"));
+                return (holds, config, told.collect());
             }
         }
     }

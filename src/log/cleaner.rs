@@ -227,10 +227,8 @@ impl Cleaning {
 
     /// Gives up; what has been cleaned stays clean.
     pub fn abandon(self) {
-        if let Stage::Copy { target, .. } = self.stage
-            && let Err(error) = target.discard()
-        {
-            tracing::debug!(log = self.log.name(), %error, "a file was not deleted");
+        if let Stage::Copy { target, .. } = self.stage {
+            target.abandon();
         }
     }
 }
@@ -241,15 +239,14 @@ pub(crate) fn rewrite(
     log: &PartitionLog,
     source: SourceSegment,
     metas: Vec<EntryMeta>,
-    left: impl Fn(u64) -> Option<Left>,
+    left: &BTreeMap<u64, Left>,
     _rewriting: &Rewriting,
 ) -> io::Result<bool> {
-    let sources = vec![source];
+    let sources = [source];
     let mut target = Target::begin(log, &sources)?;
-    let written =
-        sources.first().map_or(Ok(()), |source| write_anew(log, source, metas, left, &mut target));
-    if let Err(error) = written {
-        target.discard()?;
+    let [source] = &sources;
+    if let Err(error) = write_anew(log, source, metas, left, &mut target) {
+        target.abandon();
         return Err(error);
     }
     log.replace(&sources, target.finish()?)
@@ -259,7 +256,7 @@ fn write_anew(
     log: &PartitionLog,
     source: &SourceSegment,
     metas: Vec<EntryMeta>,
-    left: impl Fn(u64) -> Option<Left>,
+    left: &BTreeMap<u64, Left>,
     target: &mut Target,
 ) -> io::Result<()> {
     let offsets = source.facts.base_offset..source.facts.end_offset;
@@ -270,8 +267,8 @@ fn write_anew(
     for (meta, index) in metas.into_iter().zip(source.base_index..) {
         if meta.kind != EntryKind::Batch {
             target.put(index, EntryMeta { size: 0, ..meta }, None, Left::Same)?;
-        } else if let Some(left) = left(index) {
-            target.put(index, meta, None, left)?;
+        } else if let Some(left) = left.get(&index) {
+            target.put(index, meta, None, left.clone())?;
         } else {
             let batch = log.read_batch(&source.files, index, &meta)?;
             target.put(index, meta, Some(batch), Left::Same)?;

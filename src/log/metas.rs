@@ -40,14 +40,14 @@ pub(crate) fn holder(
     files: &SegmentFiles,
     indexes: Range<u64>,
     offset: Offset,
-) -> io::Result<Option<u64>> {
-    let is_before = |meta: &EntryMeta| meta.next_offset() <= offset;
-    let before = |index| {
-        let metas = read_metas(files, indexes.start, index, index + 1)?;
-        Ok(metas.first().is_some_and(is_before))
+) -> io::Result<Option<(u64, EntryMeta)>> {
+    let one = |index| -> io::Result<Option<EntryMeta>> {
+        Ok(read_metas(files, indexes.start, index, index + 1)?.first().copied())
     };
-    let found = search(indexes.start, indexes.end, before)?;
-    Ok((found < indexes.end).then_some(found))
+    let is_before = |meta: EntryMeta| meta.next_offset() <= offset;
+    let found = search(indexes.start, indexes.end, |index| Ok(one(index)?.is_some_and(is_before)))?;
+    let meta = if found < indexes.end { one(found)? } else { None };
+    Ok(meta.map(|meta| (found, meta)))
 }
 
 /// The first index that is not `before`; those that are come first.

@@ -71,8 +71,7 @@ pub fn drop_damaged(
         };
         let left: BTreeMap<u64, Left> =
             salvaged.metas.iter().zip(indexes.start..).filter_map(of).collect();
-        let left = |index| left.get(&index).cloned();
-        if !rewrite(log, source, salvaged.metas, left, &rewriting)? {
+        if !rewrite(log, source, salvaged.metas, &left, &rewriting)? {
             return Err(in_use());
         }
     }
@@ -136,7 +135,7 @@ pub fn replace_damaged(
         if left.is_empty() || damage.range(indexes).any(|index| !left.contains_key(index)) {
             continue;
         }
-        if rewrite(log, source, metas, |index| left.get(&index).cloned(), &rewriting)? {
+        if rewrite(log, source, metas, &left, &rewriting)? {
             left.keys().for_each(|index| log.forget_damage(*index));
             replaced.extend(left.into_keys());
         }

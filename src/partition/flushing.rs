@@ -52,8 +52,7 @@ impl Flushing {
     /// Has synced what is due; how long to wait until something may be again.
     fn flush(&self) -> Option<Duration> {
         let now_ms = self.env.clock.now_ms();
-        let mut partitions = self.registry.partitions();
-        partitions.retain(|one| one.config().write_caching);
+        let partitions = self.registry.partitions();
         let due = partitions.iter().filter_map(|one| one.group().log().flush_if_due(now_ms));
         let wait_ms = due.min()?.saturating_sub(now_ms);
         // An hour is no sooner than what nobody waits for.

@@ -161,11 +161,12 @@ impl Registry {
             path == Path::new(dir)
                 || std::path::absolute(path).is_ok_and(|path| path == Path::new(dir))
         };
-        let dirs = self.dirs();
-        let (to, is_online) =
-            dirs.into_iter().find(|(path, _)| is_meant(path)).ok_or(MoveError::UnknownDir)?;
-        let open = self.storage.dirs.iter().find(|open| open.dir.path == to);
-        let open = open.filter(|_| is_online).ok_or(MoveError::Offline)?;
+        let open = self.storage.dirs.iter().find(|open| is_meant(&open.dir.path));
+        if open.is_none() && !self.storage.offline_dirs.iter().any(|path| is_meant(path)) {
+            return Err(MoveError::UnknownDir);
+        }
+        let open = open.filter(|open| !open.health.has_failed()).ok_or(MoveError::Offline)?;
+        let to = open.dir.path.clone();
         let _altering = self.moves.altering.lock().await;
         let Some(found) = id.and_then(|id| self.get(id)) else {
             let mut orders = self.moves.lock();

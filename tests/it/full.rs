@@ -112,14 +112,24 @@ async fn delete_topic(client: &mut Client, name: &str) {
     assert_eq!(client.call(6, &request).await.responses[0].error_code, 0);
 }
 
+/// A broker with groups and metrics on a disk of its own.
+async fn scarce_broker() -> (ScarceDisk, Broker) {
+    let (disk, dir) = (ScarceDisk::default(), Arc::new(tempfile::tempdir().unwrap()));
+    let settings = [SETTINGS, &[("OTTLA_METRICS_LISTENER", "127.0.0.1:0")]].concat();
+    let broker = Broker::start_on(disk.env(), dir, &settings).await;
+    (disk, broker)
+}
+
+/// Waits until the metrics say that there is no room.
+async fn told_full(broker: &Broker) {
+    let is_full = format!("dir=\"{}\"}} 1", broker.dir.path().join("data").display());
+    eventually(async || broker.scrape().await.contains(&is_full)).await;
+}
+
 #[test]
 fn what_finds_no_room_is_written_when_there_is_some() {
     run(async {
-        let disk = ScarceDisk::default();
-        let dir = Arc::new(tempfile::tempdir().unwrap());
-        let metrics = [("OTTLA_METRICS_LISTENER", "127.0.0.1:0")];
-        let settings = [SETTINGS, &metrics].concat();
-        let broker = Broker::start_on(disk.env(), Arc::clone(&dir), &settings).await;
+        let (disk, broker) = scarce_broker().await;
         let topic = Topic::create(&broker, "t", 1, &[]).await;
         let gone = Topic::create(&broker, "gone", 1, &[]).await;
         let mut client = broker.client().await;
@@ -128,8 +138,7 @@ fn what_finds_no_room_is_written_when_there_is_some() {
         disk.use_up(true);
         let (mut waits, mut lost) = (broker.client().await, broker.client().await);
         let waiting = begin(&mut waits, &topic).await;
-        let is_full = format!("dir=\"{}\"}} 1", dir.path().join("data").display());
-        eventually(async || broker.scrape().await.contains(&is_full)).await;
+        told_full(&broker).await;
         assert_eq!(produce_now(&mut client, &topic).await, STORAGE_ERROR);
         begin(&mut lost, &gone).await;
         let mut offset = 0;
@@ -139,7 +148,8 @@ fn what_finds_no_room_is_written_when_there_is_some() {
         assert_eq!(offset, 1, "nothing is acknowledged or shown that is not written");
         // What frees room goes on.
         delete_topic(&mut client, "gone").await;
-        eventually(async || !dir.path().join("data/gone-0").exists()).await;
+        let gone = broker.dir.path().join("data/gone-0");
+        eventually(async || !gone.exists()).await;
         // So does a partition that is made meanwhile, later.
         Topic::create(&broker, "made", 1, &[]).await;
         disk.use_up(false);
@@ -150,7 +160,7 @@ fn what_finds_no_room_is_written_when_there_is_some() {
         eventually(async || client.produce(&made, batch::of(&[b"value"])).await.error_code == 0)
             .await;
         let before = client.fetch(&topic, 0).await;
-        broker.stop().await;
+        let dir = broker.stop().await;
         let broker = Broker::start_on(disk.env(), dir, SETTINGS).await;
         let mut client = broker.client().await;
         eventually(async || client.fetch(&topic, 0).await.records == before.records).await;
@@ -185,11 +195,7 @@ fn a_broker_without_room_stops() {
 #[test]
 fn a_broker_stops_while_offsets_wait_for_room() {
     run(async {
-        let disk = ScarceDisk::default();
-        let dir = Arc::new(tempfile::tempdir().unwrap());
-        let metrics = [("OTTLA_METRICS_LISTENER", "127.0.0.1:0")];
-        let settings = [SETTINGS, &metrics].concat();
-        let broker = Broker::start_on(disk.env(), Arc::clone(&dir), &settings).await;
+        let (disk, broker) = scarce_broker().await;
         let topic = Topic::create(&broker, "t", 1, &[]).await;
         let mut client = broker.client().await;
         client.coordinator().await;
@@ -197,9 +203,8 @@ fn a_broker_stops_while_offsets_wait_for_room() {
         disk.use_up(true);
         let commit = commit_of("g", &topic, &[(0, 2)]);
         client.send(9, &commit).await;
-        let is_full = format!("dir=\"{}\"}} 1", dir.path().join("data").display());
-        eventually(async || broker.scrape().await.contains(&is_full)).await;
-        broker.stop().await;
+        told_full(&broker).await;
+        let dir = broker.stop().await;
         disk.use_up(false);
         let broker = Broker::start_on(disk.env(), dir, SETTINGS).await;
         let mut client = broker.client().await;

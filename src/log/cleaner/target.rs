@@ -127,9 +127,7 @@ impl Target {
             Ok(()) => Ok(self.segment),
             Err(error) => {
                 // Whoever cleans it again begins anew, perhaps much later.
-                if let Err(error) = self.discard() {
-                    tracing::debug!(%error, "a file was not deleted");
-                }
+                self.abandon();
                 Err(error)
             }
         }
@@ -159,6 +157,14 @@ impl Target {
         self.disk.sync_dir(&files.dir)?;
         (segment.indexes_written, segment.sealed) = (true, true);
         Ok(())
+    }
+
+    /// Removes what was written, if that works: a start does it as well.
+    pub(super) fn abandon(&self) {
+        if let Err(error) = self.discard() {
+            let dir = self.segment.files.dir.display();
+            tracing::debug!(%dir, %error, "a file was not deleted");
+        }
     }
 
     /// Removes what was written.

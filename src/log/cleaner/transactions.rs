@@ -95,6 +95,17 @@ mod tests {
     const COMMITTED: Option<Marker> =
         Some(Marker { ending: Ending::Committed, coordinator_epoch: 0 });
 
+    /// Two of the same producer.
+    fn aborted() -> (AbortedTransaction, AbortedTransaction) {
+        let one = AbortedTransaction {
+            producer_id: 1,
+            first_offset: 10,
+            last_offset: 20,
+            last_stable_offset: 21,
+        };
+        (one, AbortedTransaction { first_offset: 40, last_offset: 50, ..one })
+    }
+
     fn header(producer_id: i64, offset: Offset, transactional: bool) -> BatchHeader {
         let attributes = if transactional { 1 << 4 } else { 0 };
         let producer = (producer_id, 0, 0);
@@ -105,13 +116,7 @@ mod tests {
 
     #[test]
     fn batches_are_those_of_the_transaction_that_is_open_there() {
-        let one = AbortedTransaction {
-            producer_id: 1,
-            first_offset: 10,
-            last_offset: 20,
-            last_stable_offset: 21,
-        };
-        let later = AbortedTransaction { first_offset: 40, last_offset: 50, ..one };
+        let (one, later) = aborted();
         let mut passed = Transactions::new(vec![later, one]);
         assert!(!passed.is_aborted(&header(1, 5, true)));
         assert_eq!(passed.end(&header(1, 9, true), COMMITTED), Use::Needed(None));
@@ -128,13 +133,7 @@ mod tests {
 
     #[test]
     fn what_was_aborted_ends_where_its_marker_was() {
-        let one = AbortedTransaction {
-            producer_id: 1,
-            first_offset: 10,
-            last_offset: 20,
-            last_stable_offset: 21,
-        };
-        let later = AbortedTransaction { first_offset: 40, last_offset: 50, ..one };
+        let (one, later) = aborted();
         let mut passed = Transactions::new(vec![one, later]);
         assert!(passed.is_aborted(&header(1, 10, true)));
         // The marker at 20 is not there.

@@ -176,8 +176,7 @@ impl State {
     /// What a batch says of its producer was not known if it was damaged when the log was opened.
     /// Everything before what is still in memory is in the files.
     fn replay_mended(&mut self, setup: &LogSetup, index: u64) -> io::Result<()> {
-        let (_, closed) = self.segments.split_last().expect("invariant: a log has a segment");
-        let is_closing = closed.iter().any(|segment| !segment.sealed);
+        let is_closing = self.sealed().len() + 1 < self.segments.len();
         let damaged = self.segments.iter_mut().find(|segment| segment.damaged.contains(&index));
         let Some(segment) = damaged else { return Ok(()) };
         if is_closing {

@@ -139,7 +139,7 @@ fn place_of(state: &State, sources: &[SourceSegment]) -> Option<usize> {
 
 impl State {
     /// The closed segments that are wholly on disk.
-    fn sealed(&self) -> &[Segment] {
+    pub(super) fn sealed(&self) -> &[Segment] {
         let closed = self.segments.split_last().map_or(&[][..], |(_active, closed)| closed);
         let count = closed.iter().take_while(|segment| segment.sealed).count();
         closed.get(..count).unwrap_or_default()

@@ -191,33 +191,26 @@ fn is_cleaned(
     producer_id: i64,
     end_index: u64,
 ) -> io::Result<bool> {
-    let at = segments.partition_point(|segment| segment.base_offset <= first);
-    let Some(at) = at.checked_sub(1) else { return Ok(false) };
-    for (number, segment) in segments.iter().skip(at).enumerate() {
-        let mut from = segment.base_index;
+    let after = segments.partition_point(|segment| segment.base_offset <= first);
+    let segments = after.checked_sub(1).and_then(|at| segments.get(at..)).unwrap_or_default();
+    let Some(segment) = segments.first() else { return Ok(false) };
+    let indexes = segment.base_index..segment.next_index.min(end_index);
+    let begin = match metas::holder(&segment.files, indexes, first)? {
+        Some((index, meta)) if meta.kind == EntryKind::Compacted => index,
+        _ => return Ok(false),
+    };
+    let is_of = |header: BatchHeader| {
+        let is_its = header.producer_id == producer_id;
+        is_its && header.is_transactional() && !header.is_control()
+    };
+    for segment in segments {
+        let mut from = segment.base_index.max(begin);
         let to = segment.next_index.min(end_index);
-        if number == 0 {
-            let Some(index) = metas::holder(&segment.files, from..to, first)? else {
-                return Ok(false);
-            };
-            let holder = read_metas(&segment.files, segment.base_index, index, index + 1)?;
-            if holder.first().is_none_or(|meta| meta.kind != EntryKind::Compacted) {
-                return Ok(false);
-            }
-            from = index;
-        }
         while from < to {
             let next = to.min(from + REPLAY_COUNT);
-            for meta in read_metas(&segment.files, segment.base_index, from, next)? {
-                let header = match meta.kind {
-                    EntryKind::Batch => segment.files.batch_header(meta.position)?,
-                    _ => None,
-                };
-                let is_of = |header: BatchHeader| {
-                    let is_its = header.producer_id == producer_id;
-                    is_its && header.is_transactional() && !header.is_control()
-                };
-                if header.is_some_and(is_of) {
+            let metas = segment.read_metas(from, next)?;
+            for meta in metas.iter().filter(|meta| meta.kind == EntryKind::Batch) {
+                if segment.files.batch_header(meta.position)?.is_some_and(is_of) {
                     return Ok(false);
                 }
             }

@@ -184,6 +184,26 @@ fn what_others_have_cleaned_takes_the_place_of_a_damaged_batch() {
     }
 }
 
+fn append(rig: &Rig, bodies: Vec<EntryBody>) {
+    for (body, index) in bodies.into_iter().zip(0..) {
+        let entry = Entry { id: EntryId { term: 1, index }, body, ticket: None };
+        rig.append_one(entry).expect("appended");
+    }
+}
+
+/// A copy of the log, which is closed, after the batch of an entry was damaged and dropped.
+fn without(rig: &Rig, index: u64) -> Rig {
+    let (base_offset, _, position) = place(rig, index);
+    rig.close().expect("closed");
+    let mut copy = rig.copy();
+    let name = PathBuf::from(DIR).join(file_name(base_offset, "log"));
+    copy.disk.flip_bit(&name, u64::from(position + 70) * 8).expect("flipped");
+    copy.open(true).expect("opened");
+    assert_eq!(check(copy.log()).expect("readable").len(), 1);
+    copy.drop_damaged().expect("dropped");
+    copy
+}
+
 #[test]
 fn the_marker_of_an_aborted_transaction_is_made_again() {
     let rig = Rig::new(5, config(300, false));
@@ -195,20 +215,10 @@ fn the_marker_of_an_aborted_transaction_is_made_again() {
         EntryBody::Batch(marker.batch(7, 2, 1000).expect("a marker")),
     ];
     bodies.extend((0..8).map(|_| EntryBody::Batch(batch(2, 30, Sample::default()))));
-    for (body, index) in bodies.into_iter().zip(0..) {
-        let entry = Entry { id: EntryId { term: 1, index }, body, ticket: None };
-        rig.append_one(entry).expect("appended");
-    }
-    let (base_offset, _, position) = place(&rig, 2);
+    append(&rig, bodies);
     let aborted = rig.log().aborted_between(0, i64::MAX);
     assert_eq!(aborted.len(), 1);
-    rig.close().expect("closed");
-    let mut copy = rig.copy();
-    let name = PathBuf::from(DIR).join(file_name(base_offset, "log"));
-    copy.disk.flip_bit(&name, u64::from(position + 70) * 8).expect("flipped");
-    copy.open(true).expect("opened");
-    assert_eq!(check(copy.log()).expect("readable").len(), 1);
-    copy.drop_damaged().expect("dropped");
+    let mut copy = without(&rig, 2);
     for clean in [true, false] {
         assert_eq!(check(copy.log()).expect("readable"), []);
         assert_eq!(copy.log().aborted_between(0, i64::MAX), aborted);
@@ -230,18 +240,8 @@ fn a_transaction_stays_open_whose_first_batch_is_dropped() {
     let mut bodies = vec![EntryBody::Blank];
     bodies.extend([0, 2].map(|sequence| EntryBody::Batch(batch(2, 30, within(sequence)))));
     bodies.extend((0..6).map(|_| EntryBody::Batch(batch(2, 30, Sample::default()))));
-    for (body, index) in bodies.into_iter().zip(0..) {
-        let entry = Entry { id: EntryId { term: 1, index }, body, ticket: None };
-        rig.append_one(entry).expect("appended");
-    }
-    let (base_offset, _, position) = place(&rig, 1);
-    rig.close().expect("closed");
-    let mut copy = rig.copy();
-    let name = PathBuf::from(DIR).join(file_name(base_offset, "log"));
-    copy.disk.flip_bit(&name, u64::from(position + 70) * 8).expect("flipped");
-    copy.open(true).expect("opened");
-    assert_eq!(check(copy.log()).expect("readable").len(), 1);
-    copy.drop_damaged().expect("dropped");
+    append(&rig, bodies);
+    let mut copy = without(&rig, 1);
     for clean in [true, false] {
         copy.close().expect("closed");
         copy.open(clean).expect("opened again");
