@@ -126,14 +126,17 @@ mod tests {
         assert_eq!(TransactionIndex::decode(&[1; 34], 0), None);
     }
 
-    /// Transactions that are aborted one after the other, some of them at the same time.
+    /// Transactions that are aborted one after the other, some of which are open at the same time.
     fn history() -> impl Strategy<Value = TransactionIndex> {
         proptest::collection::vec((0i64..40, 0i64..40), 0..30).prop_map(|steps| {
             let mut spans: Vec<(i64, i64)> = Vec::new();
             let mut end = 0;
             for (back, on) in steps {
                 end += on + 2;
-                spans.push(((end - back).max(0), end));
+                let first = (end - back).max(0);
+                // An offset holds a marker or a batch: none begins where another one ends.
+                let is_taken = spans.iter().any(|(_, last)| *last == first);
+                spans.push((first + i64::from(is_taken), end));
             }
             let stable = |at: usize, end: i64| {
                 let open = spans[at + 1..].iter().map(|(first, _)| *first);
