@@ -5,6 +5,7 @@
 //! when everything is durable, that of the first log dir before the others; so an import has
 //! happened as a whole or not at all, and one that was cut short is begun again.
 
+mod batches;
 mod checkpoint;
 mod metadata;
 mod plan;
@@ -76,6 +77,9 @@ pub async fn run(
     for text in &plan.notes {
         tell(format!("note: {text}"))?;
     }
+    if let Some(text) = &broker.metadata_cut {
+        tell(format!("cut: {text}"))?;
+    }
     for dir in broker.strays() {
         tell(format!("note: {} is of no topic", dir.display()))?;
     }
@@ -91,7 +95,10 @@ pub async fn run(
     dirs.iter().try_for_each(|dir| dir.begin_import())?;
     let node = NodeId(config.node_id.unwrap_or(broker.node));
     let filled = vec![0; dirs.len()];
-    let decisions = broker.decisions(request.partial)?;
+    let (decisions, cut) = broker.decisions(request.partial)?;
+    for text in cut {
+        tell(format!("cut: {text}"))?;
+    }
     let (env, config) = (env.clone(), config.clone());
     let target = Target { env, config, node, dirs, filled, decisions };
     target.fill(&broker, &plan, request.partial, tell).await

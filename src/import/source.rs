@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::base::disk::{Disk, lock_as_java};
 use crate::base::ids::{Offset, PartitionIndex, TopicId, uuid_parse};
+use crate::import::batches::End;
 use crate::import::checkpoint;
 use crate::import::metadata;
 use crate::import::records::Metadata;
@@ -22,6 +23,8 @@ pub(super) struct Broker {
     pub(super) cluster_id: String,
     pub(super) node: i32,
     pub(super) metadata: Metadata,
+    /// What was cut of its end.
+    pub(super) metadata_cut: Option<String>,
     /// Every folder of a partition.
     folders: BTreeMap<(TopicId, PartitionIndex), Folder>,
     disk: Arc<dyn Disk>,
@@ -43,6 +46,7 @@ impl Broker {
             cluster_id: String::new(),
             node: 0,
             metadata: Metadata::default(),
+            metadata_cut: None,
             folders: BTreeMap::new(),
             disk: Arc::clone(disk),
             _locks: Vec::new(),
@@ -54,16 +58,17 @@ impl Broker {
             broker.take_folders(dir)?;
             let metadata = dir.join(METADATA_DIR);
             if disk.exists(&metadata) {
-                with_metadata = Some((metadata, is_torn(disk.as_ref(), dir)));
+                let is_torn = is_torn(disk.as_ref(), dir);
+                with_metadata = Some((metadata, if is_torn { End::MayBeTorn } else { End::Whole }));
             }
         }
-        let (dir, may_be_torn) = with_metadata.ok_or_else(|| {
+        let (dir, end) = with_metadata.ok_or_else(|| {
             io::Error::other(format!(
                 "there is no {METADATA_DIR} in the log dirs: they are not those of an Apache Kafka \
                  broker without ZooKeeper (metadata.log.dir counts as one)"
             ))
         })?;
-        broker.metadata = metadata::read(disk.as_ref(), &dir, may_be_torn)?;
+        (broker.metadata, broker.metadata_cut) = metadata::read(disk.as_ref(), &dir, end)?;
         Ok(broker)
     }
 
@@ -157,19 +162,26 @@ impl Broker {
         strays.map(|(_, folder)| folder.dir.as_path())
     }
 
-    /// What transaction coordinators had decided, as far as the broker has it. With
-    /// `take_what_is_whole` a damaged batch is the end of a partition.
-    pub(super) fn decisions(&self, take_what_is_whole: bool) -> io::Result<Decisions> {
-        let mut decisions = Decisions::default();
+    /// What transaction coordinators had decided, as far as the broker has it, and what was cut.
+    /// With `take_what_is_whole` a damaged batch is the end of a partition.
+    pub(super) fn decisions(
+        &self,
+        take_what_is_whole: bool,
+    ) -> io::Result<(Decisions, Vec<String>)> {
+        let (mut decisions, mut cut) = (Decisions::default(), Vec::new());
         let topics = self.metadata.topics.iter();
         for (id, _) in topics.filter(|(_, topic)| topic.name == transactions::TOPIC) {
             let folders = self.folders.iter().filter(|((topic, _), _)| topic == id);
             for (_, folder) in folders {
-                let may_end_early = take_what_is_whole || folder.recovery_point.is_some();
-                decisions.read(self.disk.as_ref(), &folder.dir, may_end_early)?;
+                let end = match folder.recovery_point {
+                    _ if take_what_is_whole => End::Anywhere,
+                    Some(_) => End::MayBeTorn,
+                    None => End::Whole,
+                };
+                cut.extend(decisions.read(self.disk.as_ref(), &folder.dir, end)?);
             }
         }
-        Ok(decisions)
+        Ok((decisions, cut))
     }
 
     /// The log of a partition, if the broker has it. With `take_what_is_whole` a damaged batch is

@@ -11,7 +11,7 @@ use bytes::{Buf, Bytes};
 use crate::base::disk::Disk;
 use crate::base::ids::PartitionIndex;
 use crate::base::primitives::Reader;
-use crate::log::batch::Batch;
+use crate::import::batches::{self, End};
 use crate::log::import::Decided;
 use crate::log::records;
 use crate::log::records::marker::Ending;
@@ -44,45 +44,36 @@ impl Decisions {
         self.by_partition.get(&(topic.to_owned(), partition)).cloned().unwrap_or_default()
     }
 
-    /// Adds what a partition of the topic says. With `may_end_early` a damaged batch is its end.
+    /// Adds what a partition of the topic says; what was cut of its end.
     pub(super) fn read(
         &mut self,
         disk: &dyn Disk,
         dir: &Path,
-        may_end_early: bool,
-    ) -> io::Result<()> {
+        end: End,
+    ) -> io::Result<Option<String>> {
         let mut latest: BTreeMap<Bytes, Option<Transaction>> = BTreeMap::new();
-        'files: for name in disk.list(dir)?.iter().filter(|name| name.ends_with(".log")) {
-            let path = dir.join(name);
-            let mut rest = Bytes::from(disk.read(&path)?);
-            while !rest.is_empty() {
-                let damaged = |what: &str| {
-                    let text = format!("{}: {what}", path.display());
-                    io::Error::new(io::ErrorKind::InvalidData, text)
-                };
-                let batch = match Batch::take(&mut rest) {
-                    Ok(batch) => batch,
-                    Err(_) if may_end_early => break 'files,
-                    Err(_) => return Err(damaged("a damaged batch")),
-                };
-                if batch.header().is_control() {
-                    continue;
-                }
-                for record in records::key_values(&batch.to_bytes())? {
-                    let Some(key) = record.key else { continue };
-                    let value = record.value.map_or(Some(None), decode);
-                    let value = value.ok_or_else(|| damaged("a record that is not understood"))?;
-                    latest.insert(key, value);
-                }
+        let files = batches::segments(disk, dir)?;
+        let cut = batches::read(disk, &files, end, |path, batch| {
+            if batch.header().is_control() {
+                return Ok(());
             }
-        }
+            for record in records::key_values(&batch.to_bytes())? {
+                let Some(key) = record.key else { continue };
+                let value = record.value.map_or(Some(None), decode).ok_or_else(|| {
+                    let path = path.display();
+                    batches::invalid(format!("{path}: a record that is not understood"))
+                })?;
+                latest.insert(key, value);
+            }
+            Ok(())
+        })?;
         for transaction in latest.into_values().flatten() {
             for place in transaction.partitions {
                 let decided = self.by_partition.entry(place).or_default();
                 decided.insert(transaction.producer_id, transaction.decided);
             }
         }
-        Ok(())
+        Ok(cut)
     }
 }
 
@@ -152,7 +143,7 @@ mod tests {
         out.out.freeze()
     }
 
-    fn read(records: &[(&str, Option<Bytes>)], tail: &[u8], early: bool) -> io::Result<Decisions> {
+    fn read(records: &[(&str, Option<Bytes>)], tail: &[u8], end: End) -> io::Result<Decisions> {
         let disk = SimDisk::new(1);
         let dir = Path::new("/kafka/__transaction_state-0");
         disk.create_dir_all(dir).expect("a folder");
@@ -167,7 +158,7 @@ mod tests {
         let bytes = [&bytes[..], tail].concat();
         file.write_all_at(&[io::IoSlice::new(&bytes)], 0).expect("written");
         let mut decisions = Decisions::default();
-        decisions.read(&disk, dir, early)?;
+        decisions.read(&disk, dir, end)?;
         Ok(decisions)
     }
 
@@ -187,7 +178,7 @@ mod tests {
                     ("e", None),
                 ],
                 &[],
-                false,
+                End::Whole,
             );
             let found = found.expect("read");
             let decided = |ending| Decided { producer_epoch: 4, ending };
@@ -203,10 +194,10 @@ mod tests {
     fn what_is_not_understood_is_told() {
         let on = Some(&[("t", 3)][..]);
         let newer = ("a", Some(value(2, 1, PREPARE_COMMIT, on)));
-        assert!(read(&[newer], &[], true).is_err());
+        assert!(read(&[newer], &[], End::Anywhere).is_err());
         let known = ("a", Some(value(1, 1, PREPARE_COMMIT, on)));
-        assert!(read(std::slice::from_ref(&known), &[0; 70], false).is_err());
-        let whole = read(&[known], &[0; 70], true).expect("read up to the damage");
+        assert!(read(std::slice::from_ref(&known), &[0; 70], End::Whole).is_err());
+        let whole = read(&[known], &[0; 70], End::MayBeTorn).expect("read up to the damage");
         assert_eq!(whole.of("t", 3).len(), 1);
     }
 }

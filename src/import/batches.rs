@@ -1,0 +1,109 @@
+//! The batches of Kafka's own topics, which are read as a whole.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+
+use crate::base::disk::Disk;
+use crate::log::batch::{Batch, BatchHeader};
+
+/// Where the batches may end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    Whole,
+    /// The last file may have a torn tail: its broker did not stop in order.
+    MayBeTorn,
+    /// Whatever is damaged is the end.
+    Anywhere,
+}
+
+/// The `.log` files of a folder, in their order.
+pub(super) fn segments(disk: &dyn Disk, dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let names = disk.list(dir)?.into_iter().filter(|name| name.ends_with(".log"));
+    Ok(names.map(|name| dir.join(name)).collect())
+}
+
+/// Shows all batches of the files, one after the other; what was cut, if there was something.
+pub(super) fn read(
+    disk: &dyn Disk,
+    files: &[PathBuf],
+    end: End,
+    mut each: impl FnMut(&Path, &Batch) -> io::Result<()>,
+) -> io::Result<Option<String>> {
+    for (at, path) in files.iter().enumerate() {
+        let mut rest = Bytes::from(disk.read(path)?);
+        while !rest.is_empty() {
+            let from = rest.clone();
+            match Batch::take(&mut rest) {
+                Ok(batch) => each(path, &batch)?,
+                Err(error) => {
+                    let (bytes, shown) = (from.len(), path.display());
+                    let may_be_torn = at + 1 == files.len() && !goes_on(&from);
+                    return match end {
+                        End::MayBeTorn if may_be_torn => Ok(()),
+                        End::Anywhere => Ok(()),
+                        _ => Err(invalid(format!("{shown}: a damaged batch ({error:?})"))),
+                    }
+                    .map(|()| Some(format!("{shown}: {bytes} bytes from a damaged batch on")));
+                }
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Whether a valid batch stands behind the one that is damaged.
+fn goes_on(bytes: &Bytes) -> bool {
+    let Some(header) = BatchHeader::parse(bytes) else { return false };
+    let behind = bytes.get(header.size()..).unwrap_or_default();
+    Batch::take(&mut bytes.slice_ref(behind)).is_ok()
+}
+
+pub(super) fn invalid(text: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::batch::tests::{Sample, encode};
+    use crate::sim::disk::SimDisk;
+
+    /// What is shown of two files, of which `damage` says what they hold.
+    fn shown(end: End, damage: impl Fn(&mut [Vec<u8>; 2])) -> io::Result<(usize, bool)> {
+        let disk = SimDisk::new(1);
+        let batch = encode(&[b"value"], Sample::default());
+        let mut files = [0; 2].map(|_| [&batch[..], &batch[..], &batch[..]].concat());
+        damage(&mut files);
+        disk.create_dir_all(Path::new("/t"))?;
+        for (name, content) in ["0.log", "3.log"].iter().zip(&files) {
+            disk.write(&Path::new("/t").join(name), content)?;
+        }
+        let (mut count, files) = (0, segments(&disk, Path::new("/t"))?);
+        let cut = read(&disk, &files, end, |_, _| {
+            count += 1;
+            Ok(())
+        })?;
+        Ok((count, cut.is_some()))
+    }
+
+    #[test]
+    fn a_torn_tail_is_cut_and_damage_is_refused() {
+        let size = encode(&[b"value"], Sample::default()).len();
+        for end in [End::Whole, End::MayBeTorn, End::Anywhere] {
+            assert_eq!(shown(end, |_| {}).expect("read"), (6, false));
+        }
+        let torn = |[_, last]: &mut [Vec<u8>; 2]| last.truncate(2 * size + 30);
+        assert_eq!(shown(End::MayBeTorn, torn).expect("read"), (5, true));
+        assert!(shown(End::Whole, torn).is_err());
+        // Neither in an earlier file nor before a batch that is whole.
+        for (file, batch, kept) in [(0, 2, 2), (1, 0, 3), (1, 1, 4)] {
+            let spoilt = |files: &mut [Vec<u8>; 2]| files[file][batch * size + 70] ^= 1;
+            assert!(shown(End::MayBeTorn, spoilt).is_err(), "file {file}, batch {batch}");
+            assert_eq!(shown(End::Anywhere, spoilt).expect("read"), (kept, true));
+        }
+        let spoilt = |[_, last]: &mut [Vec<u8>; 2]| last[2 * size + 70] ^= 1;
+        assert_eq!(shown(End::MayBeTorn, spoilt).expect("read"), (5, true));
+    }
+}
