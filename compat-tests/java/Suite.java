@@ -32,6 +32,8 @@ import org.apache.kafka.clients.consumer.OffsetOutOfRangeException;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.clients.producer.RecordMetadata;
+import org.apache.kafka.common.InvalidRecordException;
+import org.apache.kafka.common.KafkaException;
 import org.apache.kafka.common.TopicCollection;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.Uuid;
@@ -86,6 +88,7 @@ public class Suite {
         }
         tests.put("log-append-time", Suite::logAppendTime);
         tests.put("invalid-timestamp", Suite::invalidTimestamp);
+        tests.put("record-errors", Suite::recordErrors);
         tests.put("record-too-large", Suite::recordTooLarge);
         tests.put("headers", Suite::headers);
         tests.put("seek", Suite::seek);
@@ -137,10 +140,15 @@ public class Suite {
     }
 
     static void fails(Class<? extends Exception> expected, Future<?> answer) throws InterruptedException {
+        var thrown = failure(answer);
+        check(expected.isInstance(thrown), "expected " + expected + ", got " + thrown);
+    }
+
+    static Throwable failure(Future<?> answer) throws InterruptedException {
         try {
-            throw new AssertionError("expected " + expected + ", got " + answer.get());
+            throw new AssertionError("expected a failure, got " + answer.get());
         } catch (ExecutionException thrown) {
-            check(expected.isInstance(thrown.getCause()), "expected " + expected + ", got " + thrown.getCause());
+            return thrown.getCause();
         }
     }
 
@@ -428,6 +436,33 @@ public class Suite {
             fails(InvalidTimestampException.class, producer.send(recordAt(topic, now + 3_600_000)));
             fails(InvalidTimestampException.class, producer.send(recordAt(topic, now - 3_600_000)));
             equal(0L, producer.send(recordAt(topic, now)).get().offset());
+        }
+    }
+
+    /** KIP-467: which records a batch was refused for, each with its reason; the others are told that they were among them. */
+    static void recordErrors() throws Exception {
+        String topic = create("record-errors", 1, "cleanup.policy", "compact");
+        try (var producer = producer(Map.of("linger.ms", "60000"))) {
+            var answers = new ArrayList<Future<RecordMetadata>>();
+            for (String key : Arrays.asList("a", null, "b", null))
+                answers.add(producer.send(new ProducerRecord<>(topic, 0, key == null ? null : bytes(key), bytes("value"))));
+            producer.flush();
+            for (int index = 0; index < answers.size(); index++) {
+                var answer = answers.get(index);
+                var thrown = failure(answer);
+                if (index % 2 == 1) {
+                    equal(InvalidRecordException.class, thrown.getClass());
+                    equal("Compacted topic cannot accept message without key in topic partition " + topic + "-0", thrown.getMessage());
+                } else {
+                    equal(KafkaException.class, thrown.getClass());
+                }
+            }
+            var alone = producer.send(new ProducerRecord<>(topic, 0, null, bytes("value")));
+            producer.flush();
+            fails(InvalidRecordException.class, alone);
+            var keyed = producer.send(new ProducerRecord<>(topic, 0, bytes("a"), bytes("value")));
+            producer.flush();
+            equal(0L, keyed.get().offset());
         }
     }
 

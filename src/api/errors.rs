@@ -44,6 +44,17 @@ pub fn of_invalid(invalid: Invalid) -> (Code, String) {
         Invalid::Format(text) => (Code::UnsupportedForMessageFormat, text),
         Invalid::Timestamp(text) => (Code::InvalidTimestamp, text),
         Invalid::Codec(text) => (Code::UnsupportedCompressionType, text),
+        Invalid::Records(wrong) if wrong.has_timestamp() => {
+            let text = "One or more records have been rejected due to invalid timestamp";
+            (Code::InvalidTimestamp, text.to_owned())
+        }
+        Invalid::Records(wrong) => {
+            let count = wrong.count;
+            let text = format!(
+                "One or more records have been rejected due to {count} record errors in total"
+            );
+            (Code::InvalidRecord, text)
+        }
     }
 }
 

@@ -29,10 +29,12 @@ use crate::base::ids::Offset;
 use crate::base::task;
 use crate::config::TimestampType;
 use crate::log::batch::{BatchHeader, MAGIC};
+use crate::log::records::examine::WrongRecord;
 use crate::metadata::image::{Image, Partition as Place, Topic};
 use crate::partition::registry::Status;
+use crate::partition::validate::Invalid;
 use crate::partition::{Acks, AppendError, Partition, PendingAppend, validate};
-use frame::{PartitionAnswer, PartitionData, ProduceRequest, TopicRef};
+use frame::{PartitionAnswer, PartitionData, ProduceRequest, RecordError, TopicRef};
 
 /// Its number among the codecs.
 const ZSTD: i16 = 4;
@@ -40,7 +42,17 @@ const ZSTD: i16 = 4;
 /// An append that is queued, or why not.
 enum Started {
     Queued { partition: Arc<Partition>, pending: PendingAppend, append_time_ms: i64 },
-    Refused(Code, Option<String>),
+    Refused(PartitionAnswer),
+}
+
+impl Started {
+    fn refused(code: Code) -> Self {
+        Self::Refused(PartitionAnswer::error(code, None))
+    }
+
+    fn explained(code: Code, text: String) -> Self {
+        Self::Refused(PartitionAnswer::error(code, Some(text)))
+    }
 }
 
 /// The first stage; resolves to the second.
@@ -64,8 +76,8 @@ pub(super) async fn start(caller: Arc<Caller>, raw: RawRequest) -> Pending {
         let found = find(&image, &topic.name);
         for data in &topic.partitions {
             started.push(match (acks, &found) {
-                (None, _) => Started::Refused(Code::InvalidRequiredAcks, None),
-                (_, Err(code)) => Started::Refused(*code, None),
+                (None, _) => Started::refused(Code::InvalidRequiredAcks),
+                (_, Err(code)) => Started::refused(*code),
                 (Some(acks), Ok(topic)) => queue(context, topic, data, acks, &request).await,
             });
         }
@@ -89,22 +101,22 @@ async fn queue(
 ) -> Started {
     let partition = match context.partition(topic.id, data.index) {
         Status::Open(partition) => partition,
-        Status::Failed => return Started::Refused(Code::KafkaStorageError, None),
+        Status::Failed => return Started::refused(Code::KafkaStorageError),
         Status::Absent if topic.partitions.contains_key(&data.index) => {
-            return Started::Refused(Code::NotLeaderOrFollower, None);
+            return Started::refused(Code::NotLeaderOrFollower);
         }
-        Status::Absent => return Started::Refused(Code::UnknownTopicOrPartition, None),
+        Status::Absent => return Started::refused(Code::UnknownTopicOrPartition),
     };
     let config = partition.config();
     let now_ms = context.now_ms();
     let Some(records) = data.records.clone() else {
-        return Started::Refused(Code::InvalidRecord, None);
+        return Started::refused(Code::InvalidRecord);
     };
     if !request.may_use_zstd && is_zstd(&records) {
         let text = format!("zstd is taken from version {} on", frame::FIRST_ZSTD);
-        return Started::Refused(Code::UnsupportedCompressionType, Some(text));
+        return Started::explained(Code::UnsupportedCompressionType, text);
     }
-    let is_laborious = validate::is_laborious(&records, &config);
+    let is_laborious = validate::is_laborious(&records, &config, now_ms);
     let validated = {
         let config = Arc::clone(&config);
         move || validate::batch(records, &config, now_ms)
@@ -116,13 +128,12 @@ async fn queue(
     let batch = match validated {
         Ok(batch) => batch,
         Err(invalid) => {
-            let (code, text) = errors::of_invalid(invalid);
-            return Started::Refused(code, Some(text));
+            return Started::Refused(of_invalid(invalid, &topic.name, data.index));
         }
     };
     if batch.header().is_transactional() || request.is_transactional {
         // No transaction can have begun: its coordinator is not served.
-        return Started::Refused(Code::InvalidTxnState, None);
+        return Started::refused(Code::InvalidTxnState);
     }
     let append_time_ms = match config.message_timestamp_type {
         TimestampType::LogAppendTime => now_ms,
@@ -130,11 +141,27 @@ async fn queue(
     };
     match partition.append(batch, acks).await {
         Ok(pending) => Started::Queued { partition, pending, append_time_ms },
-        Err(error) => Started::Refused(
-            code_of(error, topic.partitions.get(&data.index), &context.image()),
-            None,
-        ),
+        Err(error) => {
+            let place = topic.partitions.get(&data.index);
+            Started::refused(code_of(error, place, &context.image()))
+        }
     }
+}
+
+fn of_invalid(invalid: Invalid, topic: &str, partition: i32) -> PartitionAnswer {
+    let records = match &invalid {
+        Invalid::Records(wrong) => {
+            let partition = format_args!("{topic}-{partition}");
+            let error = |record: &WrongRecord| RecordError {
+                index: record.index,
+                message: wrong.reason(record, &partition),
+            };
+            wrong.first.iter().map(error).collect()
+        }
+        _ => Vec::new(),
+    };
+    let (code, text) = errors::of_invalid(invalid);
+    PartitionAnswer { records, ..PartitionAnswer::error(code, Some(text)) }
 }
 
 /// A leader that too few replicas answer: if the metadata has them for dead as well, nobody else
@@ -214,7 +241,7 @@ async fn answer(
         Started::Queued { partition, pending, append_time_ms } => {
             (partition, pending, append_time_ms)
         }
-        Started::Refused(code, text) => return PartitionAnswer::error(code, text),
+        Started::Refused(answer) => return answer,
     };
     match tokio::time::timeout(deadline, pending.base_offset()).await {
         Err(_) => PartitionAnswer::error(Code::RequestTimedOut, None),
@@ -231,6 +258,7 @@ fn appended(partition: &Partition, base_offset: Offset, append_time_ms: i64) -> 
     PartitionAnswer {
         error: errors::NONE,
         message: None,
+        records: Vec::new(),
         base_offset,
         append_time_ms,
         log_start_offset: partition.offsets().log_start,

@@ -65,8 +65,8 @@ config_table! {
     compression_gzip_level: i32 = key("compression.gzip.level", Int, "-1", BetweenOr(1, 9, -1))
         .from(&[same("compression.gzip.level")]);
 
-    /// The level when the broker compresses with lz4. It is checked and shown; the encoder has one
-    /// level only.
+    /// The level when the broker compresses with lz4; 9 is the fast encoder, all others are those
+    /// of the high compression one.
     compression_lz4_level: i32 = key("compression.lz4.level", Int, "9", Between(1, 17))
         .from(&[same("compression.lz4.level")]);
 
@@ -75,8 +75,7 @@ config_table! {
     compression_type: CompressionType = key("compression.type", Text, "producer",
         OneOf(CompressionType::NAMES)).from(&[same("compression.type")]);
 
-    /// The level when the broker compresses with zstd. It is checked and shown; the encoder has one
-    /// level only.
+    /// The level when the broker compresses with zstd.
     compression_zstd_level: i32 = key("compression.zstd.level", Int, "3", Between(-131_072, 22))
         .from(&[same("compression.zstd.level")]);
 

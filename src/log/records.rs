@@ -15,6 +15,7 @@ use crate::base::ids::Offset;
 #[cfg(test)]
 use crate::log::batch::Batch;
 use crate::log::batch::{BatchHeader, HEADER_BYTES};
+pub use codec::Levels;
 
 /// A record cannot be smaller: length, attributes, two deltas, two lengths, header count.
 const RECORD_BYTES_MIN: usize = 7;
@@ -96,8 +97,9 @@ fn take_bytes(body: &Bytes, record: &mut &[u8]) -> Option<Option<Bytes>> {
 /// The same batch in another codec.
 #[cfg(test)]
 pub(crate) fn in_codec(batch: &Batch, codec: i16) -> Batch {
-    let level = codec::GZIP_LEVEL_DEFAULT;
-    examine::recompressed(batch, codec, level, usize::MAX).expect("packed").0
+    let levels = Levels::default();
+    let any = examine::Demands::default();
+    examine::recompressed(batch, codec, levels, usize::MAX, any).expect("packed").0
 }
 
 fn take_record<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {

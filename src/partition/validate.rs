@@ -2,11 +2,16 @@
 //! Records are looked at where nothing is compressed or where the topic's settings ask for it; else
 //! the header alone counts.
 
+use std::fmt::Display;
+
 use bytes::Bytes;
 
 use crate::config::{CompressionType, TimestampType, TopicConfig};
 use crate::log::batch::{Batch, BatchError, BatchHeader, NO_TIMESTAMP_MS};
-use crate::log::records::examine::{Findings, Stamped, Unfit, examined, recompressed};
+use crate::log::records::Levels;
+use crate::log::records::examine::{
+    Demands, Findings, Unfit, Wrong, WrongRecord, examined, recompressed,
+};
 
 /// Why a batch is refused. `api` knows the codes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +22,39 @@ pub enum Invalid {
     Format(String),
     Timestamp(String),
     Codec(String),
+    Records(WrongRecords),
+}
+
+/// Records that are each wrong for themselves; the batch is refused for them as a whole (KIP-467).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WrongRecords {
+    /// The first of them, at least one.
+    pub first: Vec<WrongRecord>,
+    /// How many there are in all.
+    pub count: usize,
+    /// Between which timestamps, in milliseconds, theirs should lie.
+    pub timestamps_ms: (i64, i64),
+}
+
+impl WrongRecords {
+    pub fn has_timestamp(&self) -> bool {
+        self.first.iter().any(|record| matches!(record.why, Wrong::Timestamp(_)))
+    }
+
+    /// What is wrong with one of them, in Kafka's words.
+    pub fn reason(&self, record: &WrongRecord, partition: &impl Display) -> String {
+        let (oldest_ms, newest_ms) = self.timestamps_ms;
+        match record.why {
+            Wrong::Keyless => format!(
+                "Compacted topic cannot accept message without key in topic partition {partition}"
+            ),
+            Wrong::Timestamp(timestamp_ms) => format!(
+                "Timestamp {timestamp_ms} of message with offset {} is out of range. \
+                 The timestamp should be within [{oldest_ms}, {newest_ms}]",
+                record.index
+            ),
+        }
+    }
 }
 
 /// Batches of that size are worth a thread of their own when they are packed,
@@ -25,10 +63,11 @@ const LABORIOUS_BYTES: usize = 16 * 1024;
 const LABORIOUS_PACKED_BYTES: usize = 256;
 
 /// Whether [`batch`] may take so long that others should not wait for it.
-pub fn is_laborious(records: &[u8], config: &TopicConfig) -> bool {
+pub fn is_laborious(records: &[u8], config: &TopicConfig, now_ms: i64) -> bool {
     let Some(header) = BatchHeader::parse(records) else { return false };
     let is_packed = new_codec(&header, config).is_some();
-    let is_unpacked = header.codec() != 0 && (is_packed || is_looked_at(&header, config));
+    let is_looked_at = is_looked_at(&header, config, &demands(config, now_ms));
+    let is_unpacked = header.codec() != 0 && (is_packed || is_looked_at);
     is_packed && records.len() >= LABORIOUS_BYTES
         || is_unpacked && records.len() >= LABORIOUS_PACKED_BYTES
 }
@@ -38,13 +77,28 @@ fn new_codec(header: &BatchHeader, config: &TopicConfig) -> Option<i16> {
     codec_of(config.compression_type).filter(|codec| *codec != header.codec())
 }
 
-/// Whether there is reason to look at the records.
-fn is_looked_at(header: &BatchHeader, config: &TopicConfig) -> bool {
+/// What a topic demands of each record.
+fn demands(config: &TopicConfig, now_ms: i64) -> Demands {
+    let keyed = config.cleanup_policy.compact;
+    match config.message_timestamp_type {
+        TimestampType::LogAppendTime => Demands { keyed, ..Demands::default() },
+        TimestampType::CreateTime => {
+            let oldest_ms = now_ms.saturating_sub(config.message_timestamp_before_max_ms);
+            let newest_ms = now_ms.saturating_add(config.message_timestamp_after_max_ms);
+            Demands { keyed, timestamps_ms: (oldest_ms, newest_ms) }
+        }
+    }
+}
+
+/// Whether there is reason to look at the records. What a producer has compressed stays unread
+/// otherwise: its header says which timestamps there are at most, though not which at least.
+fn is_looked_at(header: &BatchHeader, config: &TopicConfig, demands: &Demands) -> bool {
     let is_create_time = config.message_timestamp_type == TimestampType::CreateTime;
     let has_oldest = config.message_timestamp_before_max_ms < i64::MAX;
-    header.codec() == 0
-        || config.cleanup_policy.compact
-        || is_create_time && (has_oldest || header.max_timestamp_ms < NO_TIMESTAMP_MS)
+    let (_, newest_ms) = demands.timestamps_ms;
+    let newest_is_wrong =
+        header.max_timestamp_ms < NO_TIMESTAMP_MS || header.max_timestamp_ms > newest_ms;
+    header.codec() == 0 || demands.keyed || is_create_time && (has_oldest || newest_is_wrong)
 }
 
 /// Takes the one batch of a produce request's partition, as it will be appended.
@@ -62,11 +116,7 @@ pub fn batch(records: Bytes, config: &TopicConfig, now_ms: i64) -> Result<Batch,
     check_header(batch.header())?;
     check_codec(batch.header())?;
     let came = *batch.header();
-    let findings = look(&mut batch, config)?;
-    if config.cleanup_policy.compact && findings.is_some_and(|findings| !findings.all_keyed) {
-        let text = "a compacted topic takes no records without a key";
-        return Err(Invalid::Record(text.to_owned()));
-    }
+    let newest_ms = look(&mut batch, config, now_ms)?;
     batch.clear_delete_horizon();
     match config.message_timestamp_type {
         TimestampType::LogAppendTime if came.is_log_append_time() => {
@@ -74,36 +124,42 @@ pub fn batch(records: Bytes, config: &TopicConfig, now_ms: i64) -> Result<Batch,
             return Err(Invalid::Timestamp(text.to_owned()));
         }
         TimestampType::LogAppendTime => batch.set_log_append_time(now_ms),
-        TimestampType::CreateTime => {
-            check_timestamps(&came, findings.as_ref(), config, now_ms)?;
-            let newest_ms = |findings: Findings| {
-                let newest_ms = findings.newest.map(|newest| newest.timestamp_ms);
-                newest_ms.map_or(NO_TIMESTAMP_MS, |newest_ms| newest_ms.max(NO_TIMESTAMP_MS))
-            };
-            batch.set_create_time(findings.map(newest_ms));
-        }
+        TimestampType::CreateTime => batch.set_create_time(newest_ms),
     }
     Ok(batch)
 }
 
-/// Looks at the records, and packs them in the codec of the topic, if there is reason to. What a
-/// producer has compressed stays unread otherwise: its header says which timestamps there are at
-/// most, though not which at least.
-fn look(batch: &mut Batch, config: &TopicConfig) -> Result<Option<Findings>, Invalid> {
+/// Looks at the records, and packs them in the codec of the topic, if there is reason to. Gives the
+/// largest timestamp, if it was looked for.
+fn look(batch: &mut Batch, config: &TopicConfig, now_ms: i64) -> Result<Option<i64>, Invalid> {
     let header = batch.header();
+    let demands = demands(config, now_ms);
     let size_max = config.max_message_bytes.min(config.segment_bytes);
     let findings = if let Some(codec) = new_codec(header, config) {
-        let level = config.compression_gzip_level;
-        let (packed, findings) = recompressed(batch, codec, level, size_max as usize)
+        let levels = Levels {
+            gzip: config.compression_gzip_level,
+            lz4: config.compression_lz4_level,
+            zstd: config.compression_zstd_level,
+        };
+        let (packed, findings) = recompressed(batch, codec, levels, size_max as usize, demands)
             .map_err(|unfit| of_unfit(unfit, size_max))?;
         *batch = packed;
-        Some(findings)
-    } else if is_looked_at(header, config) {
-        Some(examined(batch).map_err(|unfit| of_unfit(unfit, size_max))?)
+        findings
+    } else if is_looked_at(header, config, &demands) {
+        examined(batch, demands).map_err(|unfit| of_unfit(unfit, size_max))?
     } else {
-        None
+        return Ok(None);
     };
-    Ok(findings)
+    let Findings { newest_ms, wrong, wrong_count } = findings;
+    if !wrong.is_empty() {
+        let timestamps_ms = demands.timestamps_ms;
+        return Err(Invalid::Records(WrongRecords {
+            first: wrong,
+            count: wrong_count,
+            timestamps_ms,
+        }));
+    }
+    Ok(Some(newest_ms.map_or(NO_TIMESTAMP_MS, |newest_ms| newest_ms.max(NO_TIMESTAMP_MS))))
 }
 
 fn of_unfit(unfit: Unfit, size_max: u32) -> Invalid {
@@ -181,35 +237,6 @@ fn codec_of(kept: CompressionType) -> Option<i16> {
         CompressionType::Snappy => Some(2),
         CompressionType::Lz4 => Some(3),
         CompressionType::Zstd => Some(4),
-    }
-}
-
-/// Whether all timestamps are in the range that the topic admits. Records without one are.
-fn check_timestamps(
-    header: &BatchHeader,
-    findings: Option<&Findings>,
-    config: &TopicConfig,
-    now_ms: i64,
-) -> Result<(), Invalid> {
-    let (oldest_ms, newest_ms) = (
-        now_ms.saturating_sub(config.message_timestamp_before_max_ms),
-        now_ms.saturating_add(config.message_timestamp_after_max_ms),
-    );
-    let told = |index, timestamp_ms| Some(Stamped { index, timestamp_ms });
-    let stamps = match findings {
-        Some(findings) => [findings.oldest, findings.newest],
-        None => [told(0, header.base_timestamp_ms), told(0, header.max_timestamp_ms)],
-    };
-    let is_out = |stamped: &&Stamped| {
-        stamped.timestamp_ms != NO_TIMESTAMP_MS
-            && !(oldest_ms..=newest_ms).contains(&stamped.timestamp_ms)
-    };
-    match stamps.iter().flatten().find(is_out) {
-        None => Ok(()),
-        Some(Stamped { index, timestamp_ms }) => Err(Invalid::Timestamp(format!(
-            "Timestamp {timestamp_ms} of message with offset {index} is out of range. \
-             The timestamp should be within [{oldest_ms}, {newest_ms}]"
-        ))),
     }
 }
 

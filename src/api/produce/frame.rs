@@ -8,6 +8,7 @@ use crate::base::ids::{Offset, TopicId};
 use crate::base::primitives::{Reader, Writer};
 
 pub(super) const FIRST_ZSTD: i16 = 7;
+const FIRST_RECORD_ERRORS: i16 = 8;
 const FIRST_FLEXIBLE: i16 = 9;
 const FIRST_LEADER: i16 = 10;
 const FIRST_TOPIC_IDS: i16 = 13;
@@ -45,6 +46,8 @@ pub(super) struct PartitionData {
 pub(super) struct PartitionAnswer {
     pub(super) error: i16,
     pub(super) message: Option<String>,
+    /// The records that the batch was refused for (KIP-467).
+    pub(super) records: Vec<RecordError>,
     pub(super) base_offset: Offset,
     pub(super) append_time_ms: i64,
     pub(super) log_start_offset: Offset,
@@ -52,11 +55,20 @@ pub(super) struct PartitionAnswer {
     pub(super) leader: Option<LeaderHint>,
 }
 
+/// What is wrong with a record.
+#[derive(Debug)]
+pub(super) struct RecordError {
+    /// Its place in the batch.
+    pub(super) index: i32,
+    pub(super) message: String,
+}
+
 impl PartitionAnswer {
     pub(super) fn error(code: Code, message: Option<String>) -> Self {
         Self {
             error: code.code(),
             message,
+            records: Vec::new(),
             base_offset: -1,
             append_time_ms: -1,
             log_start_offset: -1,
@@ -133,9 +145,13 @@ fn encode_partition(writer: &mut Writer, version: i16, index: i32, answer: &Part
     if version >= 5 {
         writer.out.put_i64(answer.log_start_offset);
     }
-    if version >= 8 {
-        // Errors of single records: a batch is taken or refused as a whole.
-        writer.array_length(0);
+    if version >= FIRST_RECORD_ERRORS {
+        writer.array_length(answer.records.len());
+        for record in &answer.records {
+            writer.out.put_i32(record.index);
+            writer.nullable_string(Some(&record.message));
+            writer.no_tagged();
+        }
         writer.nullable_string(answer.message.as_deref());
     }
     match answer.leader.filter(|_| version >= FIRST_LEADER) {
@@ -182,6 +198,7 @@ mod tests {
             let text = Some("why".to_owned());
             let answer = PartitionAnswer {
                 base_offset: 5,
+                records: vec![RecordError { index: 3, message: "keyless".to_owned() }],
                 ..PartitionAnswer::error(Code::InvalidRecord, text)
             };
             let answer = PartitionAnswer { leader: Some(leader_hint::tests::hint()), ..answer };
@@ -198,6 +215,13 @@ mod tests {
             assert_eq!(partition.error_code, Code::InvalidRecord.code());
             let message = partition.error_message.as_ref().map(|m| m.as_str());
             assert_eq!(message, (version >= 8).then_some("why"));
+            let records = partition.record_errors.iter().map(|record| {
+                let text = record.batch_index_error_message.as_ref();
+                (record.batch_index, text.map(|text| text.as_str()))
+            });
+            let expected: &[_] =
+                if version >= FIRST_RECORD_ERRORS { &[(3, Some("keyless"))] } else { &[] };
+            assert!(records.eq(expected.iter().copied()));
             let leader = &partition.current_leader;
             let expected = if version >= FIRST_LEADER { (3, 9) } else { (-1, -1) };
             assert_eq!((leader.leader_id.0, leader.leader_epoch), expected);

@@ -90,6 +90,7 @@ mod tests {
 
     use super::*;
     use crate::log::records;
+    use crate::log::records::examine::{Demands, examined};
 
     fn bytes() -> impl Strategy<Value = Bytes> {
         proptest::collection::vec(any::<u8>(), 0..300).prop_map(Bytes::from)
@@ -112,7 +113,7 @@ mod tests {
                 prop_assert_eq!(read.key.as_ref(), Some(&new.key));
                 prop_assert_eq!(&read.value, &new.value);
             }
-            prop_assert!(records::examine::examined(&built).is_ok());
+            prop_assert!(examined(&built, Demands::default()).is_ok());
         }
     }
 

@@ -15,8 +15,46 @@ const SNAPPY_BLOCK_BYTES: usize = 32 * 1024;
 const XERIAL_MAGIC: &[u8] = b"\x82SNAPPY\0";
 const XERIAL_HEAD_BYTES: usize = 16;
 
-/// Gzip's own choice of a level, as `compression.gzip.level` has it.
-pub(super) const GZIP_LEVEL_DEFAULT: i32 = -1;
+/// Zstd looks back no further, in powers of two (2 MiB, what its default level does): each of the
+/// high levels would take up to a gigabyte for itself otherwise.
+const ZSTD_WINDOW_LOG_MAX: u32 = 21;
+/// How far a client's batch may look back (128 MiB, which is as far as all decoders can).
+const ZSTD_WINDOW_LOG_READ_MAX: u32 = 27;
+
+/// How hard the encoders try, in the numbers of `compression.*.level`. Snappy has no levels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Levels {
+    /// -1 is the codec's own choice.
+    pub gzip: i32,
+    /// [`Levels::LZ4_FAST`] is the fast encoder, as in Kafka; all others are those of the high
+    /// compression one.
+    pub lz4: i32,
+    pub zstd: i32,
+}
+
+impl Levels {
+    const LZ4_FAST: i32 = 9;
+    /// What the high compression encoder knows; Kafka counts from 1 to 17, and all above 12 do the
+    /// same.
+    const LZ4_HIGH: std::ops::RangeInclusive<i32> = 3..=12;
+
+    fn of_gzip(self) -> flate2::Compression {
+        u32::try_from(self.gzip).map(flate2::Compression::new).unwrap_or_default()
+    }
+
+    fn of_lz4(self) -> u32 {
+        match self.lz4 {
+            Self::LZ4_FAST => 0,
+            level => level.clamp(*Self::LZ4_HIGH.start(), *Self::LZ4_HIGH.end()).unsigned_abs(),
+        }
+    }
+}
+
+impl Default for Levels {
+    fn default() -> Self {
+        Self { gzip: -1, lz4: Self::LZ4_FAST, zstd: zstd::DEFAULT_COMPRESSION_LEVEL }
+    }
+}
 
 /// The records as they were before compression.
 pub(super) fn unpack(header: &BatchHeader, body: Bytes) -> io::Result<Bytes> {
@@ -40,8 +78,9 @@ pub(super) fn reader(codec: i16, body: &[u8]) -> io::Result<Box<dyn Read + '_>> 
         2 => Box::new(SnappyReader::new(body)?),
         3 => Box::new(lz4_flex::frame::FrameDecoder::new(body)),
         4 => {
-            let decoder = ruzstd::decoding::StreamingDecoder::new(body);
-            Box::new(decoder.map_err(io::Error::other)?)
+            let mut decoder = zstd::stream::read::Decoder::with_buffer(body)?;
+            decoder.window_log_max(ZSTD_WINDOW_LOG_READ_MAX)?;
+            Box::new(decoder)
         }
         codec => return Err(io::Error::other(format!("unknown codec {codec}"))),
     })
@@ -110,7 +149,7 @@ impl Read for SnappyReader<'_> {
 /// The records in a codec, framed as Kafka's own clients frame them.
 pub(super) fn pack(codec: i16, records: &[u8]) -> io::Result<Bytes> {
     let mut out = Output::new(usize::MAX);
-    write(codec, GZIP_LEVEL_DEFAULT, records, &mut out)?;
+    write(codec, Levels::default(), records, &mut out)?;
     Ok(out.bytes.into())
 }
 
@@ -142,52 +181,38 @@ impl Write for Output {
     }
 }
 
-/// The encoder of zstd takes an error for a mistake of the program, so it gets none: what does not
-/// fit is dropped, and `Output::is_full` tells.
-struct Lenient<'a>(&'a mut Output);
-
-impl Write for Lenient<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        Ok(self.0.write(bytes).unwrap_or(bytes.len()))
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 /// Compresses what `records` gives; it may not fail. Fails when the output is full.
 pub(super) fn write(
     codec: i16,
-    gzip_level: i32,
+    levels: Levels,
     mut records: impl Read,
     out: &mut Output,
 ) -> io::Result<()> {
     match codec {
         0 => io::copy(&mut records, out).map(drop),
         1 => {
-            let level = u32::try_from(gzip_level).map(flate2::Compression::new);
-            let mut encoder = flate2::write::GzEncoder::new(out, level.unwrap_or_default());
+            let mut encoder = flate2::write::GzEncoder::new(out, levels.of_gzip());
             io::copy(&mut records, &mut encoder)?;
             encoder.finish().map(drop)
         }
         2 => write_snappy(records, out),
         3 => {
-            let info = lz4_flex::frame::FrameInfo::new()
-                .block_size(lz4_flex::frame::BlockSize::Max64KB)
-                .block_mode(lz4_flex::frame::BlockMode::Independent);
-            let mut encoder = lz4_flex::frame::FrameEncoder::with_frame_info(info, out);
+            let mut encoder = lz4::EncoderBuilder::new()
+                .level(levels.of_lz4())
+                .block_size(lz4::BlockSize::Max64KB)
+                .block_mode(lz4::BlockMode::Independent)
+                .checksum(lz4::ContentChecksum::NoChecksum)
+                .build(out)?;
             io::copy(&mut records, &mut encoder)?;
-            encoder.finish().map(drop).map_err(io::Error::other)
+            encoder.finish().1
         }
         4 => {
-            let level = ruzstd::encoding::CompressionLevel::Fastest;
-            ruzstd::encoding::compress(records, Lenient(&mut *out), level);
-            if out.is_full {
-                Err(io::Error::other("the batch is larger than is allowed"))
-            } else {
-                Ok(())
+            let mut encoder = zstd::stream::write::Encoder::new(out, levels.zstd)?;
+            if levels.zstd > zstd::DEFAULT_COMPRESSION_LEVEL {
+                encoder.window_log(ZSTD_WINDOW_LOG_MAX)?;
             }
+            io::copy(&mut records, &mut encoder)?;
+            encoder.finish().map(drop)
         }
         codec => Err(io::Error::other(format!("unknown codec {codec}"))),
     }

@@ -6,28 +6,57 @@ use std::io::{self, Read};
 
 use crate::log::batch::{Batch, BatchHeader, HEADER_BYTES, NO_TIMESTAMP_MS};
 use crate::log::records::codec::{self, Output, UNPACKED_BYTES_MAX};
-use crate::log::records::{Malformed, varint};
+use crate::log::records::{Levels, Malformed, varint};
 
 /// What lies before the key of a record at most: five numbers and the attributes.
 const RECORD_HEAD_BYTES_MAX: usize = 5 * 10 + 1;
 /// What is read at one time.
 const CHUNK_BYTES: usize = 32 * 1024;
 
-/// What there is to say of the records of a batch.
+/// More records that are wrong are counted, but not told one by one.
+pub const WRONG_RECORDS_MAX: usize = 1_000;
+
+/// What records must be like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Findings {
-    /// Each has a key, as compacted topics demand.
-    pub all_keyed: bool,
-    /// The ones with the smallest and the largest timestamp, of those that have one.
-    pub oldest: Option<Stamped>,
-    pub newest: Option<Stamped>,
+pub struct Demands {
+    /// Each needs a key, as in compacted topics.
+    pub keyed: bool,
+    /// Between which timestamps, in milliseconds, both included, those lie that have one.
+    pub timestamps_ms: (i64, i64),
 }
 
-/// A record's place in its batch, and its timestamp.
+impl Default for Demands {
+    /// Nothing in particular.
+    fn default() -> Self {
+        Self { keyed: false, timestamps_ms: (i64::MIN, i64::MAX) }
+    }
+}
+
+/// What there is to say of the records of a batch.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// The largest timestamp in milliseconds, if any record has one.
+    pub newest_ms: Option<i64>,
+    /// The first of those that are not as they must be.
+    pub wrong: Vec<WrongRecord>,
+    /// How many those are in all.
+    pub wrong_count: usize,
+}
+
+/// A record that is not as it must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stamped {
+pub struct WrongRecord {
+    /// Its place in the batch.
     pub index: i32,
-    pub timestamp_ms: i64,
+    pub why: Wrong,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wrong {
+    /// It has no key.
+    Keyless,
+    /// This timestamp, in milliseconds.
+    Timestamp(i64),
 }
 
 /// Why a batch is not taken.
@@ -46,26 +75,27 @@ impl From<Malformed> for Unfit {
 }
 
 /// Looks at all records.
-pub fn examined(batch: &Batch) -> Result<Findings, Unfit> {
+pub fn examined(batch: &Batch, demands: Demands) -> Result<Findings, Unfit> {
     let (header, records) = (batch.header(), batch.records());
     if header.codec() == 0 {
-        let mut walk = Walk::new(header);
+        let mut walk = Walk::new(header, demands);
         walk.feed(records)?;
         return Ok(walk.end()?);
     }
-    Source::new(header, records)?.read_all()
+    Source::new(header, records, demands)?.read_all()
 }
 
 /// The same batch in another codec, of at most `size_max` bytes.
 pub fn recompressed(
     batch: &Batch,
     codec: i16,
-    gzip_level: i32,
+    levels: Levels,
     size_max: usize,
+    demands: Demands,
 ) -> Result<(Batch, Findings), Unfit> {
-    let mut source = Source::new(batch.header(), batch.records())?;
+    let mut source = Source::new(batch.header(), batch.records(), demands)?;
     let mut out = Output::new(size_max.saturating_sub(HEADER_BYTES));
-    let written = codec::write(codec, gzip_level, &mut source, &mut out);
+    let written = codec::write(codec, levels, &mut source, &mut out);
     if out.is_full {
         return Err(Unfit::TooLarge);
     }
@@ -74,8 +104,8 @@ pub fn recompressed(
     Ok((batch.with_records(codec, out.bytes.into()), findings))
 }
 
-/// The records as they are unpacked, looked at on their way. It never fails, since not every
-/// encoder can bear that: it ends early, and `end` says why.
+/// The records as they are unpacked, looked at on their way. It never fails: it ends early, and
+/// `end` says why.
 struct Source<'a> {
     reader: Box<dyn Read + 'a>,
     walk: Walk,
@@ -85,9 +115,9 @@ struct Source<'a> {
 }
 
 impl<'a> Source<'a> {
-    fn new(header: &BatchHeader, records: &'a [u8]) -> Result<Self, Unfit> {
+    fn new(header: &BatchHeader, records: &'a [u8], demands: Demands) -> Result<Self, Unfit> {
         let reader = codec::reader(header.codec(), records).map_err(|_| Unfit::Malformed)?;
-        let walk = Walk::new(header);
+        let walk = Walk::new(header, demands);
         Ok(Self { reader, walk, left_bytes: UNPACKED_BYTES_MAX, unfit: None })
     }
 
@@ -134,6 +164,7 @@ impl Read for Source<'_> {
 /// Takes records in pieces of any size.
 struct Walk {
     header: BatchHeader,
+    demands: Demands,
     /// The beginning of a record whose head is not whole yet.
     head: Vec<u8>,
     /// What is still to come of a record whose head has been read.
@@ -153,9 +184,9 @@ struct Head {
 }
 
 impl Walk {
-    fn new(header: &BatchHeader) -> Self {
-        let findings = Findings { all_keyed: true, oldest: None, newest: None };
-        Self { header: *header, head: Vec::new(), left_bytes: 0, count: 0, findings }
+    fn new(header: &BatchHeader, demands: Demands) -> Self {
+        let findings = Findings::default();
+        Self { header: *header, demands, head: Vec::new(), left_bytes: 0, count: 0, findings }
     }
 
     fn feed(&mut self, mut bytes: &[u8]) -> Result<(), Malformed> {
@@ -195,15 +226,24 @@ impl Walk {
             true => header.max_timestamp_ms,
             false => header.base_timestamp_ms.wrapping_add(head.time_delta),
         };
-        let this = Stamped { index: self.count, timestamp_ms };
         let findings = &mut self.findings;
-        findings.all_keyed &= head.has_key;
+        let (oldest_ms, newest_ms) = self.demands.timestamps_ms;
         if timestamp_ms != NO_TIMESTAMP_MS {
-            if findings.oldest.is_none_or(|oldest| timestamp_ms < oldest.timestamp_ms) {
-                findings.oldest = Some(this);
-            }
-            if findings.newest.is_none_or(|newest| timestamp_ms > newest.timestamp_ms) {
-                findings.newest = Some(this);
+            findings.newest_ms = findings.newest_ms.max(Some(timestamp_ms));
+        }
+        let wrong = if self.demands.keyed && !head.has_key {
+            Some(Wrong::Keyless)
+        } else if timestamp_ms != NO_TIMESTAMP_MS
+            && !(oldest_ms..=newest_ms).contains(&timestamp_ms)
+        {
+            Some(Wrong::Timestamp(timestamp_ms))
+        } else {
+            None
+        };
+        if let Some(why) = wrong {
+            findings.wrong_count += 1;
+            if findings.wrong.len() < WRONG_RECORDS_MAX {
+                findings.wrong.push(WrongRecord { index: self.count, why });
             }
         }
         self.count += 1;

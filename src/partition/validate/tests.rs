@@ -58,15 +58,36 @@ fn each_timestamp_is_looked_at() {
             timestamps_ms[index] = timestamp_ms;
             // The header says that all is well.
             let sent = stamped(&timestamps_ms, NOW_MS, codec);
+            let refused = batch(sent.to_bytes(), &config, NOW_MS);
+            let Err(Invalid::Records(records)) = refused else { panic!("{refused:?}") };
+            assert_eq!(records.count, 1);
+            let [record] = records.first[..] else { panic!("{records:?}") };
+            assert_eq!(record.index, i32::try_from(index).unwrap());
             let (oldest_ms, newest_ms) = (NOW_MS - HOUR_MS, NOW_MS + HOUR_MS);
-            assert_eq!(
-                batch(sent.to_bytes(), &config, NOW_MS),
-                Err(Invalid::Timestamp(format!(
-                    "Timestamp {timestamp_ms} of message with offset {index} is out of range. \
-                     The timestamp should be within [{oldest_ms}, {newest_ms}]"
-                )))
+            let expected = format!(
+                "Timestamp {timestamp_ms} of message with offset {index} is out of range. \
+                 The timestamp should be within [{oldest_ms}, {newest_ms}]"
             );
+            assert_eq!(records.reason(&record, &"t-0"), expected);
         }
+    }
+}
+
+/// What the header says makes the broker look, and the records decide.
+#[test]
+fn a_header_of_the_future_is_not_believed_either() {
+    let config = TopicConfig { message_timestamp_after_max_ms: HOUR_MS, ..TopicConfig::default() };
+    for codec in [0, 1, 4] {
+        let future_ms = NOW_MS + 2 * HOUR_MS;
+        let sent = stamped(&[NOW_MS, future_ms, NOW_MS], future_ms, codec);
+        let refused = batch(sent.to_bytes(), &config, NOW_MS);
+        let Err(Invalid::Records(records)) = refused else { panic!("{refused:?}") };
+        let expected = WrongRecord { index: 1, why: Wrong::Timestamp(future_ms) };
+        assert_eq!(records.first, [expected]);
+
+        let lies = stamped(&[NOW_MS; 3], future_ms, codec);
+        let taken = batch(lies.to_bytes(), &config, NOW_MS).expect("taken");
+        assert_eq!(taken.header().max_timestamp_ms, NOW_MS);
     }
 }
 

@@ -9,6 +9,7 @@ use crate::log::records::build::{NewRecord, batch as built, put_varint};
 use crate::log::records::in_codec;
 
 const CODECS: std::ops::Range<i16> = 0..5;
+const ANY: Demands = Demands { keyed: false, timestamps_ms: (i64::MIN, i64::MAX) };
 
 fn keyed(count: u8, size: usize) -> Batch {
     let record = |number: u8| NewRecord {
@@ -21,7 +22,7 @@ fn keyed(count: u8, size: usize) -> Batch {
 /// A batch whose records lie: their number, or what is behind them.
 fn with_body(batch: &Batch, count: i32, body: &[u8], codec: i16) -> Batch {
     let mut packed = Output::new(usize::MAX);
-    codec::write(codec, codec::GZIP_LEVEL_DEFAULT, body, &mut packed).expect("packed");
+    codec::write(codec, Levels::default(), body, &mut packed).expect("packed");
     let kept = crate::log::batch::Kept {
         record_count: count,
         base_timestamp_ms: 1_000,
@@ -36,30 +37,47 @@ fn counts_that_lie_are_found_in_every_codec() {
     let plain = keyed(3, 10);
     let body = plain.records();
     for codec in CODECS {
-        assert!(examined(&with_body(&plain, 3, body, codec)).is_ok());
+        assert!(examined(&with_body(&plain, 3, body, codec), ANY).is_ok());
         for lie in [-1, 0, 1, 2, 4, i32::MAX] {
-            let found = examined(&with_body(&plain, lie, body, codec));
+            let found = examined(&with_body(&plain, lie, body, codec), ANY);
             assert_eq!(found, Err(Unfit::Malformed), "codec {codec}, {lie} records");
         }
         for body in [&body[..body.len() - 1], &[&body[..], b"x"].concat()] {
-            let found = examined(&with_body(&plain, 3, body, codec));
+            let found = examined(&with_body(&plain, 3, body, codec), ANY);
             assert_eq!(found, Err(Unfit::Malformed), "codec {codec}");
         }
     }
 }
 
 #[test]
-fn keys_and_timestamps_are_seen_in_every_codec() {
+fn each_record_that_is_wrong_is_seen_in_every_codec() {
     let plain = Batch::take(&mut encode(&[b"a", b"b"], Sample::default())).expect("a batch");
+    let demands = Demands { keyed: true, timestamps_ms: (0, 1_000) };
     for codec in CODECS {
-        let batch = in_codec(&plain, codec);
-        let findings = examined(&batch).expect("looked at");
-        assert!(!findings.all_keyed);
-        let findings = examined(&in_codec(&keyed(9, 30_000), codec)).expect("looked at");
-        let stamped = Some(Stamped { index: 0, timestamp_ms: 1_000 });
-        let expected = Findings { all_keyed: true, oldest: stamped, newest: stamped };
-        assert_eq!(findings, expected);
+        let keyless = |index| WrongRecord { index, why: Wrong::Keyless };
+        let findings = examined(&in_codec(&plain, codec), demands).expect("looked at");
+        assert_eq!(findings.wrong, [keyless(0), keyless(1)]);
+
+        let keyed = in_codec(&keyed(9, 30_000), codec);
+        let findings = examined(&keyed, demands).expect("looked at");
+        assert_eq!(findings, Findings { newest_ms: Some(1_000), ..Findings::default() });
+        for timestamps_ms in [(0, 999), (1_001, 2_000)] {
+            let demands = Demands { timestamps_ms, ..demands };
+            let findings = examined(&keyed, demands).expect("looked at");
+            assert_eq!(findings.wrong_count, 9);
+            let last = WrongRecord { index: 8, why: Wrong::Timestamp(1_000) };
+            assert_eq!(findings.wrong.last(), Some(&last));
+        }
     }
+}
+
+#[test]
+fn only_so_many_wrong_records_are_told_one_by_one() {
+    let values = vec![&b"v"[..]; WRONG_RECORDS_MAX + 5];
+    let keyless = Batch::take(&mut encode(&values, Sample::default())).expect("a batch");
+    let findings = examined(&keyless, Demands { keyed: true, ..ANY }).expect("looked at");
+    assert_eq!(findings.wrong.len(), WRONG_RECORDS_MAX);
+    assert_eq!(findings.wrong_count, WRONG_RECORDS_MAX + 5);
 }
 
 #[test]
@@ -68,22 +86,37 @@ fn what_is_too_large_in_another_codec_is_refused() {
     let packed = in_codec(&plain, 1);
     for codec in CODECS {
         let size = in_codec(&plain, codec).size();
-        let level = codec::GZIP_LEVEL_DEFAULT;
-        assert!(recompressed(&packed, codec, level, size).is_ok());
-        let refused = recompressed(&packed, codec, level, size - 1);
+        let levels = Levels::default();
+        assert!(recompressed(&packed, codec, levels, size, ANY).is_ok());
+        let refused = recompressed(&packed, codec, levels, size - 1, ANY);
         assert_eq!(refused, Err(Unfit::TooLarge), "codec {codec}");
     }
 }
 
 #[test]
-fn levels_of_gzip_reach_the_encoder() {
-    let text: Vec<u8> =
-        (0..40_000u32).flat_map(|i| (i * i % 977).to_string().into_bytes()).collect();
+fn levels_reach_the_encoders() {
+    let mut state = 1_u32;
+    let mut word = |_| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        format!("{:x} ", (state >> 16) % 700 * 7_919).into_bytes()
+    };
+    let text: Vec<u8> = (0..20_000).flat_map(&mut word).collect();
     let record = NewRecord { key: "k".into(), value: Some(text.into()) };
     let plain = built(&[record], 1_000).expect("a batch");
-    let size = |level| recompressed(&plain, 1, level, usize::MAX).expect("packed").0.size();
-    assert!(size(1) > size(9), "{} {}", size(1), size(9));
-    assert_eq!(size(-1), size(6));
+    let size = |codec, levels| {
+        recompressed(&plain, codec, levels, usize::MAX, ANY).expect("packed").0.size()
+    };
+    let any = Levels::default();
+    let gzip = |level| size(1, Levels { gzip: level, ..any });
+    assert!(gzip(1) > gzip(9), "{} {}", gzip(1), gzip(9));
+    assert_eq!(gzip(-1), gzip(6));
+    let lz4 = |level| size(3, Levels { lz4: level, ..any });
+    // The fast one has the number 9.
+    assert!(lz4(9) > lz4(1) && lz4(1) > lz4(17), "{} {} {}", lz4(9), lz4(1), lz4(17));
+    assert_eq!(lz4(12), lz4(17));
+    let zstd = |level| size(4, Levels { zstd: level, ..any });
+    assert!(zstd(-131_072) > zstd(1), "{} {}", zstd(-131_072), zstd(1));
+    assert!(zstd(3) > zstd(22), "{} {}", zstd(3), zstd(22));
 }
 
 /// A record of zeroes that never ends is more than anybody may unpack.
@@ -98,14 +131,15 @@ fn a_bomb_is_refused_in_every_codec() {
     for codec in 1..5 {
         let bomb = head.chain(io::repeat(0)).take(bomb_bytes.into());
         let mut packed = Output::new(usize::MAX);
-        codec::write(codec, 9, bomb, &mut packed).expect("packed");
+        codec::write(codec, Levels::default(), bomb, &mut packed).expect("packed");
         let bomb = plain.with_records(codec, packed.bytes.into());
-        let mut source = Source::new(bomb.header(), bomb.records()).expect("it begins well");
+        let mut source = Source::new(bomb.header(), bomb.records(), ANY).expect("it begins well");
         source.left_bytes = usize::try_from(bomb_bytes).unwrap() - 1;
         assert_eq!(source.read_all(), Err(Unfit::TooLarge), "codec {codec}");
         // It would be less than that in another codec, but it is no whole record.
-        assert_eq!(recompressed(&bomb, 1, -1, 1024 * 1024), Err(Unfit::Malformed));
-        let plain = recompressed(&bomb, 0, -1, 1024 * 1024);
+        let packed = |codec| recompressed(&bomb, codec, Levels::default(), 1024 * 1024, ANY);
+        assert_eq!(packed(1), Err(Unfit::Malformed));
+        let plain = packed(0);
         assert_eq!(plain, Err(Unfit::TooLarge), "codec {codec}");
     }
 }
@@ -125,9 +159,9 @@ proptest! {
             let at = at % bytes.len();
             bytes[at] = byte;
         }
-        let mut whole = Walk::new(batch.header());
+        let mut whole = Walk::new(batch.header(), ANY);
         let expected = whole.feed(&bytes).and_then(|()| whole.end());
-        let mut walk = Walk::new(batch.header());
+        let mut walk = Walk::new(batch.header(), ANY);
         let mut rest = &bytes[..];
         let mut fed = Ok(());
         for cut in cuts.iter().cycle() {
@@ -146,7 +180,7 @@ proptest! {
         codec in 0i16..8,
     ) {
         let batch = keyed(3, 1).with_records(codec, bytes.into());
-        let _ = examined(&batch);
-        let _ = recompressed(&batch, 4, -1, 1_000);
+        let _ = examined(&batch, ANY);
+        let _ = recompressed(&batch, 4, Levels::default(), 1_000, ANY);
     }
 }

@@ -125,3 +125,24 @@ fn timestamps_lie_within_the_limits() {
         }
     });
 }
+
+/// KIP-467.
+#[test]
+fn records_that_are_wrong_are_told_one_by_one() {
+    run(async {
+        let broker = Broker::start().await;
+        let topic = Topic::create(&broker, "t", 1, &[("cleanup.policy", "compact")]).await;
+        let mut client = broker.client().await;
+        let refused = client.produce(&topic, good()).await;
+        assert_eq!(refused.error_code, INVALID_RECORD);
+        let told = refused.record_errors.iter().map(|record| {
+            let text = record.batch_index_error_message.as_ref().expect("a reason");
+            (record.batch_index, text.to_string())
+        });
+        let reason = "Compacted topic cannot accept message without key in topic partition t-0";
+        assert!(told.eq((0..3).map(|index| (index, reason.to_owned()))), "{refused:?}");
+        // What is wrong as a whole is told as a whole.
+        let refused = client.produce(&topic, spoiled(CHECKSUM, &[0; 4])).await;
+        assert_eq!((refused.error_code, refused.record_errors.len()), (CORRUPT_MESSAGE, 0));
+    });
+}
