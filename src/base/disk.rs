@@ -126,6 +126,12 @@ pub fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
+/// Whether the disk could not read what it should have: a bad sector is such a place, and is well
+/// again once it is written.
+pub fn is_unreadable(error: &io::Error) -> bool {
+    Errno::from_io_error(error) == Some(Errno::IO)
+}
+
 /// Whether the file system has failed, and not only what was asked of it.
 pub fn has_failed(error: &io::Error) -> bool {
     let failures = [Errno::IO, Errno::ROFS, Errno::NODEV, Errno::NXIO, Errno::UCLEAN, Errno::STALE];

@@ -40,21 +40,34 @@ pub(super) fn run(options: &[&str]) -> Result<io::Result<()>, Usage> {
 fn look(settings: &Loaded, task: Task) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let repair = runtime.block_on(async { offline(&Env::real()?, &settings.config).await })?;
-    let (mut count, mut damaged, mut left) = (0, 0, 0);
+    let (mut count, mut damaged, mut left, mut all_opened) = (0, 0, 0, true);
     for folder in repair.folders()? {
         count += 1;
-        let mut report = repair.look(&folder, false)?;
-        if report.is_sound() {
-            continue;
-        }
-        damaged += 1;
         let name = &folder.name;
+        let mut report = match repair.look(&folder, false) {
+            Ok(report) if report.is_sound() => continue,
+            Ok(report) => report,
+            Err(error) => {
+                // Others may be repaired all the same.
+                (damaged, left, all_opened) = (damaged + 1, left + 1, false);
+                say(&format!("{name}: {error}\n"))?;
+                continue;
+            }
+        };
+        damaged += 1;
         if let Some(why) = &report.closed {
             say(&format!("{name}: {why}\n"))?;
         }
         let may = task != Task::Check && !report.has_others;
         if may && task == Task::Drop {
-            report = repair.look(&folder, true)?;
+            match repair.look(&folder, true) {
+                Ok(dropped) => report = dropped,
+                Err(error) => {
+                    (left, all_opened) = (left + 1, false);
+                    say(&format!("{name}: {error}\n"))?;
+                    continue;
+                }
+            }
         } else {
             left += 1;
         }
@@ -70,7 +83,9 @@ fn look(settings: &Loaded, task: Task) -> io::Result<()> {
             say(&format!("{name}: {finding}{then}\n"))?;
         }
     }
-    repair.finish()?;
+    if all_opened {
+        repair.finish()?;
+    }
     say(&format!("{count} partitions, {damaged} damaged\n"))?;
     // RocksDB is not closed: see `ottla server`.
     std::mem::forget(repair);

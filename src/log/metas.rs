@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use crate::base::disk::read_exact_at;
+use crate::base::disk::{self, read_exact_at};
 use crate::base::ids::Offset;
 use crate::log::batch::Batch;
 use crate::log::entry::{EntryKind, EntryMeta, META_BYTES};
@@ -104,20 +104,31 @@ pub(crate) fn salvage(
     let end_position = u32::try_from(files.log.len()?).map_err(io::Error::other)?;
     let mut before = Before::begin(files);
     let mut salvaged = Salvaged { metas: Vec::with_capacity(known.len()), assumed: Vec::new() };
-    for (at, index) in indexes.enumerate() {
-        let mut later = known.iter().skip(at);
-        let meta = match later.next().copied().flatten() {
+    // Where what is not known ends, by the entry.
+    let mut bounds = Vec::with_capacity(known.len());
+    let mut bound = Bound { position: end_position, offset: end_offset, term: 0 };
+    for meta in known.iter().rev() {
+        bounds.push(bound);
+        if let Some(meta) = meta {
+            let (position, offset) = (meta.position, Some(meta.base_offset));
+            bound = Bound { position, offset, term: meta.term };
+        }
+    }
+    for (at, (index, bound)) in indexes.zip(bounds.into_iter().rev()).enumerate() {
+        let has_room = matches!(known.get(at + 1), Some(None));
+        let meta = match known.get(at).copied().flatten() {
             Some(meta) => meta,
-            None => {
-                salvaged.assumed.push(index);
-                match later.flatten().next() {
-                    Some(next) => nothing(&before, next.position, next.base_offset, next.term),
-                    None => {
-                        let end_offset = end_offset.unwrap_or(before.offset);
-                        nothing(&before, end_position, end_offset, before.term)
-                    }
+            None => match batch_within(files, &before, &bound)? {
+                Some(batch) if batch.base_offset == before.offset => batch,
+                Some(batch) if has_room => {
+                    let offset = Some(batch.base_offset);
+                    nothing(&before, &Bound { position: before.position, offset, ..bound })
                 }
-            }
+                _ => {
+                    salvaged.assumed.push(index);
+                    nothing(&before, &bound)
+                }
+            },
         };
         before = Before::after(&meta);
         salvaged.metas.push(meta);
@@ -125,21 +136,54 @@ pub(crate) fn salvage(
     Ok(salvaged)
 }
 
+/// What is known of the end of a stretch of entries of which nothing is.
+#[derive(Debug, Clone, Copy)]
+struct Bound {
+    position: u32,
+    offset: Option<Offset>,
+    term: u64,
+}
+
+/// The valid batch that begins there or later in the offsets, if it ends within the stretch.
+fn batch_within(
+    files: &SegmentFiles,
+    before: &Before,
+    bound: &Bound,
+) -> io::Result<Option<EntryMeta>> {
+    if before.position >= bound.position {
+        return Ok(None);
+    }
+    let header = match files.batch_header(before.position) {
+        Err(error) if disk::is_unreadable(&error) => return Ok(None),
+        read => read?,
+    };
+    let Some(header) = header.filter(|header| header.base_offset >= before.offset) else {
+        return Ok(None);
+    };
+    let found = batch_after(files, &Before { offset: header.base_offset, ..*before })?;
+    let fits = |meta: &EntryMeta| {
+        let ends_before = bound.offset.is_none_or(|offset| meta.next_offset() <= offset);
+        meta.end_position() <= bound.position && ends_before
+    };
+    Ok(found.map(|(meta, _)| meta).filter(fits))
+}
+
 /// An entry of which nothing is known but what is around it.
-fn nothing(before: &Before, end_position: u32, end_offset: Offset, next_term: u64) -> EntryMeta {
+fn nothing(before: &Before, bound: &Bound) -> EntryMeta {
+    let end_offset = bound.offset.unwrap_or(before.offset);
     let missing = u32::try_from(end_offset - before.offset).unwrap_or(0);
     EntryMeta {
-        term: if before.term > 0 { before.term } else { next_term },
+        term: if before.term > 0 { before.term } else { bound.term },
         kind: if missing > 0 { EntryKind::Compacted } else { EntryKind::Void },
         base_offset: before.offset,
         position: before.position,
-        size: end_position.saturating_sub(before.position),
+        size: bound.position.saturating_sub(before.position),
         last_offset_delta: missing.saturating_sub(1),
         delete_before: 0,
     }
 }
 
-/// The bytes of the records, whatever they are.
+/// The bytes of the records, whatever they are: zeroes where the disk cannot read.
 pub(crate) fn read_raw(
     files: &SegmentFiles,
     base_index: u64,
@@ -148,8 +192,24 @@ pub(crate) fn read_raw(
 ) -> io::Result<Vec<u8>> {
     let count = usize::try_from(to.saturating_sub(from)).map_err(io::Error::other)?;
     let mut bytes = vec![0; count * META_BYTES];
-    read_exact_at(files.raft.as_ref(), &mut bytes, meta_position(base_index, from))?;
+    read_around(files, &mut bytes, meta_position(base_index, from))?;
     Ok(bytes)
+}
+
+/// Reads what can be read.
+fn read_around(files: &SegmentFiles, records: &mut [u8], position: u64) -> io::Result<()> {
+    match read_exact_at(files.raft.as_ref(), records, position) {
+        Err(error) if disk::is_unreadable(&error) => {}
+        read => return read,
+    }
+    let count = records.len() / META_BYTES;
+    if count < 2 {
+        records.fill(0);
+        return Ok(());
+    }
+    let (first, second) = records.split_at_mut(count / 2 * META_BYTES);
+    read_around(files, first, position)?;
+    read_around(files, second, position + first.len() as u64)
 }
 
 /// Where an entry begins that may be a batch: what the one before it leaves.
@@ -262,14 +322,21 @@ pub(crate) fn batch_after(
     files: &SegmentFiles,
     before: &Before,
 ) -> io::Result<Option<(EntryMeta, Batch)>> {
-    let Some(header) = files.batch_header(before.position)? else { return Ok(None) };
+    let header = match files.batch_header(before.position) {
+        Err(error) if disk::is_unreadable(&error) => return Ok(None),
+        read => read?,
+    };
+    let Some(header) = header else { return Ok(None) };
     let end = u64::from(before.position) + header.size() as u64;
     let Ok(term) = u64::try_from(header.leader_epoch) else { return Ok(None) };
     if header.base_offset != before.offset || end > files.log.len()? || term < before.term {
         return Ok(None);
     }
     let mut bytes = vec![0; header.size()];
-    read_exact_at(files.log.as_ref(), &mut bytes, u64::from(before.position))?;
+    match read_exact_at(files.log.as_ref(), &mut bytes, u64::from(before.position)) {
+        Err(error) if disk::is_unreadable(&error) => return Ok(None),
+        read => read?,
+    }
     let Ok(batch) = Batch::take(&mut Bytes::from(bytes)) else { return Ok(None) };
     let meta = EntryMeta {
         term,

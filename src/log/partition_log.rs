@@ -385,6 +385,10 @@ impl PartitionLog {
         let mut job = self.new_job(&mut state, &config);
         for entry in entries {
             assert_eq!(entry.id.index, state.next_index(), "entries follow each other");
+            if let Some(error) = self.misplaced(&state, &entry) {
+                self.push_write(job);
+                return Err(error);
+            }
             let rolls = match &entry.body {
                 EntryBody::Batch(batch) => {
                     let age_ms = self.age_max_ms(state.active().base_offset, &config);
@@ -414,6 +418,19 @@ impl PartitionLog {
         state.check_invariants();
         self.push_write(job);
         Ok(())
+    }
+
+    /// A batch that has offsets already keeps them: a replica must not give it others than the
+    /// leader has.
+    fn misplaced(&self, state: &State, entry: &Entry) -> Option<io::Error> {
+        let EntryBody::Batch(batch) = &entry.body else { return None };
+        let (header, end) = (batch.header(), state.next_offset);
+        let has_offsets = entry.ticket.is_none() && header.leader_epoch >= 0;
+        (has_offsets && header.base_offset != end).then(|| {
+            let (name, offset) = (&self.setup.name, header.base_offset);
+            let text = format!("{name}: offset {offset} cannot follow, the log ends at {end}");
+            io::Error::new(io::ErrorKind::InvalidData, text)
+        })
     }
 
     /// A log that has never had an entry begins with whatever index comes first.

@@ -7,10 +7,12 @@
 //! * Missing or old indexes: made again by the scan, that of aborted transactions by the replay.
 //! * Segments begun behind such a tail: nothing in them was ever reported, they are removed.
 //! * Segments of a purge whose names came back: the purge is noted in the store, they are removed.
+//! * A head of a `.raft` file that is not valid where it must have been: it is made again.
 //! * A bad batch below the durable position is none of these but damage of acknowledged data: it
 //!   keeps its place, is not served, and may be mended from another replica. Where the place is not
 //!   to be told, the log is not opened.
 
+mod heads;
 mod scan;
 mod state_file;
 pub(crate) mod swap;
@@ -31,8 +33,10 @@ use crate::log::partition_log::retire::DELETED;
 use crate::log::partition_log::{LogSetup, State};
 use crate::log::producer_state::ProducerStates;
 use crate::log::segment::{
-    DurableNote, OWN_EXTENSIONS, RaftHead, Segment, SegmentFiles, file_name, meta_position,
+    DurableNote, EXTENSIONS, OWN_EXTENSIONS, RaftHead, Segment, SegmentFiles, file_name,
+    meta_position,
 };
+use heads::Found;
 use state_file::Replay;
 pub(crate) use state_file::{encode as encode_parts, encode_state, write_state};
 
@@ -79,14 +83,21 @@ pub(crate) fn recover(setup: &LogSetup) -> Result<State, RecoveryError> {
     let disk = setup.disk.as_ref();
     disk.create_dir_all(&setup.dir)?;
     swap::recover(disk, &setup.dir)?;
-    let (purged, names) = (read_purged(setup)?, disk.list(&setup.dir)?);
+    let purged = match read_purged(setup)? {
+        Some((purged, Some(base_offset))) => return Ok(begin_behind(setup, purged, base_offset)?),
+        purged => purged.map(|(purged, _)| purged),
+    };
+    let names = disk.list(&setup.dir)?;
     for name in names.iter().filter(|name| name.ends_with(DELETED)) {
         disk.remove_file(&setup.dir.join(name))?;
     }
     let bases = segment_bases(&names);
-    let mut segments = match bases.is_empty() {
-        true => vec![first_segment(setup, purged)?],
-        false => load_segments(setup, &bases, purged)?,
+    let mut segments = match (bases.is_empty(), purged) {
+        (false, _) => load_segments(setup, &bases, purged)?,
+        (true, None) => vec![first_segment(setup, 0, 0)?],
+        (true, Some(_)) => {
+            return Err(RecoveryError::Corrupt { what: format!("{}: no segments", setup.name) });
+        }
     };
     let next_offset = log_end(segments.last().expect("invariant: a log has a segment"))?;
     let mut replay = Replay::best(setup, &segments)?;
@@ -98,11 +109,51 @@ pub(crate) fn recover(setup: &LogSetup) -> Result<State, RecoveryError> {
     Ok(state)
 }
 
-fn read_purged(setup: &LogSetup) -> io::Result<Option<EntryId>> {
-    let value = setup.kv.get(&[&setup.key[..], b"p"].concat())?;
-    let Some(value) = value.filter(|value| value.len() == 16) else { return Ok(None) };
+fn purged_key(partition: &[u8]) -> Vec<u8> {
+    [partition, b"p"].concat()
+}
+
+/// The change that keeps which entry was the last to be purged. With an offset, nothing of the log
+/// is left, and it is about to begin anew behind that entry with that offset.
+pub(crate) fn purged_change(
+    partition: &[u8],
+    purged: EntryId,
+    base_offset: Option<Offset>,
+) -> Change {
+    let mut value = [purged.term.to_be_bytes(), purged.index.to_be_bytes()].concat();
+    value.extend(base_offset.into_iter().flat_map(Offset::to_be_bytes));
+    Change::Put { key: purged_key(partition), value }
+}
+
+fn read_purged(setup: &LogSetup) -> io::Result<Option<(EntryId, Option<Offset>)>> {
+    let Some(value) = setup.kv.get(&purged_key(&setup.key))? else { return Ok(None) };
     let mut value = &value[..];
-    Ok(Some(EntryId { term: value.get_u64(), index: value.get_u64() }))
+    let purged = EntryId {
+        term: value.try_get_u64().map_err(io::Error::other)?,
+        index: value.try_get_u64().map_err(io::Error::other)?,
+    };
+    Ok(Some((purged, value.try_get_i64().ok())))
+}
+
+/// Begins the log anew behind entry `purged`, with offset `base_offset`. Whatever is cut short is
+/// done again by the next start.
+pub(crate) fn begin_behind(
+    setup: &LogSetup,
+    purged: EntryId,
+    base_offset: Offset,
+) -> io::Result<State> {
+    let disk = setup.disk.as_ref();
+    setup.kv.write(&[purged_change(&setup.key, purged, Some(base_offset))])?;
+    let is_of_log = |name: &String| {
+        let extension = name.split_once('.').map_or("", |(_, extension)| extension);
+        EXTENSIONS.contains(&extension) || extension.ends_with(DELETED)
+    };
+    remove_names(setup, disk.list(&setup.dir)?.into_iter().filter(is_of_log).collect())?;
+    let segment = first_segment(setup, base_offset, purged.index + 1)?;
+    setup.kv.write(&[purged_change(&setup.key, purged, None)])?;
+    let mut state = State::new(vec![segment], Vec::new(), ProducerStates::default(), base_offset);
+    state.purged = Some(purged);
+    Ok(state)
 }
 
 fn segment_bases(names: &[String]) -> Vec<Offset> {
@@ -110,23 +161,18 @@ fn segment_bases(names: &[String]) -> Vec<Offset> {
     names.iter().filter_map(|name| name.strip_suffix(".log")?.parse().ok()).collect()
 }
 
-fn first_segment(setup: &LogSetup, purged: Option<EntryId>) -> Result<Segment, RecoveryError> {
-    if purged.is_some() {
-        return Err(RecoveryError::Corrupt { what: format!("{}: no segments", setup.name) });
-    }
+/// Makes the first segment of a log.
+fn first_segment(setup: &LogSetup, base_offset: Offset, base_index: u64) -> io::Result<Segment> {
     if let Some(parent) = setup.dir.parent() {
         setup.disk.sync_dir(parent)?;
     }
-    let files = Arc::new(SegmentFiles::open(setup.disk.as_ref(), &setup.dir, 0)?);
+    let files = Arc::new(SegmentFiles::open(setup.disk.as_ref(), &setup.dir, base_offset)?);
     files.reserve(&setup.config);
-    files.write_raft_head(0)?;
+    files.write_raft_head(base_index)?;
     files.raft.sync()?;
     setup.disk.sync_dir(&setup.dir)?;
-    Ok(Segment::empty(files, 0))
+    Ok(Segment::empty(files, base_index))
 }
-
-/// A segment's files and the head of its `.raft` file.
-type Found = (Arc<SegmentFiles>, Option<RaftHead>);
 
 fn load_segments(
     setup: &LogSetup,
@@ -135,25 +181,26 @@ fn load_segments(
 ) -> Result<Vec<Segment>, RecoveryError> {
     let first_index = purged.map_or(0, |purged| purged.index + 1);
     let open = |base: &Offset| -> io::Result<Found> {
-        let files = Arc::new(SegmentFiles::open(setup.disk.as_ref(), &setup.dir, *base)?);
-        let head = files.read_raft_head()?;
-        Ok((files, head))
+        Found::read(SegmentFiles::open(setup.disk.as_ref(), &setup.dir, *base)?)
     };
     let mut found = bases.iter().map(open).collect::<io::Result<Vec<Found>>>()?;
+    heads::restore(&mut found, purged, setup.salvage)?;
     let purged_count = count_purged(&found, purged).ok_or_else(|| missing(setup, 0))?;
     found.drain(..purged_count);
     let mut segments: Vec<Segment> = Vec::with_capacity(found.len());
-    for (i, (files, head)) in found.into_iter().enumerate() {
+    for (i, found) in found.into_iter().enumerate() {
+        let head = found.head;
         let base_index = match segments.last() {
+            _ if found.is_lost => return Err(missing(setup, found.files.base_offset)),
             None => head.map_or(first_index, |head| head.base_index),
-            Some(before) if follows(before, &files, head.as_ref())? => before.next_index,
+            Some(before) if follows(before, &found)? => before.next_index,
             // Begun just before the crash, which took entries before it. Nothing is written to a
             // segment before the one in front of it is closed.
-            Some(_) if files.log.is_empty()? => break,
+            Some(_) if found.files.log.is_empty()? => break,
             Some(before) => return Err(missing(setup, log_end(before)?)),
         };
         let next = bases.get(purged_count + i + 1).copied();
-        segments.push(load(setup, (files, head), base_index, next)?);
+        segments.push(load(setup, found, base_index, next)?);
     }
     if let Some(last) = segments.last()
         && last.has_successor()?
@@ -178,9 +225,9 @@ fn missing(setup: &LogSetup, offset: Offset) -> RecoveryError {
 fn count_purged(found: &[Found], purged: Option<EntryId>) -> Option<usize> {
     let Some(purged) = purged else { return Some(0) };
     let holds_first = |head: &RaftHead| head.base_index <= purged.index + 1;
-    let first = found.iter().rposition(|(_, head)| head.as_ref().is_some_and(holds_first))?;
+    let first = found.iter().rposition(|found| found.head.as_ref().is_some_and(holds_first))?;
     // A segment is deleted only after its successor is there for good.
-    let has_successor = |(_, head): &Found| head.is_none_or(|head| head.note.rolled);
+    let has_successor = |found: &Found| found.head.is_none_or(|head| head.note.rolled);
     let before = found.get(..first)?.iter().rev();
     Some(first - before.take_while(|found| !has_successor(found)).count())
 }
@@ -188,10 +235,11 @@ fn count_purged(found: &[Found], purged: Option<EntryId>) -> Option<usize> {
 /// Loads a segment; `next` is where the one after it begins.
 fn load(
     setup: &LogSetup,
-    (files, head): Found,
+    found: Found,
     base_index: u64,
     next: Option<Offset>,
 ) -> Result<Segment, RecoveryError> {
+    let Found { files, head, is_restored, .. } = found;
     if head.is_none() {
         files.write_raft_head(base_index)?;
     }
@@ -212,7 +260,7 @@ fn load(
                 true => scan::salvage(&files, base_index, &note, next)?,
                 false => Vec::new(),
             };
-            let mut segment = scan::scan(setup, files, base_index, &note)?;
+            let mut segment = scan::scan(setup, files, base_index, &note, is_restored)?;
             segment.damaged.extend(assumed);
             Ok(segment)
         }
@@ -220,9 +268,9 @@ fn load(
 }
 
 /// Whether a segment begins where the one before it ends.
-fn follows(before: &Segment, files: &SegmentFiles, head: Option<&RaftHead>) -> io::Result<bool> {
-    let fits = head.is_none_or(|head| head.base_index == before.next_index);
-    Ok(fits && files.base_offset == log_end(before)?)
+fn follows(before: &Segment, found: &Found) -> io::Result<bool> {
+    let fits = found.head.is_none_or(|head| head.base_index == before.next_index);
+    Ok(fits && found.files.base_offset == log_end(before)?)
 }
 
 /// Removes what is not of these segments: purged ones that came back, and those begun behind a lost

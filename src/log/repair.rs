@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::base::disk::read_exact_at;
 use crate::base::ids::Offset;
-use crate::log::batch::{Batch, NO_TIMESTAMP_MS};
+use crate::log::batch::{Batch, LENGTH_PREFIX_BYTES, MAGIC, NO_TIMESTAMP_MS};
 use crate::log::cleaner::rewrite;
 use crate::log::entry::{EntryId, EntryKind, EntryMeta};
 use crate::log::flusher::Completion;
@@ -13,9 +16,15 @@ use crate::log::metas;
 use crate::log::partition_log::PartitionLog;
 use crate::log::records::filter::Left;
 use crate::log::records::marker::{Ending, Marker};
+use crate::log::segment::SegmentFiles;
 
 /// What is read at once.
 const STEP_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Markers have 78 bytes.
+const CORRECTED_BYTES_MAX: usize = 128;
+/// Where a batch's checksum is.
+const CHECKSUM_AT: usize = 17;
 
 /// Something that is not as it was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,16 +66,21 @@ pub fn drop_damaged(
     let rewriting = log.try_rewriting().ok_or_else(in_use)?;
     // Only closed segments are replaced.
     wait(&|done| log.roll_now(done))?;
-    let damage = log.damage();
+    let mut damage = log.damage();
     for source in log.closed_segments(Offset::MAX) {
         let indexes = source.base_index..source.next_index;
         if damage.range(indexes.clone()).next().is_none() {
             continue;
         }
         let end_offset = Some(source.facts.end_offset);
-        let salvaged = metas::salvage(&source.files, indexes.clone(), end_offset)?;
+        let mut salvaged = metas::salvage(&source.files, indexes.clone(), end_offset)?;
+        let without_record = salvaged.metas.iter_mut().zip(indexes.start..);
+        for (meta, index) in without_record.filter(|(_, index)| damage.contains(index)) {
+            meta.kind = without_batch(log, index, meta.kind);
+        }
         let of = |(meta, index): (&EntryMeta, u64)| {
-            let left = || marker_again(log, meta).map_or(Left::Nothing, Left::Changed);
+            let left =
+                || marker_again(log, &source.files, meta).map_or(Left::Nothing, Left::Changed);
             damage.contains(&index).then(|| (index, left()))
         };
         let left: BTreeMap<u64, Left> =
@@ -74,29 +88,83 @@ pub fn drop_damaged(
         if !rewrite(log, source, salvaged.metas, &left, &rewriting)? {
             return Err(in_use());
         }
+        let mut replaced = damage.split_off(&indexes.start);
+        damage.append(&mut replaced.split_off(&indexes.end));
+        for index in replaced {
+            log.is_right_again(index)?;
+        }
     }
-    damage.iter().for_each(|index| log.forget_damage(*index));
+    // A segment without offsets is not closed.
+    for index in damage {
+        let stub = log.stubs(index, index + 1)?.first().copied().ok_or(io::ErrorKind::NotFound)?;
+        let kind = without_batch(log, index, EntryKind::Void);
+        wait(&|done| log.mend_record(index, EntryMeta { kind, ..stub.meta }, done))?;
+    }
     Ok(())
 }
 
-/// The marker that has ended an aborted transaction, if that is what an entry was: without it, who
-/// reads would take what its producer has written later for aborted as well.
-fn marker_again(log: &PartitionLog, meta: &EntryMeta) -> Option<Batch> {
-    let offset = meta.base_offset;
-    let mut aborted = log.aborted_between(offset, offset + 1).into_iter();
-    let is_batch = meta.kind == EntryKind::Batch;
-    let ended = aborted.find(|one| is_batch && one.last_offset == offset)?;
-    let producers = log.last_of_producers();
-    let epoch = producers.get(&ended.producer_id).map_or(0, |last| last.epoch);
-    let marker = Marker { ending: Ending::Aborted, coordinator_epoch: 0 };
-    let mut batch = marker.batch(ended.producer_id, epoch, NO_TIMESTAMP_MS)?;
-    batch.assign(offset, EntryId { term: meta.term, index: 0 }.leader_epoch());
-    Some(batch)
+/// What an entry was that has no batch and takes no offsets: the store has the memberships.
+fn without_batch(log: &PartitionLog, index: u64, assumed: EntryKind) -> EntryKind {
+    match log.membership(index) {
+        Ok(_) if assumed == EntryKind::Void => EntryKind::Membership,
+        _ => assumed,
+    }
 }
 
-/// Puts what another replica's cleaner has left of damaged batches into their places, where that
-/// is the same to whoever reads: this log has been cleaned beyond the batch, so nothing older of
-/// its keys is here that a tombstone in it would have to hide, and the other one has no more of it.
+/// The marker that an entry was, as far as that can be known: without it, who reads would wait for
+/// the end of its transaction, or take what its producer has written later for aborted as well.
+fn marker_again(log: &PartitionLog, files: &SegmentFiles, meta: &EntryMeta) -> Option<Batch> {
+    if meta.kind != EntryKind::Batch {
+        return None;
+    }
+    corrected(files, meta).filter(|batch| Marker::of(batch).is_some()).or_else(|| {
+        let offset = meta.base_offset;
+        let mut aborted = log.aborted_between(offset, offset + 1).into_iter();
+        let ended = aborted.find(|one| one.last_offset == offset)?;
+        let producers = log.last_of_producers();
+        let epoch = producers.get(&ended.producer_id).map_or(0, |last| last.epoch);
+        let marker = Marker { ending: Ending::Aborted, coordinator_epoch: 0 };
+        let mut batch = marker.batch(ended.producer_id, epoch, NO_TIMESTAMP_MS)?;
+        batch.assign(offset, EntryId { term: meta.term, index: 0 }.leader_epoch());
+        Some(batch)
+    })
+}
+
+/// A batch as small as a marker of which one bit is wrong. A checksum of 32 bits finds it: two
+/// batches of that size with valid checksums differ in at least six.
+fn corrected(files: &SegmentFiles, meta: &EntryMeta) -> Option<Batch> {
+    let size = usize::try_from(meta.size).ok().filter(|size| *size <= CORRECTED_BYTES_MAX)?;
+    let mut bytes = vec![0; size];
+    read_exact_at(files.log.as_ref(), &mut bytes, meta.position.into()).ok()?;
+    // The checksum does not cover these; the record of the entry says what they were.
+    let length = u32::try_from(size.checked_sub(LENGTH_PREFIX_BYTES)?).ok()?;
+    let epoch = EntryId { term: meta.term, index: 0 }.leader_epoch();
+    let mut head = BytesMut::with_capacity(CHECKSUM_AT);
+    head.put_i64(meta.base_offset);
+    head.put_u32(length);
+    head.put_i32(epoch);
+    head.put_i8(MAGIC);
+    bytes.get_mut(..CHECKSUM_AT)?.copy_from_slice(&head);
+    let take = |bytes: &[u8]| {
+        let batch = Batch::take(&mut Bytes::copy_from_slice(bytes)).ok();
+        batch.filter(|batch| meta.is_of(batch.header()))
+    };
+    if let Some(batch) = take(&bytes) {
+        return Some(batch);
+    }
+    (CHECKSUM_AT * 8..size * 8).find_map(|bit| {
+        let mask = 1 << (bit % 8);
+        *bytes.get_mut(bit / 8)? ^= mask;
+        let batch = take(&bytes);
+        *bytes.get_mut(bit / 8)? ^= mask;
+        batch
+    })
+}
+
+/// Puts what another replica has of damaged batches into their places, in segments that are written
+/// anew: the batch itself, or what that replica's cleaner has left of it, where that is the same to
+/// whoever reads. It is if this log has been cleaned beyond the batch, so that nothing older of its
+/// keys is here that a tombstone in it would have to hide, and the other one has no more of it.
 /// Done for closed segments of which nothing else is damaged; returns the entries. Blocks.
 pub fn replace_damaged(
     log: &Arc<PartitionLog>,
@@ -106,7 +174,7 @@ pub fn replace_damaged(
     let Some(rewriting) = log.try_rewriting() else { return Ok(replaced) };
     let (cleaned_to, committed) = (log.cleaned_to()?, log.offsets().high_watermark);
     let damage = log.damage();
-    for source in log.closed_segments(cleaned_to) {
+    for source in log.closed_segments(Offset::MAX) {
         let indexes = source.base_index..source.next_index;
         if found.range(indexes.clone()).next().is_none() || source.facts.end_offset > committed {
             continue;
@@ -122,9 +190,12 @@ pub fn replace_damaged(
         };
         let fits = |(meta, index): (&EntryMeta, u64)| {
             let left = found.get(&index)?;
+            if matches!(left, Left::Changed(batch) if meta.is_of(batch.header())) {
+                return Some((index, left.clone()));
+            }
             let is_cleaned = meta.next_offset() <= cleaned_to;
             let is_marker = matches!(left, Left::Changed(batch) if Marker::of(batch).is_some());
-            let left = match marker_again(log, meta).filter(|_| !is_marker) {
+            let left = match marker_again(log, &source.files, meta).filter(|_| !is_marker) {
                 Some(marker) => Some(Left::Changed(marker)),
                 None => is_less(meta, left).then(|| left.clone()),
             };
@@ -136,8 +207,10 @@ pub fn replace_damaged(
             continue;
         }
         if rewrite(log, source, metas, &left, &rewriting)? {
-            left.keys().for_each(|index| log.forget_damage(*index));
-            replaced.extend(left.into_keys());
+            for index in left.into_keys() {
+                log.is_right_again(index)?;
+                replaced.push(index);
+            }
         }
     }
     Ok(replaced)

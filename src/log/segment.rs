@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use bytes::{Buf, BufMut};
 
-use crate::base::disk::{Disk, DiskFile, OpenMode, read_exact_at};
+use crate::base::disk::{self, Disk, DiskFile, OpenMode, read_exact_at};
 use crate::base::ids::Offset;
 use crate::log::batch::{BatchHeader, HEADER_BYTES};
 use crate::log::entry::{EntryMeta, META_BYTES};
@@ -159,6 +159,7 @@ impl SegmentFiles {
         let mut head = [0; 64];
         match read_exact_at(self.raft.as_ref(), &mut head, 0) {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+            Err(error) if disk::is_unreadable(&error) => return Ok(None),
             read => read?,
         }
         let (covered, mut rest) = head.split_at(24);

@@ -1,7 +1,8 @@
 //! Mends what is damaged on this node's disks: a batch that is not what was written is asked for
 //! from the other replicas and written again in its place. An entry of the same term and index is
 //! the same everywhere, so any replica that has it will do. Where the others' cleaners have left
-//! less of it, the segment is written anew with that, if it makes no difference to readers. The
+//! less of it, the segment is written anew with that, if it makes no difference to readers, and so
+//! it is where the disk cannot write into the place any more. The
 //! record of an entry of which only the place is known is asked for in the same way.
 
 use std::collections::BTreeMap;
@@ -67,16 +68,16 @@ impl Mender {
     /// Returns how many batches of the partition stay damaged.
     async fn mend_all(&self, partition: &Partition) -> usize {
         let (topic, number) = (&partition.topic, partition.id.partition);
-        let (mut left, mut cleaned) = (0, BTreeMap::new());
+        let (mut left, mut others) = (0, BTreeMap::new());
         for index in partition.group().log().damage() {
             match self.mend(partition, index).await {
                 Ok(Found::Written(from)) => {
                     metrics::mended();
                     tracing::info!(topic, partition = number, index, %from, "a batch is mended");
                 }
-                Ok(Found::Cleaned(less)) => {
+                Ok(Found::Left(other)) => {
                     left += 1;
-                    cleaned.insert(index, less);
+                    others.insert(index, other);
                 }
                 Err(error) => {
                     tracing::debug!(topic, partition = number, index, %error, "not mended");
@@ -84,16 +85,16 @@ impl Mender {
                 }
             }
         }
-        if cleaned.is_empty() {
+        if others.is_empty() {
             return left;
         }
         let log = Arc::clone(partition.group().log());
-        let work = move || repair::replace_damaged(&log, &cleaned);
+        let work = move || repair::replace_damaged(&log, &others);
         match task::blocking(self.threads, work).await {
             Ok(replaced) => {
                 for index in &replaced {
                     metrics::mended();
-                    tracing::info!(topic, partition = number, index, "a damaged batch is cleaned");
+                    tracing::info!(topic, partition = number, index, "a damaged batch is replaced");
                 }
                 left - replaced.len()
             }
@@ -119,7 +120,16 @@ impl Mender {
         for node in self.others(partition) {
             let written = match self.ask(node, partition.id, stub.id).await {
                 Ok(Told::Batch(batch)) if stub.meta.is_of(batch.header()) => {
-                    write(log, index, batch).await
+                    let written = write(log, index, batch.clone()).await;
+                    if !written.as_ref().is_err_and(cannot_be_written) {
+                        written
+                    } else {
+                        // The segment is written anew, which must be a closed one.
+                        if log.is_in_active_segment(index) {
+                            roll(log).await?;
+                        }
+                        return Ok(Found::Left(Left::Changed(batch)));
+                    }
                 }
                 Ok(Told::Batch(batch)) => {
                     cleaned = Some(Left::Changed(batch));
@@ -140,7 +150,7 @@ impl Mender {
                 Err(error) => last = error,
             }
         }
-        cleaned.filter(|_| !is_unknown).map(Found::Cleaned).ok_or(last)
+        cleaned.filter(|_| !is_unknown).map(Found::Left).ok_or(last)
     }
 
     /// Who may have what is missing here, the leader first.
@@ -210,13 +220,24 @@ impl Told {
 enum Found {
     /// What was written; it is in its place again.
     Written(NodeId),
-    Cleaned(Left),
+    /// It cannot be written into its place, or it is less than what was written.
+    Left(Left),
 }
 
 async fn write(log: &Arc<PartitionLog>, index: u64, batch: Batch) -> io::Result<()> {
     let (done, written) = completion();
     log.mend(index, batch, done);
     written.await
+}
+
+fn cannot_be_written(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::Unsupported
+}
+
+async fn roll(log: &Arc<PartitionLog>) -> io::Result<()> {
+    let (done, rolled) = completion();
+    log.roll_now(done);
+    rolled.await
 }
 
 async fn write_record(log: &Arc<PartitionLog>, index: u64, meta: EntryMeta) -> io::Result<()> {

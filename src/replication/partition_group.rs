@@ -385,7 +385,7 @@ impl PartitionGroup {
     /// Deletes the segments below the log start, if there are any.
     pub async fn drop_deleted_segments(&self) -> Result<(), ProposeError> {
         let (purged, _) = self.log.bounds();
-        if self.log.last_below_log_start() > purged {
+        if self.log.last_below_log_start().map(|(last, _)| last) > purged {
             self.member.raft.trigger().snapshot().await?;
         }
         Ok(())

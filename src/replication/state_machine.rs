@@ -15,6 +15,7 @@ use openraft::storage::{ApplyResponder, EntryResponder, RaftSnapshotBuilder, Raf
 use crate::base::ids::Offset;
 use crate::base::kv::{Change, KeyValue, KvWriter};
 use crate::log::entry::{EntryId, EntryKind};
+use crate::log::flusher::completion;
 use crate::log::partition_log::PartitionLog;
 use crate::log::producer_state::AppendOutcome;
 use crate::replication::codec;
@@ -107,6 +108,10 @@ pub(crate) fn members(kv: &dyn KeyValue, partition: &[u8]) -> io::Result<usize> 
 fn still_there(log: &PartitionLog, applied: LogId) -> Option<LogId> {
     let applied = codec::entry_id(&applied);
     let (purged, last) = log.bounds();
+    if purged.is_some_and(|purged| purged.index > applied.index) {
+        // A snapshot is about to be installed.
+        return Some(codec::log_id(applied));
+    }
     let mut end = last?.index;
     for start in log.terms().iter().rev() {
         if start.first.term <= applied.term && start.first.index <= applied.index {
@@ -232,13 +237,18 @@ impl RaftStateMachine<PartitionTypes> for PartitionStateMachine {
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: Bytes) -> io::Result<()> {
-        let log_start = (&snapshot[..]).try_get_i64().map_err(io::Error::other)?;
+        let place = Place::decode(&snapshot)?;
         save_snapshot(&self.log, &self.kv, meta, &snapshot).await?;
+        if let Some(last) = &meta.last_log_id {
+            let (done, begun) = completion();
+            self.log.begin_behind(codec::entry_id(last), place.end, done);
+            begun.await?;
+        }
         if self.state.applied < meta.last_log_id {
             self.state.applied = meta.last_log_id;
             self.note_membership(meta.last_membership.clone());
         }
-        self.log.restore_log_start(log_start);
+        self.log.restore_log_start(place.log_start);
         self.save_checkpoint().await
     }
 
@@ -248,7 +258,32 @@ impl RaftStateMachine<PartitionTypes> for PartitionStateMachine {
         let last_log_id = codec::get_log_id(&mut bytes)?;
         let last_membership = codec::get_stored_membership(&mut bytes)?;
         let snapshot = Bytes::copy_from_slice(bytes);
+        if Place::decode(&snapshot).is_err() {
+            // One without the offset is made again.
+            return Ok(None);
+        }
         Ok(Some(Snapshot { meta: SnapshotMeta { last_log_id, last_membership }, snapshot }))
+    }
+}
+
+/// What a snapshot holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Place {
+    log_start: Offset,
+    /// At which the entries behind the snapshot begin; below the log start only if that is inside
+    /// of their first segment.
+    end: Offset,
+}
+
+impl Place {
+    fn encode(self) -> Bytes {
+        [self.log_start.to_be_bytes(), self.end.to_be_bytes()].concat().into()
+    }
+
+    fn decode(mut bytes: &[u8]) -> io::Result<Self> {
+        let log_start = bytes.try_get_i64().map_err(io::Error::other)?;
+        let end = bytes.try_get_i64().map_err(io::Error::other)?;
+        Ok(Self { log_start, end })
     }
 }
 
@@ -277,13 +312,14 @@ impl RaftSnapshotBuilder<PartitionTypes> for SnapshotBuilder {
     type SnapshotData = Bytes;
 
     async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
-        let evict_to: Option<EntryId> = self.log.last_below_log_start();
+        let (evict_to, end) = self.log.last_below_log_start().unzip();
         let last_log_id = evict_to.map(codec::log_id);
         let as_of = |stored: &&StoredMembership| *stored.log_id() <= last_log_id;
         let last_membership = self.state.memberships.iter().rev().find(as_of).cloned();
         let meta =
             SnapshotMeta { last_log_id, last_membership: last_membership.unwrap_or_default() };
-        let snapshot = Bytes::copy_from_slice(&self.log.offsets().log_start.to_be_bytes());
+        let place = Place { log_start: self.log.offsets().log_start, end: end.unwrap_or(0) };
+        let snapshot = place.encode();
         save_snapshot(&self.log, &self.kv, &meta, &snapshot).await?;
         Ok(Snapshot { meta, snapshot })
     }

@@ -21,7 +21,7 @@ use crate::base::rng::Rng;
 use tree::{NodeId, Tree};
 
 /// Disks write this much at once or not at all.
-const SECTOR_BYTES: usize = 512;
+pub const SECTOR_BYTES: usize = 512;
 pub(super) const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
 const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
 
@@ -151,6 +151,13 @@ impl SimDisk {
         let mut state = self.state();
         let id = state.tree.file(path)?;
         state.tree.flip_bit(id, bit)
+    }
+
+    /// From now on a sector of a file cannot be read, until it is written as a whole.
+    pub fn spoil_sector(&self, path: &Path, sector: usize) -> io::Result<()> {
+        let mut state = self.state();
+        let id = state.tree.file(path)?;
+        state.tree.spoil_sector(id, sector)
     }
 
     /// What a file holds as the running machine sees it.

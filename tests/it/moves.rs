@@ -16,15 +16,15 @@ use crate::harness::cluster::{Cluster, Seat, free_ports, sees};
 use crate::harness::records::Topic;
 use crate::harness::{Broker, eventually, run, topic_name};
 
-async fn partition(broker: &Broker, topic: &str) -> MetadataResponsePartition {
+pub async fn partition(broker: &Broker, topic: &str) -> MetadataResponsePartition {
     broker.client().await.topic(topic).await.partitions.remove(0)
 }
 
-fn numbers(ids: &[BrokerId]) -> Vec<i32> {
+pub fn numbers(ids: &[BrokerId]) -> Vec<i32> {
     ids.iter().map(|id| id.0).collect()
 }
 
-async fn reassign(broker: &Broker, topic: &str, replicas: &[i32]) {
+pub async fn reassign(broker: &Broker, topic: &str, replicas: &[i32]) {
     let replicas = replicas.iter().copied().map(BrokerId).collect();
     let partition = ReassignablePartition::default().with_replicas(Some(replicas));
     let topic =
@@ -36,7 +36,7 @@ async fn reassign(broker: &Broker, topic: &str, replicas: &[i32]) {
     assert_eq!(answer.responses[0].partitions[0].error_code, 0, "{answer:?}");
 }
 
-async fn moving(broker: &Broker) -> usize {
+pub async fn moving(broker: &Broker) -> usize {
     let request = ListPartitionReassignmentsRequest::default().with_topics(None);
     broker.client().await.call(0, &request).await.topics.len()
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::harness::cluster::Cluster;
 use crate::harness::records::Topic;
 use crate::harness::{Broker, Client, batch, eventually, run};
+use crate::moves::{moving, numbers, partition, reassign};
 
 const SOON: (&str, &str) = ("KAFKA_LOG_RETENTION_CHECK_INTERVAL_MS", "20");
 const METRICS: (&str, &str) = ("OTTLA_METRICS_LISTENER", "127.0.0.1:0");
@@ -125,6 +126,77 @@ fn all_replicas_drop_the_same() {
                     && value(&page, "ottla_log_segments") == Some(1.0)
             })
             .await;
+        }
+        cluster.stop().await;
+    });
+}
+
+/// Values of the records from the log start on, with their offsets.
+async fn records(client: &mut Client, topic: &Topic) -> Vec<(i64, Vec<u8>)> {
+    let (mut next, mut found) = (log_start(client, topic).await, Vec::new());
+    while next < client.fetch(topic, next).await.high_watermark {
+        let parts = batch::parts(client.fetch(topic, next).await.records);
+        next = parts.last().expect("a batch").0 + 1;
+        found.extend(parts.into_iter().map(|(offset, bytes)| (offset, bytes.to_vec())));
+    }
+    found
+}
+
+/// Whose segments are gone, replicas get a snapshot in their place: a new one, and one that was
+/// away for too long. They go on at the same offsets.
+#[test]
+fn replicas_begin_where_the_log_does() {
+    run(async {
+        let settings = [
+            SOON,
+            METRICS,
+            ("KAFKA_DEFAULT_REPLICATION_FACTOR", "3"),
+            ("KAFKA_MIN_INSYNC_REPLICAS", "2"),
+            ("OTTLA_AUTO_REPLICA_REBALANCE_ENABLE", "false"),
+        ];
+        let mut cluster = Cluster::start_with(4, &settings).await;
+        let mut client = cluster.client(1).await;
+        let topic_id = client.create_topic("t", 1, &[SMALL, ("retention.ms", "-1")]).await;
+        let topic = Topic { name: "t", id: topic_id };
+        let members = numbers(&partition(cluster.broker(1), "t").await.replica_nodes);
+        let leader = cluster.leader("t", 0).await;
+        let is_follower = |id: &&i32| usize::try_from(**id).unwrap() != leader;
+        let away = usize::try_from(*members.iter().find(is_follower).unwrap()).unwrap();
+        let mut client = cluster.client(leader).await;
+        assert_eq!(client.produce(&topic, batch::of(&[b"first"])).await.error_code, 0);
+        cluster.stop_node(away).await;
+        for _ in 0..2 {
+            fill(&mut client, &topic).await;
+        }
+        client.set_config((2, "t"), "retention.ms", "1000").await;
+        eventually(async || {
+            let page = cluster.broker(leader).scrape().await;
+            value(&page, "ottla_log_segments") == Some(1.0)
+        })
+        .await;
+        client.set_config((2, "t"), "retention.ms", "-1").await;
+        for value in [b"a", b"b", b"c"] {
+            assert_eq!(client.produce(&topic, batch::of(&[value])).await.error_code, 0);
+        }
+        let expected = records(&mut client, &topic).await;
+        assert_eq!(expected.first().map(|(offset, _)| *offset), Some(1 + 2 * BATCHES));
+        cluster.start_node(away).await;
+        let new = (1..=4).find(|id| !members.contains(id)).unwrap();
+        let away = i32::try_from(away).unwrap();
+        for replicas in [vec![new, away, i32::try_from(leader).unwrap()], vec![away], vec![new]] {
+            reassign(cluster.broker(leader), "t", &replicas).await;
+            eventually(async || {
+                let now = partition(cluster.broker(leader), "t").await;
+                moving(cluster.broker(leader)).await == 0
+                    && numbers(&now.replica_nodes) == replicas
+                    && now.isr_nodes.len() == replicas.len()
+                    && now.leader_id.0 > 0
+            })
+            .await;
+            let leader = cluster.leader("t", 0).await;
+            let mut client = cluster.client(leader).await;
+            eventually(async || client.fetch(&topic, 0).await.error_code == 1).await;
+            assert_eq!(records(&mut client, &topic).await, expected, "{replicas:?}");
         }
         cluster.stop().await;
     });

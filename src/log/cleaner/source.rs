@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::base::disk::read_exact_at;
+use crate::base::disk::{self, read_exact_at};
 use crate::log::batch::Batch;
 use crate::log::entry::{EntryKind, EntryMeta};
 use crate::log::metas::read_metas;
@@ -70,7 +70,15 @@ impl Reader {
             (Some((_, first)), Some((_, last))) => {
                 let size = last.end_position().saturating_sub(first.position);
                 let mut bytes = vec![0; size as usize];
-                read_exact_at(files.log.as_ref(), &mut bytes, u64::from(first.position))?;
+                match read_exact_at(files.log.as_ref(), &mut bytes, first.position.into()) {
+                    Err(error) if disk::is_unreadable(&error) => {
+                        // Notes those of them that cannot be read.
+                        for (index, meta) in batches {
+                            self.log.read_batch(&files, *index, meta)?;
+                        }
+                    }
+                    read => read?,
+                }
                 Bytes::from(bytes)
             }
             _ => Bytes::new(),

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
-use crate::base::disk::read_exact_at;
+use crate::base::disk::{self, read_exact_at};
 use crate::log::batch::{Batch, BatchHeader, HEADER_BYTES};
 use crate::log::entry::{EntryKind, EntryMeta};
 use crate::log::flusher::Completion;
@@ -69,8 +69,13 @@ impl PartitionLog {
         meta: &EntryMeta,
     ) -> io::Result<Batch> {
         let mut bytes = vec![0; meta.size as usize];
-        read_exact_at(files.log.as_ref(), &mut bytes, u64::from(meta.position))?;
-        let batch = Batch::take(&mut Bytes::from(bytes)).ok();
+        let batch = match read_exact_at(files.log.as_ref(), &mut bytes, meta.position.into()) {
+            Err(error) if disk::is_unreadable(&error) => None,
+            read => {
+                read?;
+                Batch::take(&mut Bytes::from(bytes)).ok()
+            }
+        };
         batch.filter(|batch| meta.is_of(batch.header())).ok_or_else(|| {
             self.note_damage(index);
             damaged()
@@ -116,7 +121,8 @@ impl PartitionLog {
     }
 
     /// Writes a damaged batch again as another replica has it; `done` is called when it is on disk.
-    /// It must be the one that was written here.
+    /// It must be the one that was written here. Fails with `Unsupported` where the disk cannot
+    /// write it into its place: with part of a bad sector only.
     pub fn mend(self: &Arc<Self>, index: u64, batch: Batch, done: Completion) {
         self.run_in_order(done, move |log| log.mend_now(index, &batch));
     }
@@ -159,16 +165,31 @@ impl PartitionLog {
             let meta = metas.first().filter(|meta| meta.is_of(batch.header()));
             let meta = meta.ok_or_else(|| io::Error::other("what was written is another batch"))?;
             let bytes = [IoSlice::new(batch.head()), IoSlice::new(batch.records())];
-            place.files.log.write_all_at(&bytes, u64::from(meta.position))?;
+            match place.files.log.write_all_at(&bytes, u64::from(meta.position)) {
+                Err(error) if disk::is_unreadable(&error) => {
+                    return Err(io::Error::new(io::ErrorKind::Unsupported, error));
+                }
+                written => written?,
+            }
             place.files.log.sync()?;
             self.note_mend();
             self.read_batch(&place.files, index, meta)?;
         }
+        self.is_right_again(index)
+    }
+
+    /// There is no damaged batch at `index` any more.
+    pub(crate) fn is_right_again(&self, index: u64) -> io::Result<()> {
         self.lock().replay_mended(&self.setup, index)?;
         // Files beside the segment are others now.
         self.note_mend();
         self.forget_damage(index);
         Ok(())
+    }
+
+    /// Whether the segment of an entry is the one that is appended to.
+    pub fn is_in_active_segment(&self, index: u64) -> bool {
+        self.lock().active().base_index <= index
     }
 }
 
@@ -227,6 +248,13 @@ impl<'a> Reader<'a> {
 
     /// Whether the batch is the one that was written for the entry.
     pub(super) fn is_right(&mut self, meta: &EntryMeta) -> io::Result<bool> {
+        match self.compare(meta) {
+            Err(error) if disk::is_unreadable(&error) => Ok(false),
+            compared => compared,
+        }
+    }
+
+    fn compare(&mut self, meta: &EntryMeta) -> io::Result<bool> {
         let (mut position, end) = (u64::from(meta.position), u64::from(meta.end_position()));
         let Some(head) = self.read(position, HEADER_BYTES..HEADER_BYTES)?.first_chunk() else {
             return Ok(false);
@@ -251,13 +279,25 @@ impl<'a> Reader<'a> {
         let known = self.at..self.at + self.chunk.len() as u64;
         if !known.contains(&position) || position + count.start as u64 > known.end {
             let size = usize::try_from(self.end.saturating_sub(position)).unwrap_or(usize::MAX);
-            self.chunk.resize(size.clamp(count.start, CHUNK_BYTES), 0);
-            self.at = position;
-            read_exact_at(self.files.log.as_ref(), &mut self.chunk, position)?;
+            let size = size.clamp(count.start, CHUNK_BYTES);
+            match self.fill(position, size) {
+                // Only a later batch may be where the disk cannot read.
+                Err(error) if disk::is_unreadable(&error) => self.fill(position, count.start)?,
+                filled => filled?,
+            }
         }
         let from = usize::try_from(position - self.at).unwrap_or(usize::MAX);
         let piece = self.chunk.get(from..).unwrap_or_default();
         Ok(piece.get(..count.end).unwrap_or(piece))
+    }
+}
+
+impl Reader<'_> {
+    fn fill(&mut self, position: u64, size: usize) -> io::Result<()> {
+        self.chunk.resize(size, 0);
+        self.at = position;
+        read_exact_at(self.files.log.as_ref(), &mut self.chunk, position)
+            .inspect_err(|_| self.chunk.clear())
     }
 }
 

@@ -146,9 +146,12 @@ impl State {
     }
 
     /// `new` takes the places of `count` segments from `at` on; all of them are visible.
-    fn take_in(&mut self, at: usize, count: usize, new: Segment) {
+    fn take_in(&mut self, at: usize, count: usize, mut new: Segment) {
         let (base_offset, size) = (new.base_offset, new.size);
         let (end_index, end) = (new.next_index, at + count);
+        // What these say of producers is not known yet.
+        let replaced = self.segments.get(at..end).unwrap_or_default();
+        new.damaged.extend(replaced.iter().flat_map(|segment| &segment.damaged));
         let replaced: Vec<Segment> = self.segments.splice(at..end, [new]).collect();
         let (visible_base, _) = self.visible_end;
         if replaced.iter().any(|segment| segment.base_offset == visible_base) {

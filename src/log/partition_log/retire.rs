@@ -2,32 +2,39 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use crate::base::ids::Offset;
-use crate::base::kv::Change;
 use crate::log::entry::EntryId;
+use crate::log::flusher::Completion;
 use crate::log::partition_log::{PartitionLog, State};
-use crate::log::producer_state::ProducerStates;
+use crate::log::recovery;
 use crate::log::retention::SegmentFacts;
-use crate::log::segment::{EXTENSIONS, Segment, SegmentFiles};
+use crate::log::segment::{EXTENSIONS, Segment};
 use crate::metrics::retention;
 
 /// The end of a file's name that is to be deleted, as in Kafka.
 pub(crate) const DELETED: &str = "deleted";
 
 impl PartitionLog {
-    /// The last entry of the last segment that holds nothing but records below the log start.
-    pub fn last_below_log_start(&self) -> Option<EntryId> {
+    /// The last entry of the last segment that holds nothing but records below the log start, and
+    /// the offset at which the entries behind it begin.
+    pub fn last_below_log_start(&self) -> Option<(EntryId, Offset)> {
         let state = self.lock();
         let below = |pair: &&[Segment]| match pair {
             [_, next] => next.base_offset <= state.log_start_offset,
             _ => false,
         };
-        let index = state.segments.windows(2).rfind(below)?.first()?.next_index.checked_sub(1)?;
-        let index = index.min(state.applied_index);
+        let Some([last, next]) = state.segments.windows(2).rfind(below) else {
+            // What was below it is gone already.
+            let first = state.segments.first()?;
+            let purged = state.purged.filter(|purged| purged.index + 1 == first.base_index)?;
+            return Some((purged, first.base_offset));
+        };
+        // What follows in that segment takes no offsets.
+        let index = last.next_index.checked_sub(1)?.min(state.applied_index);
         let start = state.terms.iter().rev().find(|start| start.first.index <= index)?;
-        Some(EntryId { term: start.first.term, index })
+        Some((EntryId { term: start.first.term, index }, next.base_offset))
     }
 
     /// Forgets entries up to `upto`: whole segments below it are deleted. The log start offset is
@@ -37,12 +44,12 @@ impl PartitionLog {
         if state.purged.is_some_and(|purged| purged.index >= upto.index) {
             return Ok(());
         }
-        let key = [&self.setup.key[..], b"p"].concat();
-        let value = [upto.term.to_be_bytes(), upto.index.to_be_bytes()].concat();
-        self.setup.kv.write(&[Change::Put { key, value }])?;
         if upto.index >= state.next_index() {
-            return self.restart_at(&mut state, upto);
+            // Whoever knows at which offset it goes on has called `begin_behind` before.
+            let base_offset = state.next_offset;
+            return self.begin_behind_now(state, upto, base_offset);
         }
+        self.setup.kv.write(&[recovery::purged_change(&self.setup.key, upto, None)])?;
         state.purged = Some(upto);
         let dropped = state.segments.iter().take_while(|s| s.next_index <= upto.index + 1).count();
         // The active segment stays, even if it is empty of entries that count.
@@ -57,23 +64,40 @@ impl PartitionLog {
         Ok(())
     }
 
-    /// The whole log is behind a snapshot that came from elsewhere.
-    fn restart_at(&self, state: &mut State, purged: EntryId) -> io::Result<()> {
-        let segments = std::mem::take(&mut state.segments);
-        let base_offset = state.next_offset;
-        self.throw_away(&segments);
-        let disk = self.setup.disk.as_ref();
-        let files = Arc::new(SegmentFiles::open(disk, &self.setup.dir, base_offset)?);
-        files.log.set_len(0)?;
-        files.write_raft_head(purged.index + 1)?;
-        files.raft.sync()?;
-        disk.sync_dir(&self.setup.dir)?;
-        let segment = Segment::empty(files, purged.index + 1);
-        let (waiters, swaps) = (std::mem::take(&mut state.waiters), state.swaps + 1);
-        *state = State::new(vec![segment], Vec::new(), ProducerStates::default(), base_offset);
-        state.purged = Some(purged);
-        state.applied_index = purged.index;
-        (state.waiters, state.swaps) = (waiters, swaps);
+    /// The log goes on behind entry `upto`, with offset `base_offset`, as the leader's does; `done`
+    /// is called when that is durable. Nothing that was here before is kept: none of it is needed,
+    /// because it is older. Nothing happens if the log has that entry.
+    pub fn begin_behind(self: &Arc<Self>, upto: EntryId, base_offset: Offset, done: Completion) {
+        self.run_in_order(done, move |log| {
+            let state = log.lock();
+            match upto.index < state.next_index() {
+                true => Ok(()),
+                false => log.begin_behind_now(state, upto, base_offset),
+            }
+        });
+    }
+
+    fn begin_behind_now(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        upto: EntryId,
+        base_offset: Offset,
+    ) -> io::Result<()> {
+        if base_offset < state.high_watermark {
+            let (name, there) = (self.name(), state.high_watermark);
+            let text =
+                format!("{name} cannot go on at {base_offset}: it has records up to {there}");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        }
+        let fresh = recovery::begin_behind(&self.setup, upto, base_offset)?;
+        let old = std::mem::replace(&mut *state, fresh);
+        (state.waiters, state.swaps) = (old.waiters, old.swaps + 1);
+        state.applied_index = upto.index;
+        state.check_invariants();
+        drop(state);
+        for segment in &old.segments {
+            retention::segment_dropped(u64::from(segment.size));
+        }
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 //!
 //! `SIM_SEEDS=10000 cargo test --lib partition_log::` runs more seeds, `SEED=7` runs one.
 
+mod behind;
 mod model;
 pub(crate) mod rig;
 mod transactions;
@@ -116,7 +117,8 @@ impl Run {
         if self.model.write_caching {
             // What is not durable is not purged.
             let below = self.rig.log().last_below_log_start();
-            let Some(below) = below.filter(|below| below.index >= first) else { return };
+            let below = below.map(|(last, _)| last).filter(|below| below.index >= first);
+            let Some(below) = below else { return };
             upto = below;
         }
         self.model.maybe_purged = Some(upto);

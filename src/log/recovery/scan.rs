@@ -3,16 +3,14 @@
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 
-use crate::base::disk::read_exact_at;
+use crate::base::disk;
 use crate::base::ids::Offset;
 use crate::log::entry::{EntryKind, EntryMeta, META_BYTES};
 use crate::log::index::{OffsetIndex, TimeIndex};
 use crate::log::metas::{self, Before, batch_after};
 use crate::log::partition_log::LogSetup;
 use crate::log::recovery::RecoveryError;
-use crate::log::segment::{
-    DurableNote, IndexFiles, RAFT_HEAD_BYTES, Segment, SegmentFiles, meta_position,
-};
+use crate::log::segment::{DurableNote, IndexFiles, Segment, SegmentFiles, meta_position};
 use crate::log::transaction_index::TransactionIndex;
 
 /// Believes the files of a closed segment if nothing has been added since.
@@ -69,6 +67,7 @@ pub(super) fn scan(
     files: Arc<SegmentFiles>,
     base_index: u64,
     note: &DurableNote,
+    head_is_damaged: bool,
 ) -> Result<Segment, RecoveryError> {
     let index_interval_bytes = setup.config.index_interval_bytes;
     let known = known_metas(&files, base_index, note)?;
@@ -113,6 +112,10 @@ pub(super) fn scan(
         let what = format!("{name}: bad batch at offset {offset}, position {at}");
         return Err(RecoveryError::Corrupt { what });
     }
+    if head_is_damaged {
+        segment.files.write_raft_head(base_index)?;
+        segment.files.write_note(note)?;
+    }
     finish_scan(setup, &mut segment, &made_again, note)?;
     Ok(segment)
 }
@@ -156,15 +159,18 @@ fn known_metas(
     note: &DurableNote,
 ) -> io::Result<Vec<EntryMeta>> {
     let count = metas::count(files)?;
-    let mut bytes = vec![0; usize::try_from(count).map_err(io::Error::other)? * META_BYTES];
-    read_exact_at(files.raft.as_ref(), &mut bytes, RAFT_HEAD_BYTES)?;
+    let bytes = metas::read_raw(files, base_index, base_index, base_index + count)?;
     let mut known = Vec::new();
     for (chunk, index) in bytes.chunks(META_BYTES).zip(base_index..) {
         let meta = match EntryMeta::decode(index, chunk) {
             None if index < note.end_index => {
                 let meta = metas::placed(files, base_index, index)?;
                 if let Some(meta) = meta.filter(|meta| meta.kind != EntryKind::Unknown) {
-                    files.write_meta(base_index, index, &meta)?;
+                    match files.write_meta(base_index, index, &meta) {
+                        // It is in a bad sector with others; whoever reads it makes it again.
+                        Err(error) if disk::is_unreadable(&error) => {}
+                        written => written?,
+                    }
                 }
                 meta
             }

@@ -14,6 +14,7 @@ use crate::log::entry::{Entry, EntryBody, EntryKind};
 use crate::log::partition_log::tests::{DIR, Rig, batch, bytes_of, config};
 use crate::log::records::marker::{Ending, Marker};
 use crate::log::segment::{RAFT_HEAD_BYTES, file_name};
+use crate::sim::disk::SECTOR_BYTES;
 
 /// Entries of a log with one segment; none of them in the durable note.
 const COUNT: usize = 24;
@@ -348,6 +349,113 @@ proptest! {
                 if let Ok(entries) = copy.log().entries(0, u64::MAX, usize::MAX) {
                     let found = entries.iter().map(|entry| (entry.id, bytes_of(&entry.body)));
                     prop_assert!(found.into_iter().all(|entry| expected.contains(&entry)));
+                }
+            }
+        }
+    }
+}
+
+fn raft_files(rig: &Rig) -> Vec<PathBuf> {
+    let names = rig.disk.list(DIR.as_ref()).expect("listed").into_iter();
+    names.filter(|name| name.ends_with(".raft")).map(|name| PathBuf::from(DIR).join(name)).collect()
+}
+
+fn log_bytes(rig: &Rig) -> Vec<Vec<u8>> {
+    let names = rig.disk.list(DIR.as_ref()).expect("listed").into_iter();
+    let names = names.filter(|name| name.ends_with(".log"));
+    names.map(|name| rig.disk.read(&PathBuf::from(DIR).join(name)).expect("read")).collect()
+}
+
+/// Its head and the records behind it may be lost with a sector: what they said is known from what
+/// is around them, or the log is not opened and nothing of it is lost.
+#[test]
+fn the_beginning_of_a_raft_file_may_be_lost() {
+    let (mut opened, mut refused) = (0, 0);
+    for (segment_bytes, mixed) in [(700, false), (700, true), (1 << 20, false), (1 << 20, true)] {
+        let rig = rig(segment_bytes, mixed);
+        let (expected, end) = (contents(&rig), rig.log().offsets().log_end);
+        let batches = log_bytes(&rig);
+        rig.close().expect("closed");
+        for (path, lost, clean) in raft_files(&rig).iter().flat_map(|path| {
+            let each = [1, 28, 52, 64, 96, 128, 512, 4096].into_iter();
+            each.flat_map(move |lost| [(path, lost, true), (path, lost, false)])
+        }) {
+            let mut copy = rig.copy();
+            let raft = copy.disk.open(path, OpenMode::Write).expect("a file");
+            let lost = usize::try_from(raft.len().expect("a length")).expect("small").min(lost);
+            raft.write_all_at(&[IoSlice::new(&vec![0; lost])], 0).expect("written");
+            raft.sync().expect("synced");
+            match copy.open(clean) {
+                Ok(()) => {
+                    opened += 1;
+                    assert_eq!(contents(&copy), expected, "{path:?} {lost} {clean}");
+                    copy.close().expect("closed");
+                    copy.open(clean).expect("opened again");
+                    assert_eq!(contents(&copy), expected, "{path:?} {lost} {clean}");
+                }
+                Err(RecoveryError::Corrupt { .. }) => {
+                    refused += 1;
+                    assert!(lost > 64, "{path:?} {lost} {clean}");
+                    copy.salvage().expect("opened");
+                    assert_eq!(copy.log().bounds().1, rig.log().bounds().1, "{path:?} {lost}");
+                    let batches = |all: &[(EntryId, Option<Bytes>)]| -> Vec<Bytes> {
+                        all.iter().filter_map(|(_, batch)| batch.clone()).collect()
+                    };
+                    assert_eq!(batches(&contents(&copy)), batches(&expected), "{path:?} {lost}");
+                }
+                Err(error) => panic!("{path:?} {lost} {clean}: {error}"),
+            }
+            assert_eq!(log_bytes(&copy), batches, "{path:?} {lost} {clean}");
+            assert_eq!(copy.log().offsets().log_end, end, "{path:?} {lost} {clean}");
+        }
+    }
+    assert!(opened > 20 && refused > 5, "{opened} {refused}");
+}
+
+#[test]
+fn a_wrong_bit_in_the_head_of_the_first_segment_that_is_kept_does_no_harm() {
+    for upto in [3, 5, 12] {
+        let rig = rig(700, true);
+        rig.apply_first(COUNT);
+        let id = rig.log().stubs(upto, upto + 1).expect("stubs")[0].id;
+        rig.log().purge(id).expect("purged");
+        let expected: Vec<(EntryId, Option<Bytes>)> = {
+            let entries = rig.entries(upto + 1);
+            entries.iter().map(|entry| (entry.id, bytes_of(&entry.body))).collect()
+        };
+        rig.close().expect("closed");
+        let first = raft_files(&rig).remove(0);
+        for bit in 0..RAFT_HEAD_BYTES * 8 {
+            let mut copy = rig.copy();
+            copy.disk.flip_bit(&first, bit).expect("flipped");
+            copy.open(true).unwrap_or_else(|error| panic!("bit {bit}: {error}"));
+            let entries = copy.entries(upto + 1);
+            let found = entries.iter().map(|entry| (entry.id, bytes_of(&entry.body)));
+            assert_eq!(found.collect::<Vec<_>>(), expected, "bit {bit}");
+        }
+    }
+}
+
+/// A sector that cannot be read is damage as wrong bits are: the rest of the log is there.
+#[test]
+fn a_log_with_bad_sectors_is_opened() {
+    let rig = rig(1 << 20, false);
+    let expected = contents(&rig);
+    rig.close().expect("closed");
+    let bytes = log_bytes(&rig).remove(0).len();
+    for sector in 0..bytes / SECTOR_BYTES {
+        let mut copy = rig.copy();
+        copy.disk.spoil_sector(&path(&copy, "log"), sector).expect("spoilt");
+        copy.open(false).expect("opened");
+        let damage = copy.log().damage();
+        assert!((2..=6).contains(&damage.len()), "{damage:?}");
+        for (kept, index) in expected.iter().zip(0..) {
+            let found = copy.log().entries(index, index + 1, usize::MAX);
+            match damage.contains(&index) {
+                true => assert!(found.is_err()),
+                false => {
+                    let found = found.expect("readable").remove(0);
+                    assert_eq!((found.id, bytes_of(&found.body)), *kept);
                 }
             }
         }

@@ -1,9 +1,11 @@
 //! Files and folders, each in two versions: as the running machine sees it, and as it is on the
 //! disk, with the changes in between.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Component, Path, PathBuf};
+
+use rustix::io::Errno;
 
 use super::SECTOR_BYTES;
 use crate::base::rng::Rng;
@@ -46,6 +48,8 @@ struct File {
     content: Vec<u8>,
     durable: Vec<u8>,
     unsynced: Vec<FileChange>,
+    /// Numbers of sectors that cannot be read until they are written as a whole.
+    bad_sectors: BTreeSet<usize>,
 }
 
 #[derive(Clone)]
@@ -142,6 +146,27 @@ fn tear(content: &mut Vec<u8>, offset: usize, bytes: &[u8], rng: &Rng) {
 }
 
 impl File {
+    /// How much can be read from `offset` on.
+    fn readable(&self, offset: usize, size: usize) -> io::Result<usize> {
+        let sectors = offset / SECTOR_BYTES..(offset + size).div_ceil(SECTOR_BYTES);
+        match self.bad_sectors.range(sectors).next() {
+            Some(bad) if bad * SECTOR_BYTES <= offset && size > 0 => Err(Errno::IO.into()),
+            Some(bad) => Ok(size.min((bad * SECTOR_BYTES).saturating_sub(offset))),
+            None => Ok(size),
+        }
+    }
+
+    /// Part of a sector is written by reading the whole before.
+    fn heal(&mut self, offset: usize, size: usize) -> io::Result<()> {
+        let touched = offset / SECTOR_BYTES..(offset + size).div_ceil(SECTOR_BYTES);
+        let whole = offset.div_ceil(SECTOR_BYTES)..(offset + size) / SECTOR_BYTES;
+        if self.bad_sectors.range(touched).any(|bad| !whole.contains(bad)) {
+            return Err(Errno::IO.into());
+        }
+        self.bad_sectors.retain(|bad| !whole.contains(bad));
+        Ok(())
+    }
+
     fn change(&mut self, change: FileChange) {
         change.apply(&mut self.content);
         self.unsynced.push(change);
@@ -283,8 +308,9 @@ impl Tree {
     }
 
     pub(super) fn read(&self, id: NodeId, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        let rest = self.file_of(id)?.content.get(position(offset)?..).unwrap_or_default();
-        let size = rest.len().min(buffer.len());
+        let (file, offset) = (self.file_of(id)?, position(offset)?);
+        let rest = file.content.get(offset..).unwrap_or_default();
+        let size = file.readable(offset, rest.len().min(buffer.len()))?;
         if let (Some(to), Some(from)) = (buffer.get_mut(..size), rest.get(..size)) {
             to.copy_from_slice(from);
         }
@@ -292,8 +318,9 @@ impl Tree {
     }
 
     pub(super) fn write(&mut self, id: NodeId, offset: u64, bytes: Vec<u8>) -> io::Result<()> {
-        let offset = position(offset)?;
-        self.file_mut(id)?.change(FileChange::Write { offset, bytes });
+        let (file, offset) = (self.file_mut(id)?, position(offset)?);
+        file.heal(offset, bytes.len())?;
+        file.change(FileChange::Write { offset, bytes });
         Ok(())
     }
 
@@ -328,6 +355,11 @@ impl Tree {
         Ok(())
     }
 
+    pub(super) fn spoil_sector(&mut self, id: NodeId, sector: usize) -> io::Result<()> {
+        self.file_mut(id)?.bad_sectors.insert(sector);
+        Ok(())
+    }
+
     pub(super) fn files(&self) -> Vec<(PathBuf, u64)> {
         let mut found = Vec::new();
         let mut dirs = vec![(ROOT, PathBuf::from("/"))];
@@ -355,7 +387,12 @@ impl Tree {
             }
             Node::File(file) => {
                 let content = file.surviving(rng);
-                Node::File(File { content: content.clone(), durable: content, unsynced: vec![] })
+                Node::File(File {
+                    content: content.clone(),
+                    durable: content,
+                    unsynced: vec![],
+                    bad_sectors: file.bad_sectors.clone(),
+                })
             }
         };
         Self { nodes: self.nodes.iter().map(survive).collect() }

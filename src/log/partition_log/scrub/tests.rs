@@ -1,12 +1,17 @@
 //! One wrong bit anywhere in the batches and in the records of their entries is found.
 
+use std::collections::BTreeMap;
+use std::io;
 use std::path::PathBuf;
 
 use crate::base::disk::Disk;
 use crate::log::batch::tests::Sample;
 use crate::log::entry::{Entry, EntryBody, EntryId, META_BYTES};
-use crate::log::partition_log::tests::{DIR, Rig, batch, config};
+use crate::log::partition_log::tests::{DIR, Rig, batch, bytes_of, config};
+use crate::log::records::filter::Left;
+use crate::log::repair::replace_damaged;
 use crate::log::segment::RAFT_HEAD_BYTES;
+use crate::sim::disk::SECTOR_BYTES;
 
 const COUNT: u64 = 12;
 
@@ -85,6 +90,75 @@ fn records_of_entries_are_written_again() {
             scrub(&copy);
             assert_eq!(copy.disk.read(&name).expect("read"), written, "bit {bit}");
             assert!(copy.log().damage().is_empty());
+        }
+    }
+}
+
+/// What lies in a bad sector is found, and the rest is looked at. The segment is written anew with
+/// what others have: the disk cannot write into part of a bad sector.
+#[test]
+fn what_cannot_be_read_is_damaged() {
+    let rig = rig();
+    let expected = rig.entries(0);
+    let applied = rig.log().stubs(COUNT - 1, COUNT).expect("stubs")[0];
+    rig.close().expect("closed");
+    let bytes = rig.log().size_bytes();
+    let mut whole = 0;
+    for name in names(&rig, ".log") {
+        let sectors = rig.disk.read(&name).expect("read").len().div_ceil(SECTOR_BYTES);
+        for sector in 0..sectors {
+            let mut copy = rig.copy();
+            copy.open(true).expect("opened");
+            copy.log().apply(applied.id.index, &applied.meta);
+            copy.disk.spoil_sector(&name, sector).expect("spoilt");
+            assert_eq!(scrub(&copy), bytes + COUNT * META_BYTES as u64, "all is looked at");
+            let damage = copy.log().damage();
+            assert!(!damage.is_empty());
+            let mut found = BTreeMap::new();
+            for index in damage {
+                assert!(copy.log().entries(index, index + 1, usize::MAX).is_err());
+                let entry = &expected[usize::try_from(index).expect("small")];
+                let EntryBody::Batch(batch) = &entry.body else { panic!("a batch") };
+                match copy.mend(index, batch.clone()) {
+                    Ok(()) => whole += 1,
+                    Err(error) => {
+                        assert_eq!(error.kind(), io::ErrorKind::Unsupported, "{error}");
+                        if copy.log().is_in_active_segment(index) {
+                            copy.roll().expect("rolled");
+                        }
+                        found.insert(index, Left::Changed(batch.clone()));
+                    }
+                }
+            }
+            let replaced = replace_damaged(copy.log(), &found).expect("replaced");
+            assert!(replaced.iter().eq(found.keys()), "{name:?} {sector}");
+            assert!(copy.log().damage().is_empty());
+            scrub(&copy);
+            assert!(copy.log().damage().is_empty());
+            let all = copy.entries(0);
+            let bodies = |entries: &[Entry]| -> Vec<_> {
+                entries.iter().map(|entry| (entry.id, bytes_of(&entry.body))).collect()
+            };
+            assert_eq!(bodies(&all), bodies(&expected));
+        }
+    }
+    assert_eq!(whole, 0, "no batch has a sector for itself");
+}
+
+#[test]
+fn records_in_a_bad_sector_are_made_again_whenever_they_are_read() {
+    let rig = rig();
+    let stubs = rig.log().stubs(0, COUNT).expect("stubs");
+    rig.close().expect("closed");
+    for name in names(&rig, ".raft") {
+        let mut copy = rig.copy();
+        copy.open(true).expect("opened");
+        copy.disk.spoil_sector(&name, 0).expect("spoilt");
+        scrub(&copy);
+        // Its entries are batches that follow each other, but who knows the term of the first?
+        for stub in &stubs {
+            let found = copy.log().stubs(stub.id.index, stub.id.index + 1);
+            assert!(found.is_err() || found.expect("stubs")[0].meta == stub.meta);
         }
     }
 }

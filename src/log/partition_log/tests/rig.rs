@@ -9,6 +9,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
 use crate::base::clock::ManualClock;
+use crate::base::ids::Offset;
 use crate::base::kv::journal::JournalKv;
 use crate::base::rng::Rng;
 use crate::base::worker::Threads;
@@ -16,7 +17,7 @@ use crate::log::batch::Batch;
 use crate::log::batch::tests::{Sample, encode};
 use crate::log::cleaner::plan::{Dirty, Policy};
 use crate::log::cleaner::{Cleaning, Options, Summary};
-use crate::log::entry::{Entry, EntryBody, EntryMeta};
+use crate::log::entry::{Entry, EntryBody, EntryId, EntryMeta};
 use crate::log::flusher::{self, Completion};
 use crate::log::health::Health;
 use crate::log::partition_log::{DamageBell, LogConfig, LogSetup, PartitionLog};
@@ -239,6 +240,14 @@ impl Rig {
 
     pub(crate) fn truncate_after(&self, index: u64) -> std::io::Result<()> {
         self.wait(|done| self.log().truncate_after(Some(index), done))
+    }
+
+    pub(crate) fn begin_behind(&self, upto: EntryId, base_offset: Offset) -> std::io::Result<()> {
+        self.wait(|done| self.log().begin_behind(upto, base_offset, done))
+    }
+
+    pub(crate) fn roll(&self) -> std::io::Result<()> {
+        self.wait(|done| self.log().roll_now(done))
     }
 
     pub(crate) fn mend(&self, index: u64, batch: Batch) -> std::io::Result<()> {

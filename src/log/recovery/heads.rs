@@ -1,0 +1,119 @@
+//! The heads of `.raft` files that are damaged. A head is synced before anything in its segment is
+//! relied upon: without a valid one the segment was being begun when the power failed, and nothing
+//! in it was ever reported, or the file is damaged. Then the records behind the head, whose
+//! checksums cover their indexes, and the segments beside it tell what the head said.
+
+use std::io;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use crate::log::entry::{EntryId, EntryMeta, META_BYTES};
+use crate::log::metas;
+use crate::log::segment::{DurableNote, RaftHead, SegmentFiles};
+
+/// A segment that is found.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) files: Arc<SegmentFiles>,
+    pub(super) head: Option<RaftHead>,
+    /// The head on disk is damaged.
+    pub(super) is_restored: bool,
+    /// Nothing is known of its entries any more.
+    pub(super) is_lost: bool,
+}
+
+impl Found {
+    pub(super) fn read(files: SegmentFiles) -> io::Result<Self> {
+        let head = files.read_raft_head()?;
+        Ok(Self { files: Arc::new(files), head, is_restored: false, is_lost: false })
+    }
+}
+
+/// Finds out what the damaged heads said, as far as that can be known. With `salvage`, what cannot
+/// is assumed.
+pub(super) fn restore(
+    found: &mut [Found],
+    purged: Option<EntryId>,
+    salvage: bool,
+) -> io::Result<()> {
+    for at in 0..found.len() {
+        let (before, rest) = found.split_at_mut(at);
+        let Some((this, behind)) = rest.split_first_mut() else { break };
+        let before = before.last();
+        let was_relied_upon =
+            before.is_none_or(|before| before.head.map_or(before.is_lost, |head| head.note.rolled));
+        let before = before.and_then(|before| before.head);
+        let next = behind.first().and_then(|next| next.head);
+        let count = metas::count(&this.files)?;
+        if this.head.is_some() || !was_relied_upon || count == 0 {
+            continue;
+        }
+        let bytes = metas::read_raw(&this.files, 0, 0, count)?;
+        let ends = before.map(|before| before.note.end_index);
+        let begins = next.map(|next| next.base_index.saturating_sub(count));
+        let first = purged.filter(|_| at == 0).map_or(0, |purged| purged.index + 1);
+        let guesses = ends.into_iter().chain(begins).map(|index| index..=index);
+        let guesses = guesses.chain((at == 0).then(|| first.saturating_sub(count)..=first));
+        let mut guesses: Vec<RangeInclusive<u64>> = guesses.collect();
+        let known = guesses.iter().cloned().find_map(|guess| fits(guess, &bytes, &this.files));
+        let base_index = match known {
+            Some(base_index) => base_index,
+            None if salvage => guesses.drain(..1).next().map_or(0, |guess| *guess.end()),
+            None => {
+                this.is_lost = true;
+                continue;
+            }
+        };
+        let is_whole = next.is_some() || salvage;
+        let mut note = note(base_index, &bytes, &this.files, is_whole)?;
+        note.rolled = next.is_some();
+        tracing::error!(file = %this.files.path("raft").display(), "the head is damaged");
+        this.head = Some(RaftHead { base_index, note });
+        this.is_restored = true;
+    }
+    Ok(())
+}
+
+/// The first index of those for which records are valid.
+fn fits(guesses: RangeInclusive<u64>, bytes: &[u8], files: &SegmentFiles) -> Option<u64> {
+    let records = bytes.chunks_exact(META_BYTES);
+    let count = records.len();
+    // Damage is seldom everywhere.
+    let probes = [count - 1, count / 2, count / 4, 3 * count / 4, 0];
+    let is_valid = |base_index: &u64| {
+        probes.iter().any(|at| {
+            let record = bytes.get(at * META_BYTES..).unwrap_or_default();
+            let meta = EntryMeta::decode(base_index + *at as u64, record);
+            meta.is_some_and(|meta| meta.base_offset >= files.base_offset)
+        })
+    };
+    guesses.rev().find(is_valid)
+}
+
+/// How far the segment is on disk: wholly, if another one follows. Else so far as its records are
+/// valid; of those that are not at the beginning, it is the damage.
+fn note(
+    base_index: u64,
+    bytes: &[u8],
+    files: &SegmentFiles,
+    is_whole: bool,
+) -> io::Result<DurableNote> {
+    let records = bytes.chunks_exact(META_BYTES).zip(base_index..);
+    let metas: Vec<Option<EntryMeta>> =
+        records.map(|(record, index)| EntryMeta::decode(index, record)).collect();
+    let first = metas.iter().position(Option::is_some).unwrap_or(metas.len());
+    let valid = metas.iter().skip(first).take_while(|meta| meta.is_some()).count();
+    let position = metas.get(..first + valid).and_then(|metas| metas.last().copied().flatten());
+    Ok(match is_whole {
+        true => DurableNote {
+            position: u32::try_from(files.log.len()?).map_err(io::Error::other)?,
+            end_index: base_index + metas.len() as u64,
+            ..DurableNote::default()
+        },
+        false => DurableNote {
+            position: position.map_or(0, |last| last.end_position()),
+            end_index: base_index + (first + valid) as u64,
+            ..DurableNote::default()
+        },
+    })
+}
