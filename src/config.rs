@@ -53,6 +53,6 @@ pub use load::Loaded;
 pub use quorum::{PeerAddress, Voter};
 pub use topic::{
     CleanupPolicy, CompressionType, TimestampType, TopicConfig, append_list_value, is_list,
-    subtract_list_value, validate_topic_override,
+    list_default, subtract_list_value, validate_topic_override,
 };
 pub use value::ConfigKind;

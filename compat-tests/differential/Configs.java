@@ -1,5 +1,6 @@
 import java.util.ArrayList;
 import java.util.List;
+import java.util.stream.IntStream;
 import org.apache.kafka.common.config.ConfigResource;
 import org.apache.kafka.common.message.AlterConfigsRequestData;
 import org.apache.kafka.common.message.CreateTopicsRequestData;
@@ -172,6 +173,14 @@ final class Configs {
         alter(TOPIC, topic, new Change(SUBTRACT, "no.such.key", "1"));
         alter(TOPIC, topic, set("segment.ms", "8"), delete("segment.ms"));
         alter(TOPIC, topic, set("segment.ms", null));
+        String throttled = "leader.replication.throttled.replicas";
+        String many = String.join(",", IntStream.range(10_000, 12_730).mapToObj(i -> "0:" + i + "0000").toList()) + ",0:12345";
+        Differential.wire.say(many.length() + " bytes, and a few more");
+        Differential.wire.name(many, "(many)");
+        alter(TOPIC, topic, set(throttled, many));
+        until(TOPIC, topic, throttled, many);
+        alter(TOPIC, topic, new Change(APPEND, throttled, "0:1"));
+        alter(TOPIC, topic, delete(throttled));
         alter(TOPIC, Differential.PREFIX + "unknown", set("segment.ms", "8"));
         alter(TOPIC, "", set("segment.ms", "8"));
         describe(TOPIC, topic, keys);

@@ -84,6 +84,7 @@ public final class Differential {
         scenarios.put("consumer-and-classic-calls", Differential::consumerAndClassicCalls);
         scenarios.put("upgrade-and-downgrade", Differential::upgradeAndDowngrade);
         scenarios.put("upgrade-refused", Differential::upgradeRefused);
+        scenarios.put("produce-refused", Batches::refused);
         scenarios.put("configs-of-topics", Configs::keysOfTopics);
         scenarios.put("configs-altered", Configs::alteringTopics);
         scenarios.put("configs-in-layers", Configs::layers);

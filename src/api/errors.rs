@@ -39,9 +39,9 @@ pub fn of_append(error: AppendError) -> Code {
 pub fn of_invalid(invalid: Invalid) -> (Code, String) {
     match invalid {
         Invalid::Corrupt(text) => (Code::CorruptMessage, text),
-        Invalid::Record(text) => (Code::InvalidRecord, text),
+        Invalid::Request(text) | Invalid::Record(text) => (Code::InvalidRecord, text),
         Invalid::TooLarge(text) => (Code::MessageTooLarge, text),
-        Invalid::Format(text) => (Code::UnsupportedForMessageFormat, text),
+        Invalid::TooLargeForSegment(text) => (Code::RecordListTooLarge, text),
         Invalid::Timestamp(text) => (Code::InvalidTimestamp, text),
         Invalid::Codec(text) => (Code::UnsupportedCompressionType, text),
         Invalid::Records(wrong) if wrong.has_timestamp() => {

@@ -22,6 +22,7 @@ use crate::api::context::{Caller, Context};
 use crate::api::errors::{self, Code};
 use crate::api::leader_hint::{self, LeaderHint, NodeEndpoint};
 use crate::api::leaders;
+use crate::api::metadata::is_internal;
 use crate::api::response::Response;
 use crate::api::{Outcome, Pending, RawRequest};
 use crate::base::env::Planted;
@@ -78,6 +79,10 @@ pub(super) async fn start(caller: Arc<Caller>, raw: RawRequest) -> Pending {
             started.push(match (acks, &found) {
                 (None, _) => Started::refused(Code::InvalidRequiredAcks),
                 (_, Err(code)) => Started::refused(*code),
+                (_, Ok(topic)) if is_internal(&topic.name) => Started::explained(
+                    Code::InvalidTopicException,
+                    format!("Cannot append to internal topic {}", topic.name),
+                ),
                 (Some(acks), Ok(topic)) => queue(context, topic, data, acks, &request).await,
             });
         }
@@ -128,7 +133,7 @@ async fn queue(
     let batch = match validated {
         Ok(batch) => batch,
         Err(invalid) => {
-            return Started::Refused(of_invalid(invalid, &topic.name, data.index));
+            return Started::Refused(of_invalid(invalid, &partition));
         }
     };
     if batch.header().is_transactional() || request.is_transactional {
@@ -148,10 +153,16 @@ async fn queue(
     }
 }
 
-fn of_invalid(invalid: Invalid, topic: &str, partition: i32) -> PartitionAnswer {
+fn of_invalid(invalid: Invalid, partition: &Partition) -> PartitionAnswer {
+    let log_start_offset = match invalid {
+        Invalid::Record(_) | Invalid::Records(_) | Invalid::Timestamp(_) => {
+            partition.offsets().log_start
+        }
+        _ => -1,
+    };
     let records = match &invalid {
         Invalid::Records(wrong) => {
-            let partition = format_args!("{topic}-{partition}");
+            let partition = format_args!("{}-{}", partition.topic, partition.id.partition);
             let error = |record: &WrongRecord| RecordError {
                 index: record.index,
                 message: wrong.reason(record, &partition),
@@ -161,7 +172,7 @@ fn of_invalid(invalid: Invalid, topic: &str, partition: i32) -> PartitionAnswer 
         _ => Vec::new(),
     };
     let (code, text) = errors::of_invalid(invalid);
-    PartitionAnswer { records, ..PartitionAnswer::error(code, Some(text)) }
+    PartitionAnswer { records, log_start_offset, ..PartitionAnswer::error(code, Some(text)) }
 }
 
 /// A leader that too few replicas answer: if the metadata has them for dead as well, nobody else

@@ -12,6 +12,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
 
 use rustix::io::Errno;
 
@@ -95,6 +96,14 @@ pub trait DiskFile: Send + Sync + Debug {
     /// Takes disk space for so many bytes from the beginning on; the length stays. A smaller length
     /// gives it back. Where space cannot be taken beforehand nothing happens.
     fn reserve(&self, _bytes: u64) -> io::Result<()> {
+        Ok(())
+    }
+    /// When the content was written last, in ms, where that is known.
+    fn modified_ms(&self) -> io::Result<Option<i64>> {
+        Ok(None)
+    }
+    /// Has [`Self::modified_ms`] say something else.
+    fn set_modified_ms(&self, _modified_ms: i64) -> io::Result<()> {
         Ok(())
     }
     /// Makes content and length durable (fdatasync).
@@ -259,6 +268,17 @@ impl DiskFile for RealFile {
             Err(Errno::OPNOTSUPP) => Ok(()),
             reserved => Ok(reserved?),
         }
+    }
+
+    fn modified_ms(&self) -> io::Result<Option<i64>> {
+        let modified = self.0.metadata()?.modified()?;
+        let since = modified.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Ok(i64::try_from(since.as_millis()).ok())
+    }
+
+    fn set_modified_ms(&self, modified_ms: i64) -> io::Result<()> {
+        let since = Duration::from_millis(u64::try_from(modified_ms).unwrap_or(0));
+        self.0.set_modified(UNIX_EPOCH + since)
     }
 
     fn sync(&self) -> io::Result<()> {

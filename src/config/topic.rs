@@ -290,6 +290,12 @@ pub fn is_list(name: &str) -> bool {
     find(name).is_some_and(|key| key.kind == List)
 }
 
+/// With what `IncrementalAlterConfigs` begins when it changes a list that the topic does not set:
+/// what the key is without any setting, whatever brokers have (`KafkaConfigSchema.getDefault`).
+pub fn list_default(name: &str) -> Option<String> {
+    find(name)?.default_value().map(|value| value.to_string())
+}
+
 /// The list with the items of `added` that it does not have yet at its end. The result may be
 /// invalid and needs checking, as in Kafka.
 pub fn append_list_value(current: &str, added: &str) -> String {

@@ -10,11 +10,10 @@ use std::collections::BTreeSet;
 
 use crate::base::ids::NodeId;
 use crate::config::{
-    Loaded, append_list_value, is_list, subtract_list_value, topic_entries,
-    validate_group_overrides,
+    Loaded, append_list_value, is_list, list_default, subtract_list_value, validate_group_overrides,
 };
 use crate::controller::RECORDS_COUNT_MAX;
-use crate::controller::create_topics::check_overrides;
+use crate::controller::create_topics::{check_overrides, check_size};
 use crate::controller::refusal::{Reason, Refusal};
 use crate::controller::service::Decision;
 use crate::controller::topic_name;
@@ -185,7 +184,7 @@ fn alter_topic(
     let name = &alteration.name;
     let resource = Resource::Topic(name.clone());
     let old = image.configs(&resource);
-    let new = altered(settings, &old, alteration)?;
+    let new = altered(&old, alteration)?;
     if name.is_empty() {
         return invalid("Default topic resources are not allowed.");
     }
@@ -207,7 +206,7 @@ fn alter_group(
 ) -> Result<Vec<Record>, Refusal> {
     let resource = Resource::Group(alteration.name.clone());
     let old = image.configs(&resource);
-    let new = altered(settings, &old, alteration)?;
+    let new = altered(&old, alteration)?;
     if alteration.name.is_empty() {
         return invalid("Default group resources are not allowed.");
     }
@@ -217,11 +216,15 @@ fn alter_group(
 }
 
 /// The overrides after the alteration.
-fn altered(settings: &Loaded, old: &Configs, alteration: &Alteration) -> Result<Configs, Refusal> {
+fn altered(old: &Configs, alteration: &Alteration) -> Result<Configs, Refusal> {
     let mut new = if alteration.replaces_all { Configs::new() } else { old.clone() };
     for change in &alteration.changes {
-        match apply(settings, old, change)? {
-            Some(value) => new.insert(change.key.clone(), value),
+        match apply(old, change)? {
+            Some(value) => {
+                check_size(&value)
+                    .map_err(|message| Refusal::new(Reason::InvalidConfig, message))?;
+                new.insert(change.key.clone(), value)
+            }
             None => new.remove(&change.key),
         };
     }
@@ -242,7 +245,7 @@ fn difference(resource: &Resource, old: &Configs, new: &Configs) -> Vec<Record> 
 }
 
 /// The new value of a key; `None`: it loses its override.
-fn apply(settings: &Loaded, old: &Configs, change: &Change) -> Result<Option<String>, Refusal> {
+fn apply(old: &Configs, change: &Change) -> Result<Option<String>, Refusal> {
     let operand = change.value.as_deref().unwrap_or_default();
     let (name, combine): (_, fn(&str, &str) -> String) = match change.op {
         Op::Set => return Ok(change.value.clone()),
@@ -256,13 +259,8 @@ fn apply(settings: &Loaded, old: &Configs, change: &Change) -> Result<Option<Str
         let message = format!("Can't {name} to key {key} because its type is not LIST.");
         return Err(Refusal::new(Reason::InvalidConfig, message));
     }
-    let current = old.get(key).cloned().or_else(|| default_text(settings, key));
+    let current = old.get(key).cloned().or_else(|| list_default(key));
     Ok(Some(combine(&current.unwrap_or_default(), operand)))
-}
-
-fn default_text(settings: &Loaded, key: &str) -> Option<String> {
-    let entries = topic_entries(settings, &Configs::new());
-    entries.into_iter().find(|entry| entry.name == key)?.value
 }
 
 #[cfg(test)]

@@ -12,6 +12,9 @@ use crate::controller::{NEW_PARTITIONS_COUNT_MAX, RECORDS_COUNT_MAX};
 use crate::metadata::image::{Configs, Image, Partition, Topic};
 use crate::metadata::records::{Record, Resource};
 
+/// Older versions of the protocol cannot tell a longer text.
+const CONFIG_BYTES_MAX: usize = 32_767;
+
 /// A topic that is to be.
 #[derive(Debug, Clone)]
 pub struct NewTopic {
@@ -164,8 +167,20 @@ fn check_configs(
     Ok(overrides)
 }
 
+/// Whether a config may have a value of that size (`ConfigurationControlManager`).
+pub(super) fn check_size(value: &str) -> Result<(), String> {
+    if value.len() <= CONFIG_BYTES_MAX {
+        return Ok(());
+    }
+    Err(format!(
+        "The configuration value cannot be added because it exceeds the maximum value size of \
+         {CONFIG_BYTES_MAX} bytes."
+    ))
+}
+
 /// Whether a topic may have these overrides.
 pub(super) fn check_overrides(overrides: &Configs, defaults: &TopicConfig) -> Result<(), String> {
+    overrides.values().try_for_each(|value| check_size(value))?;
     overrides.iter().try_for_each(|(key, value)| validate_topic_override(key, value))?;
     TopicConfig::resolve(defaults, overrides).map(drop)
 }

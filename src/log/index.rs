@@ -98,6 +98,14 @@ impl TimeIndex {
         self.entries.len() * TIME_ENTRY_BYTES
     }
 
+    /// The last one whose offset is below `end`.
+    pub fn last_before(&self, base_offset: Offset, end: Offset) -> Option<(i64, Offset)> {
+        let is_before = |(_, offset): &(i64, u32)| base_offset + i64::from(*offset) < end;
+        let after = self.entries.partition_point(is_before);
+        let last = self.entries.get(after.checked_sub(1)?)?;
+        Some((last.0, base_offset + i64::from(last.1)))
+    }
+
     pub fn last(&self, base_offset: Offset) -> Option<(i64, Offset)> {
         self.entries.last().map(|(time, offset)| (*time, base_offset + i64::from(*offset)))
     }

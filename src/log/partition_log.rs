@@ -238,7 +238,8 @@ impl State {
         let aborted = self.producers.replay(header, marker, now_ms);
         let segment = self.active();
         segment.note_batch(header, config.index_interval_bytes);
-        segment.first_append_ms.get_or_insert(now_ms);
+        segment.since_ms.get_or_insert(now_ms);
+        segment.modified_ms = Some(now_ms);
         if let Some(aborted) = aborted {
             segment.note_aborted(aborted);
         }

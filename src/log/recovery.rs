@@ -207,6 +207,10 @@ fn load_segments(
     {
         return Err(missing(setup, log_end(last)?));
     }
+    if let Some(last) = segments.last_mut().filter(|last| last.first_batch_ms.is_none()) {
+        let first = last.files.batch_header(0).ok().flatten().filter(|_| last.size > 0);
+        last.first_batch_ms = first.map(|header| header.max_timestamp_ms);
+    }
     remove_strangers(setup, &segments)?;
     if !setup.clean {
         // Only the process may have died: then names are here that are not durable yet.

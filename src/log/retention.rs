@@ -10,8 +10,8 @@ pub struct SegmentFacts {
     /// One past its last offset.
     pub end_offset: Offset,
     pub bytes: u64,
-    /// `None` if it holds no record.
-    pub max_timestamp_ms: Option<i64>,
+    /// Of its records; `None` if it holds none, or if that is not known.
+    pub newest_ms: Option<i64>,
 }
 
 /// `retention.ms` and `retention.bytes`; `None` is no limit.
@@ -33,8 +33,11 @@ pub fn log_start(
         total.saturating_sub(bytes)
     });
     let mut is_dropped = |segment: &&SegmentFacts| {
-        let Some(newest) = segment.max_timestamp_ms else { return segment.bytes == 0 };
-        let is_old = limits.age_ms.is_some_and(|age| now_ms.saturating_sub(newest) > age);
+        if segment.bytes == 0 {
+            return true;
+        }
+        let age_ms = segment.newest_ms.map(|newest_ms| now_ms.saturating_sub(newest_ms));
+        let is_old = age_ms.zip(limits.age_ms).is_some_and(|(age_ms, max_ms)| age_ms > max_ms);
         // What is dropped for its age makes the log smaller, too.
         let is_surplus = surplus.is_some_and(|surplus| surplus >= segment.bytes);
         if let Some(surplus) = &mut surplus {

@@ -75,10 +75,15 @@ pub struct Segment {
     pub offset_index: OffsetIndex,
     pub time_index: TimeIndex,
     pub transaction_index: TransactionIndex,
-    /// The largest timestamp in ms and the last offset of the batch that has it.
+    /// The largest timestamp in ms and the last offset of the batch that has it. There may be
+    /// records without a timestamp.
     pub max_timestamp: Option<(i64, Offset)>,
-    /// When its first batch was appended, in ms; for `segment.ms`.
-    pub first_append_ms: Option<i64>,
+    /// The largest timestamp of its first batch in ms; for `segment.ms`.
+    pub first_batch_ms: Option<i64>,
+    /// Since when it is here, in ms: when its first batch was appended, or when it was loaded.
+    pub since_ms: Option<i64>,
+    /// When it was written last, in ms, as far as that is known.
+    pub modified_ms: Option<i64>,
     bytes_since_index: u32,
     /// Whether the index files on disk are those in memory.
     pub indexes_written: bool,
@@ -263,7 +268,9 @@ impl Segment {
             time_index: TimeIndex::default(),
             transaction_index: TransactionIndex::default(),
             max_timestamp: None,
-            first_append_ms: None,
+            first_batch_ms: None,
+            since_ms: None,
+            modified_ms: None,
             bytes_since_index: 0,
             indexes_written: false,
             sealed: false,
@@ -282,7 +289,8 @@ impl Segment {
     pub fn note_batch(&mut self, header: &BatchHeader, index_interval_bytes: u32) {
         let position = self.size;
         let last_offset = header.last_offset();
-        if let Some(newest_ms) = header.newest_ms()
+        self.first_batch_ms.get_or_insert(header.max_timestamp_ms);
+        if let Some(newest_ms) = header.newest_ms().filter(|newest_ms| *newest_ms >= 0)
             && self.max_timestamp.is_none_or(|(max, _)| max < newest_ms)
         {
             self.max_timestamp = Some((newest_ms, last_offset));
@@ -297,6 +305,12 @@ impl Segment {
         self.sealed = false;
         self.bytes_since_index = self.bytes_since_index.saturating_add(size);
         self.indexes_written = false;
+    }
+
+    /// How old its newest record is: when it was written, if there is no timestamp
+    /// (`LogSegment.largestTimestamp`).
+    pub fn newest_ms(&self) -> Option<i64> {
+        self.max_timestamp.map(|(newest_ms, _)| newest_ms).or(self.modified_ms)
     }
 
     /// Takes note of a transaction whose marker is at the end of the segment.

@@ -16,10 +16,14 @@ use crate::log::records::examine::{
 /// Why a batch is refused. `api` knows the codes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Invalid {
+    /// What was sent is not one batch.
+    Request(String),
     Corrupt(String),
     Record(String),
+    /// Larger than `max.message.bytes`.
     TooLarge(String),
-    Format(String),
+    /// Larger than a segment.
+    TooLargeForSegment(String),
     Timestamp(String),
     Codec(String),
     Records(WrongRecords),
@@ -105,12 +109,12 @@ fn is_looked_at(header: &BatchHeader, config: &TopicConfig, demands: &Demands) -
 pub fn batch(records: Bytes, config: &TopicConfig, now_ms: i64) -> Result<Batch, Invalid> {
     let mut rest = records;
     if rest.is_empty() {
-        return Err(Invalid::Record("a produce request must hold one batch, not none".to_owned()));
+        return Err(Invalid::Request("a produce request must hold one batch, not none".to_owned()));
     }
     let mut batch = Batch::take(&mut rest).map_err(of_batch_error)?;
     if !rest.is_empty() {
         let text = "a produce request must hold exactly one batch per partition";
-        return Err(Invalid::Record(text.to_owned()));
+        return Err(Invalid::Request(text.to_owned()));
     }
     check_size(&batch, config)?;
     check_header(batch.header())?;
@@ -177,13 +181,12 @@ fn of_unfit(unfit: Unfit, size_max: u32) -> Invalid {
 fn of_batch_error(error: BatchError) -> Invalid {
     match error {
         BatchError::Magic(0 | 1) => {
-            Invalid::Format("the record formats 0 and 1 are not kept any more".to_owned())
+            Invalid::Request("the record formats 0 and 1 are not kept any more".to_owned())
         }
-        BatchError::Magic(magic) => Invalid::Record(format!("unknown record format {magic}")),
+        BatchError::Magic(magic) => Invalid::Corrupt(format!("unknown record format {magic}")),
         BatchError::Crc => Invalid::Corrupt("the checksum of the batch differs".to_owned()),
-        BatchError::Length | BatchError::Truncated => {
-            Invalid::Corrupt("the batch is not as long as it says".to_owned())
-        }
+        BatchError::Length => Invalid::Corrupt("no batch has the length that it says".to_owned()),
+        BatchError::Truncated => Invalid::Request("the batch is not as long as it says".to_owned()),
     }
 }
 
@@ -196,7 +199,8 @@ fn check_size(batch: &Batch, config: &TopicConfig) -> Result<(), Invalid> {
         )));
     }
     if size as u64 > u64::from(config.segment_bytes) {
-        return Err(Invalid::TooLarge(format!("the batch of {size} bytes exceeds segment.bytes")));
+        let text = format!("the batch of {size} bytes exceeds segment.bytes");
+        return Err(Invalid::TooLargeForSegment(text));
     }
     Ok(())
 }

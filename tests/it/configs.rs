@@ -41,7 +41,7 @@ const fn key(
 }
 
 const NONE: Effect = ("README.md", "");
-const LEVEL: &str = "src/log/records/examine/tests.rs";
+const LEVEL: &str = "src/partition/validate/tests.rs";
 const RETENTION: &str = "tests/it/retention.rs";
 const COMPACTION: &str = "tests/it/compaction.rs";
 const REFUSED: &str = "tests/it/api/produce/refused.rs";
@@ -67,16 +67,26 @@ const KEYS: &[Key] = &[
         "compression.gzip.level",
         "9",
         Some(("0", "Value must be between 1 and 9 or equal to -1")),
-        (LEVEL, "levels_of_gzip_reach_the_encoder"),
+        (LEVEL, "levels_are_those_of_the_topic"),
     ),
-    key("compression.lz4.level", "17", Some(("18", "Value must be no more than 17")), NONE),
+    key(
+        "compression.lz4.level",
+        "17",
+        Some(("18", "Value must be no more than 17")),
+        (LEVEL, "levels_are_those_of_the_topic"),
+    ),
     key(
         "compression.type",
         "zstd",
         Some(("Gzip", "String must be one of: uncompressed, zstd, lz4, snappy, gzip, producer")),
         (EFFECTS, "records_are_kept_in_the_codec_of_the_topic"),
     ),
-    key("compression.zstd.level", "22", Some(("23", "Value must be no more than 22")), NONE),
+    key(
+        "compression.zstd.level",
+        "22",
+        Some(("23", "Value must be no more than 22")),
+        (LEVEL, "levels_are_those_of_the_topic"),
+    ),
     key(
         "delete.retention.ms",
         "5",

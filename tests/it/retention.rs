@@ -65,6 +65,40 @@ fn old_records_go_and_the_others_stay_where_they_are() {
     });
 }
 
+/// They are as old as their files.
+#[test]
+fn records_without_timestamps_stay_for_their_time() {
+    run(async {
+        let broker = Broker::start_with(&[SOON]).await;
+        let configs = [SMALL, ("retention.ms", "3600000"), ("file.delete.delay.ms", "0")];
+        let topic = Topic::create(&broker, "t", 1, &configs).await;
+        let old = Topic::create(&broker, "old", 1, &configs).await;
+        let mut client = broker.client().await;
+        for _ in 0..BATCHES {
+            let records = batch::with(&[b"0123456789"], batch::NO_PRODUCER, -1);
+            assert_eq!(client.produce(&topic, records).await.error_code, 0);
+        }
+        fill(&mut client, &old).await;
+        eventually(async || log_start(&mut client, &old).await == BATCHES).await;
+        assert_eq!(log_start(&mut client, &topic).await, 0);
+        let broker = broker.restart_with(&[SOON]).await;
+        let mut client = broker.client().await;
+        fill(&mut client, &old).await;
+        eventually(async || log_start(&mut client, &old).await == 2 * BATCHES).await;
+        assert_eq!(log_start(&mut client, &topic).await, 0);
+        // Nobody has touched them for half a century.
+        let dir = broker.stop().await;
+        for name in names(&dir.path().join("data/t-0")) {
+            let path = dir.path().join("data/t-0").join(name);
+            let file = std::fs::File::options().write(true).open(path).unwrap();
+            file.set_modified(std::time::UNIX_EPOCH).unwrap();
+        }
+        let broker = Broker::start_in(dir, &[SOON]).await;
+        let mut client = broker.client().await;
+        eventually(async || log_start(&mut client, &topic).await == BATCHES).await;
+    });
+}
+
 #[test]
 fn what_is_compacted_or_has_no_limit_stays() {
     run(async {

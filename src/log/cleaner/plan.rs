@@ -52,7 +52,7 @@ pub fn dirty(
     let (_active, closed) = segments.split_last()?;
     let newest_ms = now_ms.saturating_sub(policy.min_lag_ms);
     let may_be_cleaned = |segment: &&SegmentFacts| {
-        let is_old = segment.max_timestamp_ms.is_none_or(|newest| newest <= newest_ms);
+        let is_old = segment.newest_ms.is_none_or(|newest| newest <= newest_ms);
         segment.end_offset <= decided && (policy.min_lag_ms == 0 || is_old)
     };
     let cleanable = closed.iter().take_while(may_be_cleaned);
@@ -105,7 +105,7 @@ mod tests {
             base_offset: number * 10,
             end_offset: number * 10 + 10,
             bytes: *bytes,
-            max_timestamp_ms: Some(number * 60_000),
+            newest_ms: Some(number * 60_000),
         });
         facts.collect()
     }

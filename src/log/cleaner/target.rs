@@ -49,7 +49,10 @@ impl Target {
         let (data, raft) = (open("log")?, open("raft")?);
         let files = SegmentFiles { base_offset, dir: dir.to_owned(), log: data, raft };
         files.write_raft_head(first.base_index)?;
-        let segment = Segment::empty(Arc::new(files), first.base_index);
+        let mut segment = Segment::empty(Arc::new(files), first.base_index);
+        // Its records are as old as before (`Cleaner.cleanSegments`).
+        let written = sources.iter().filter_map(|source| source.files.log.modified_ms().ok()?);
+        segment.modified_ms = written.max();
         Ok(Self {
             disk,
             segment,
@@ -143,6 +146,9 @@ impl Target {
         if indexes.transactions.is_empty() && self.disk.exists(&files.path("txnindex")) {
             // An empty one takes the place of the one that is there.
             self.disk.write(&path("txnindex"), &[])?;
+        }
+        if let Some(modified_ms) = segment.modified_ms {
+            files.log.set_modified_ms(modified_ms)?;
         }
         files.log.sync()?;
         files.raft.sync()?;

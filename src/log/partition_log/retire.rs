@@ -158,7 +158,7 @@ impl State {
             base_offset: segment.base_offset,
             end_offset,
             bytes: u64::from(segment.size),
-            max_timestamp_ms: segment.max_timestamp.map(|(timestamp, _)| timestamp),
+            newest_ms: segment.newest_ms(),
         };
         self.segments.iter().zip(ends).map(facts).collect()
     }

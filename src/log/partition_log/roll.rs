@@ -135,7 +135,13 @@ pub(super) fn must_roll(
         return false;
     }
     let end = u64::from(segment.size) + batch.size() as u64;
-    let too_old = segment.first_append_ms.is_some_and(|first| now_ms - first >= age_max_ms);
+    // By the records' own time, so that it does not matter how often the broker has been restarted
+    // (`LogSegment.timeWaitedForRoll`).
+    let age_ms = match segment.first_batch_ms.filter(|first_ms| *first_ms >= 0) {
+        Some(first_ms) => batch.header().max_timestamp_ms.saturating_sub(first_ms),
+        None => now_ms.saturating_sub(segment.since_ms.unwrap_or(now_ms)),
+    };
+    let too_old = age_ms > age_max_ms;
     let index_bytes = segment.offset_index.size().max(segment.time_index.size());
     let index_is_full = index_bytes >= config.index_bytes_max as usize;
     index_is_full || end > u64::from(config.segment_bytes) || end > SEGMENT_BYTES_MAX || too_old

@@ -232,14 +232,33 @@ fn segments_are_closed_by_age_less_a_jitter_of_their_own() {
     assert!(with_jitter.iter().all(|age_ms| (601..=1_000).contains(age_ms)), "{with_jitter:?}");
     let plain = LogConfig { segment_jitter_ms: 0, ..jitter };
     assert_eq!(ages(&plain), BTreeSet::from([1_000]));
+}
 
-    let batch = batch(1, 10, Sample::default());
-    let (id, body) = (EntryId { term: 1, index: 0 }, EntryBody::Batch(batch.clone()));
+/// By the time of the records, whatever happens to the broker meanwhile; without one, by the time
+/// since which it has the segment.
+#[test]
+fn a_segment_is_as_old_as_its_first_batch() {
+    let age = LogConfig { segment_ms: 1_000, ..config(1 << 20, false) };
+    let at = |timestamp_ms| batch(1, 10, Sample { timestamp_ms, ..Sample::default() });
+    let mut rig = Rig::new(1, age.clone());
+    let (id, body) = (EntryId { term: 1, index: 0 }, EntryBody::Batch(at(5_000)));
+    rig.append_one(Entry { id, body, ticket: None }).expect("appended");
+    for clean in [true, false] {
+        let mut state = rig.log().lock();
+        let mut rolls = |batch| must_roll(state.active(), &age, i64::MAX, 1_000, &batch);
+        assert_eq!([4_000, 6_000, 6_001].map(at).map(&mut rolls), [false, false, true]);
+        drop(state);
+        rig.close().expect("closed");
+        rig.open(clean).expect("opened");
+    }
+
+    let rig = Rig::new(1, age.clone());
+    let (id, body) = (EntryId { term: 1, index: 0 }, EntryBody::Batch(at(-1)));
     rig.append_one(Entry { id, body, ticket: None }).expect("appended");
     let mut state = rig.log().lock();
-    let begun_ms = state.active().first_append_ms.expect("it has a batch");
-    let mut rolls = |age_ms| must_roll(state.active(), &plain, begun_ms + age_ms, 1_000, &batch);
-    assert_eq!([999, 1_000].map(&mut rolls), [false, true]);
+    let since_ms = state.active().since_ms.expect("it has a batch");
+    let mut rolls = |age_ms| must_roll(state.active(), &age, since_ms + age_ms, 1_000, &at(-1));
+    assert_eq!([1_000, 1_001].map(&mut rolls), [false, true]);
 }
 
 #[test]

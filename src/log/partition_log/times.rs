@@ -4,6 +4,7 @@ use std::io;
 
 use crate::base::ids::Offset;
 use crate::log::batch::BatchHeader;
+use crate::log::entry::EntryMeta;
 use crate::log::partition_log::PartitionLog;
 use crate::log::partition_log::check::damaged;
 use crate::log::partition_log::find::Place;
@@ -13,6 +14,9 @@ use crate::log::segment::Segment;
 
 /// Of a larger batch the first record's time is taken for all.
 const BATCH_WALKED_BYTES_MAX: u32 = 1024 * 1024;
+
+/// A timestamp in ms, and the last offset of the batch that has it.
+type Newest = Option<(i64, Offset)>;
 
 impl PartitionLog {
     /// The first committed record whose timestamp is at least `timestamp_ms`: its timestamp and
@@ -80,35 +84,50 @@ impl PartitionLog {
     /// The largest timestamp of the committed records and the offset of the first record that has
     /// it (KIP-734). Blocks.
     pub fn max_timestamp(&self) -> io::Result<Option<(i64, Offset)>> {
-        let maxima: Vec<i64> = {
-            let state = self.lock();
-            state.segments.iter().filter_map(|s| s.max_timestamp.map(|(max, _)| max)).collect()
-        };
-        let Some(max) = maxima.into_iter().max() else { return Ok(None) };
-        if let Some(found) = self.offset_for_timestamp(max)? {
-            return Ok(Some(found));
-        }
-        // The largest timestamp is not visible (yet): look at what is.
-        self.scan_max_timestamp()
-    }
-
-    fn scan_max_timestamp(&self) -> io::Result<Option<(i64, Offset)>> {
-        let mut best: Option<i64> = None;
-        let places: Vec<Place> = {
-            let state = self.lock();
-            let segments = state.segments.iter().enumerate();
-            segments.map(|(at, segment)| Place::of(&state, at, segment)).collect()
-        };
-        for place in places {
-            let mut index = place.first_index();
+        let (mut best, parts) = self.known_maxima();
+        for (place, from) in parts {
+            let is_before = |meta: &EntryMeta| meta.next_offset() <= from;
+            let mut index = self.partition_point(&place, place.first_index(), is_before)?;
             while let Some((found, meta)) = self.next_batch(&place, index)? {
                 let header = place.files.batch_header(meta.position)?;
                 let header = header.filter(|header| meta.is_of(header)).ok_or_else(damaged)?;
-                best = best.max(header.newest_ms());
+                let newest_ms = header.newest_ms().filter(|newest_ms| *newest_ms >= 0);
+                best = later(best, newest_ms.map(|newest_ms| (newest_ms, header.last_offset())));
                 index = found + 1;
             }
         }
-        best.map_or(Ok(None), |max| self.offset_for_timestamp(max))
+        let Some((max_ms, _)) = best else { return Ok(None) };
+        // A batch may say more of its records than is true.
+        Ok(self.offset_for_timestamp(max_ms)?.or(best))
+    }
+
+    /// The largest timestamp so far as it is known, and what is to be read for the rest: where a
+    /// segment's own is below the log start or not committed yet, and from which offset on.
+    fn known_maxima(&self) -> (Newest, Vec<(Place, Offset)>) {
+        let state = self.lock();
+        let visible = state.log_start_offset..state.high_watermark;
+        let (mut best, mut parts) = (None, Vec::new());
+        for (at, segment) in state.segments.iter().enumerate() {
+            match segment.max_timestamp {
+                Some((_, offset)) if !visible.contains(&offset) => {
+                    let before = segment.time_index.last_before(segment.base_offset, visible.end);
+                    let before = before.filter(|(_, offset)| visible.contains(offset));
+                    best = later(best, before);
+                    let from = before.map_or(visible.start, |(_, offset)| offset + 1);
+                    parts.push((Place::of(&state, at, segment), from));
+                }
+                known => best = later(best, known),
+            }
+        }
+        (best, parts)
+    }
+}
+
+/// The one with the larger timestamp, or the first of two.
+fn later(one: Newest, other: Newest) -> Newest {
+    match (one, other) {
+        (Some((first, _)), Some((second, _))) if second > first => other,
+        _ => one.or(other),
     }
 }
 

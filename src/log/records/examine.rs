@@ -10,6 +10,8 @@ use crate::log::records::{Levels, Malformed, varint};
 
 /// What lies before the key of a record at most: five numbers and the attributes.
 const RECORD_HEAD_BYTES_MAX: usize = 5 * 10 + 1;
+/// A number of 32 bits has at most so many bytes.
+const NUMBER_BYTES_MAX: usize = 5;
 /// What is read at one time.
 const CHUNK_BYTES: usize = 32 * 1024;
 
@@ -165,12 +167,89 @@ impl Read for Source<'_> {
 struct Walk {
     header: BatchHeader,
     demands: Demands,
-    /// The beginning of a record whose head is not whole yet.
-    head: Vec<u8>,
-    /// What is still to come of a record whose head has been read.
-    left_bytes: usize,
+    /// The beginning of a record's head, or of a number, that is not whole yet.
+    begun: Vec<u8>,
+    /// The record whose head has been read.
+    body: Body,
     count: i32,
     findings: Findings,
+}
+
+/// What is still to come of a record behind its head (`DefaultRecord.readFrom`).
+struct Body {
+    left_bytes: usize,
+    /// Of these so many say nothing of the structure.
+    skipped_bytes: usize,
+    /// What follows them.
+    next: Part,
+}
+
+/// A part of a record begins with a number.
+#[derive(Clone, Copy)]
+enum Part {
+    Value,
+    Headers,
+    /// Of so many headers that are left.
+    HeaderKey(usize),
+    HeaderValue(usize),
+    End,
+}
+
+impl Body {
+    const NONE: Self = Self { left_bytes: 0, skipped_bytes: 0, next: Part::End };
+
+    fn of(head: &Head) -> Result<Self, Malformed> {
+        let none = Self { left_bytes: head.left_bytes, skipped_bytes: 0, next: Part::Value };
+        none.then(head.key_bytes.unwrap_or(0), Part::Value)
+    }
+
+    fn is_over(&self) -> bool {
+        self.left_bytes == 0 && matches!(self.next, Part::End)
+    }
+
+    /// Takes the number with which the next part begins, of so many bytes.
+    fn take(self, number: i64, bytes: usize) -> Result<Self, Malformed> {
+        let left_bytes = self.left_bytes.checked_sub(bytes).ok_or(Malformed)?;
+        let size = usize::try_from(number);
+        // What has no size is null, where it may be.
+        let nullable_bytes = size.unwrap_or(0);
+        let whole_bytes = size.map_err(|_| Malformed);
+        let after = |headers| if headers > 0 { Part::HeaderKey(headers) } else { Part::End };
+        let this = Self { left_bytes, ..self };
+        match self.next {
+            Part::Value => this.then(nullable_bytes, Part::Headers),
+            Part::Headers => this.then(0, after(whole_bytes?)),
+            Part::HeaderKey(headers) => this.then(whole_bytes?, Part::HeaderValue(headers)),
+            Part::HeaderValue(headers) => this.then(nullable_bytes, after(headers - 1)),
+            Part::End => Err(Malformed),
+        }
+    }
+
+    fn then(self, skipped_bytes: usize, next: Part) -> Result<Self, Malformed> {
+        let fits = match next {
+            Part::End => skipped_bytes == self.left_bytes,
+            _ => skipped_bytes <= self.left_bytes,
+        };
+        if fits { Ok(Self { skipped_bytes, next, ..self }) } else { Err(Malformed) }
+    }
+
+    fn skip(&mut self, bytes: &mut &[u8]) {
+        let count = self.skipped_bytes.min(bytes.len());
+        self.skipped_bytes -= count;
+        self.left_bytes -= count;
+        *bytes = bytes.get(count..).unwrap_or_default();
+    }
+}
+
+/// A number and its bytes; `None`: there is more to come.
+fn number(bytes: &[u8]) -> Result<Option<(i64, usize)>, Malformed> {
+    let mut rest = bytes;
+    match varint(&mut rest) {
+        Some(_) if bytes.len() - rest.len() > NUMBER_BYTES_MAX => Err(Malformed),
+        Some(number) => Ok(Some((number, bytes.len() - rest.len()))),
+        None if bytes.len() < NUMBER_BYTES_MAX => Ok(None),
+        None => Err(Malformed),
+    }
 }
 
 /// What stands before a record's key.
@@ -180,41 +259,50 @@ struct Head {
     left_bytes: usize,
     time_delta: i64,
     offset_delta: i64,
-    has_key: bool,
+    key_bytes: Option<usize>,
 }
 
 impl Walk {
     fn new(header: &BatchHeader, demands: Demands) -> Self {
         let findings = Findings::default();
-        Self { header: *header, demands, head: Vec::new(), left_bytes: 0, count: 0, findings }
+        let (begun, body) = (Vec::new(), Body::NONE);
+        Self { header: *header, demands, begun, body, count: 0, findings }
     }
 
     fn feed(&mut self, mut bytes: &[u8]) -> Result<(), Malformed> {
         while !bytes.is_empty() {
-            if self.left_bytes > 0 {
-                let skipped = self.left_bytes.min(bytes.len());
-                self.left_bytes -= skipped;
-                bytes = bytes.get(skipped..).unwrap_or_default();
-            } else if self.head.is_empty() {
-                match Head::read(bytes)? {
-                    Some(head) => {
-                        bytes = bytes.get(head.bytes..).unwrap_or_default();
-                        self.saw(&head)?;
-                    }
+            if self.body.skipped_bytes > 0 {
+                self.body.skip(&mut bytes);
+            } else if self.begun.is_empty() {
+                match self.take(bytes)? {
+                    Some(taken) => bytes = bytes.get(taken..).unwrap_or_default(),
                     None => {
-                        self.head.extend_from_slice(bytes);
+                        self.begun.extend_from_slice(bytes);
                         return Ok(());
                     }
                 }
             } else {
-                self.head.extend(bytes.split_off_first());
-                if let Some(head) = Head::read(&self.head)? {
-                    self.head.clear();
-                    self.saw(&head)?;
+                let mut begun = std::mem::take(&mut self.begun);
+                begun.extend(bytes.split_off_first());
+                if self.take(&begun)?.is_none() {
+                    self.begun = begun;
                 }
             }
         }
         Ok(())
+    }
+
+    /// Takes a record's head, or the number of a part; how many bytes that are. `None`: there is
+    /// more to come.
+    fn take(&mut self, bytes: &[u8]) -> Result<Option<usize>, Malformed> {
+        if self.body.is_over() {
+            let Some(head) = Head::read(bytes)? else { return Ok(None) };
+            self.saw(&head)?;
+            return Ok(Some(head.bytes));
+        }
+        let Some((number, taken)) = number(bytes)? else { return Ok(None) };
+        self.body = std::mem::replace(&mut self.body, Body::NONE).take(number, taken)?;
+        Ok(Some(taken))
     }
 
     fn saw(&mut self, head: &Head) -> Result<(), Malformed> {
@@ -231,7 +319,7 @@ impl Walk {
         if timestamp_ms != NO_TIMESTAMP_MS {
             findings.newest_ms = findings.newest_ms.max(Some(timestamp_ms));
         }
-        let wrong = if self.demands.keyed && !head.has_key {
+        let wrong = if self.demands.keyed && head.key_bytes.is_none() {
             Some(Wrong::Keyless)
         } else if timestamp_ms != NO_TIMESTAMP_MS
             && !(oldest_ms..=newest_ms).contains(&timestamp_ms)
@@ -247,12 +335,12 @@ impl Walk {
             }
         }
         self.count += 1;
-        self.left_bytes = head.left_bytes;
+        self.body = Body::of(head)?;
         Ok(())
     }
 
     fn end(self) -> Result<Findings, Malformed> {
-        let is_whole = self.left_bytes == 0 && self.head.is_empty();
+        let is_whole = self.body.is_over() && self.begun.is_empty();
         if is_whole && self.count == self.header.record_count {
             Ok(self.findings)
         } else {
@@ -270,11 +358,8 @@ impl Head {
         let [time_delta, offset_delta, key_size] = numbers;
         let size = usize::try_from(size).map_err(|_| Malformed)?;
         let left_bytes = size.checked_sub(taken_bytes).ok_or(Malformed)?;
-        let has_key = match usize::try_from(key_size) {
-            Ok(key_bytes) if key_bytes > left_bytes => return Err(Malformed),
-            key_bytes => key_bytes.is_ok(),
-        };
-        Ok(Some(Self { bytes: read_bytes, left_bytes, time_delta, offset_delta, has_key }))
+        let key_bytes = usize::try_from(key_size).ok();
+        Ok(Some(Self { bytes: read_bytes, left_bytes, time_delta, offset_delta, key_bytes }))
     }
 
     /// A record's size; its deltas and the size of its key; how many bytes that are, and how many

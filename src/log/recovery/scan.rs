@@ -49,11 +49,12 @@ pub(super) fn quick_load(
         return Ok(None);
     };
     // The time index of a closed segment ends with its largest timestamp.
-    if end != Some(size) || (size > 0 && time_index.last(segment.base_offset).is_none()) {
+    if end != Some(size) {
         return Ok(None);
     }
     segment.max_timestamp = time_index.last(segment.base_offset);
-    segment.first_append_ms = (size > 0).then(|| setup.clock.now_ms());
+    segment.since_ms = (size > 0).then(|| setup.clock.now_ms());
+    segment.modified_ms = files.log.modified_ms()?;
     segment.offset_index = offset_index;
     segment.time_index = time_index;
     segment.transaction_index = transaction_index;
@@ -72,6 +73,7 @@ pub(super) fn scan(
     let index_interval_bytes = setup.config.index_interval_bytes;
     let known = known_metas(&files, base_index, note)?;
     let mut segment = Segment::empty(files, base_index);
+    segment.modified_ms = segment.files.log.modified_ms()?;
     let mut before = Before::begin(&segment.files);
     let mut intact = true;
     for meta in &known {
@@ -131,7 +133,9 @@ fn finish_scan(
     if torn > 0 {
         tracing::info!(log = setup.name, torn_bytes = torn, "cut the torn tail of a crash");
     }
-    files.log.set_len(u64::from(segment.size))?;
+    if files.log.len()? != u64::from(segment.size) {
+        files.log.set_len(u64::from(segment.size))?;
+    }
     files.log.sync()?;
     let end = meta_position(segment.base_index, segment.next_index);
     let start = end - made_again.len() as u64;
@@ -148,7 +152,7 @@ fn finish_scan(
         files.write_note(&note)?;
         files.raft.sync()?;
     }
-    segment.first_append_ms = (segment.size > 0).then(|| setup.clock.now_ms());
+    segment.since_ms = (segment.size > 0).then(|| setup.clock.now_ms());
     Ok(())
 }
 

@@ -12,7 +12,7 @@ fn log(segments: &[(u64, i64)]) -> Vec<SegmentFacts> {
         base_offset: number * 10,
         end_offset: number * 10 + 10,
         bytes: *bytes,
-        max_timestamp_ms: (*bytes > 0).then_some(*newest),
+        newest_ms: (*bytes > 0).then_some(*newest),
     };
     (0..).zip(segments).map(place).collect()
 }
@@ -49,6 +49,15 @@ fn a_log_keeps_at_least_its_size() {
     assert_eq!(log_start(&segments, size(0), 0, 40), Some(40));
 }
 
+/// Of which it is not known how old it is, goes by size only.
+#[test]
+fn segments_without_times_go_by_size() {
+    let mut segments = log(&[(100, 0), (50, 0), (100, 0)]);
+    segments[0].newest_ms = None;
+    assert_eq!(log_start(&segments, age(1), 99, 30), None);
+    assert_eq!(log_start(&segments, size(150), 99, 30), Some(10));
+}
+
 #[test]
 fn what_is_not_committed_stays() {
     let segments = log(&[(100, 0), (100, 0)]);
@@ -80,7 +89,7 @@ proptest! {
         };
         let gone = segments.iter().filter(|s| s.base_offset < start);
         let is_old = |s: &SegmentFacts| {
-            age_ms.is_some_and(|age| now_ms - s.max_timestamp_ms.unwrap() > age)
+            age_ms.is_some_and(|age| now_ms - s.newest_ms.unwrap() > age)
         };
         for segment in gone {
             let stayed = from(segment.end_offset);

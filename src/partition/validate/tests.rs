@@ -156,3 +156,32 @@ fn records_that_cannot_be_read_are_refused_where_they_are_looked_at() {
     }
     assert!(batch(garbage.to_bytes(), &TopicConfig::default(), NOW_MS).is_ok());
 }
+
+#[test]
+fn levels_are_those_of_the_topic() {
+    let text: Vec<u8> =
+        (0..30_000u32).flat_map(|i| (i * i % 977).to_string().into_bytes()).collect();
+    let record = NewRecord { key: "k".into(), value: Some(text.into()) };
+    let sent = built(&[record], NOW_MS).expect("a batch");
+    let any = TopicConfig::default();
+    let sizes = |kept, levels: [i32; 2]| {
+        levels.map(|level| {
+            let config = TopicConfig {
+                compression_type: kept,
+                compression_gzip_level: level,
+                compression_lz4_level: level,
+                compression_zstd_level: level,
+                ..any.clone()
+            };
+            batch(sent.to_bytes(), &config, NOW_MS).expect("taken").size()
+        })
+    };
+    for (kept, levels) in [
+        (CompressionType::Gzip, [1, 9]),
+        (CompressionType::Lz4, [9, 17]),
+        (CompressionType::Zstd, [-7, 9]),
+    ] {
+        let [large, small] = sizes(kept, levels);
+        assert!(large > small, "{kept:?}: {large} {small}");
+    }
+}

@@ -234,6 +234,11 @@ impl Model {
             let time = log.timestamp_at(offset).expect("readable");
             assert_eq!(time, Some(header.max_timestamp_ms), "seed {seed}, offset {offset}");
         }
+        let newest = headers.iter().map(|header| header.max_timestamp_ms).max();
+        let first = headers.iter().find(|header| Some(header.max_timestamp_ms) == newest);
+        let expected = first.map(|h| (h.max_timestamp_ms, h.base_offset.max(offsets.log_start)));
+        let found = log.max_timestamp().expect("readable");
+        assert_eq!(found, expected, "seed {seed}: the largest timestamp");
         assert_eq!(log.timestamp_at(offsets.high_watermark).expect("readable"), None);
         for timestamp_ms in (990..1510).step_by(40) {
             let at_or_after = |h: &&&BatchHeader| h.max_timestamp_ms >= timestamp_ms;

@@ -71,6 +71,59 @@ fn each_record_that_is_wrong_is_seen_in_every_codec() {
     }
 }
 
+/// A record of these bytes behind its size.
+fn record(body: &[u8]) -> Vec<u8> {
+    let mut record = Vec::new();
+    put_varint(&mut record, i64::try_from(body.len()).unwrap());
+    record.extend_from_slice(body);
+    record
+}
+
+/// Attributes, deltas, key "k", then what is given; numbers are doubled (zigzag), -1 is 1.
+fn keyed_record(rest: &[u8]) -> Vec<u8> {
+    record(&[&[0, 0, 0, 2, b'k'], rest].concat())
+}
+
+/// A consumer would stumble over it, and so would the cleaner.
+#[test]
+fn records_are_whole_in_every_part() {
+    let shape = keyed(1, 0);
+    let good: &[&[u8]] = &[
+        &[1, 0],
+        &[0, 0],
+        &[4, b'v', b'v', 0],
+        &[1, 2, 2, b'h', 1],
+        &[1, 4, 0, 0, 2, b'h', 4, b'v', b'v'],
+    ];
+    let bad: &[&[u8]] = &[
+        // Nothing behind the key, no headers, a value or a header that is longer than the record.
+        &[],
+        &[1],
+        &[6, b'v', 0],
+        &[1, 1],
+        &[1, 2],
+        &[1, 2, 1, 1],
+        &[1, 2, 2, b'h'],
+        &[1, 2, 2, b'h', 4, b'v'],
+        &[1, 4, 2, b'h', 1],
+        // A byte too many, a number that is too long.
+        &[1, 0, 0],
+        &[1, 2, 2, b'h', 1, 0],
+        &[0x81, 0x80, 0x80, 0x80, 0x80, 0, 0],
+    ];
+    for codec in CODECS {
+        for (bodies, is_good) in [(good, true), (bad, false)] {
+            for body in bodies {
+                let found = examined(&with_body(&shape, 1, &keyed_record(body), codec), ANY);
+                assert_eq!(found.is_ok(), is_good, "codec {codec}: {body:?} {found:?}");
+            }
+        }
+        // A key that is longer than the record.
+        let body = record(&[0, 0, 0, 8, b'k', 1, 0]);
+        assert!(examined(&with_body(&shape, 1, &body, codec), ANY).is_err());
+    }
+}
+
 #[test]
 fn only_so_many_wrong_records_are_told_one_by_one() {
     let values = vec![&b"v"[..]; WRONG_RECORDS_MAX + 5];
@@ -127,6 +180,7 @@ fn a_bomb_is_refused_in_every_codec() {
     let mut head = Vec::new();
     put_varint(&mut head, i64::from(i32::MAX));
     head.extend_from_slice(&[0, 0, 0, 2, b'k']);
+    put_varint(&mut head, i64::from(i32::MAX) - 100);
     let bomb_bytes: u32 = 8 * 1024 * 1024;
     for codec in 1..5 {
         let bomb = head.chain(io::repeat(0)).take(bomb_bytes.into());

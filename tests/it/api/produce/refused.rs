@@ -7,8 +7,8 @@ use crate::harness::{Broker, batch, run};
 
 const CORRUPT_MESSAGE: i16 = 2;
 const MESSAGE_TOO_LARGE: i16 = 10;
+const INVALID_TOPIC: i16 = 17;
 const INVALID_TIMESTAMP: i16 = 32;
-const UNSUPPORTED_FOR_MESSAGE_FORMAT: i16 = 43;
 const UNSUPPORTED_COMPRESSION_TYPE: i16 = 76;
 const INVALID_RECORD: i16 = 87;
 
@@ -38,15 +38,15 @@ fn bad_batches_are_told_apart() {
     let both = batch::changed(&count(2), LAST_OFFSET_DELTA, &1i32.to_be_bytes());
     let cases: &[(&str, Bytes, i16)] = &[
         ("nothing", Bytes::new(), INVALID_RECORD),
-        ("half a header", good().slice(..30), CORRUPT_MESSAGE),
-        ("half a batch", good().slice(..good().len() - 1), CORRUPT_MESSAGE),
+        ("half a header", good().slice(..30), INVALID_RECORD),
+        ("half a batch", good().slice(..good().len() - 1), INVALID_RECORD),
         ("a length of nothing", spoiled(LENGTH, &[0; 4]), CORRUPT_MESSAGE),
         ("a negative length", spoiled(LENGTH, &[0xff; 4]), CORRUPT_MESSAGE),
         ("another checksum", spoiled(CHECKSUM, &[0; 4]), CORRUPT_MESSAGE),
         ("another value", spoiled(good().len() - 2, b"!"), CORRUPT_MESSAGE),
-        ("magic 0", spoiled(MAGIC, &[0]), UNSUPPORTED_FOR_MESSAGE_FORMAT),
-        ("magic 1", spoiled(MAGIC, &[1]), UNSUPPORTED_FOR_MESSAGE_FORMAT),
-        ("magic 3", spoiled(MAGIC, &[3]), INVALID_RECORD),
+        ("magic 0", spoiled(MAGIC, &[0]), INVALID_RECORD),
+        ("magic 1", spoiled(MAGIC, &[1]), INVALID_RECORD),
+        ("magic 3", spoiled(MAGIC, &[3]), CORRUPT_MESSAGE),
         ("a base offset", spoiled(0, &5i64.to_be_bytes()), INVALID_RECORD),
         ("two batches", twice.into(), INVALID_RECORD),
         ("a count too high", count(4), INVALID_RECORD),
@@ -144,5 +144,21 @@ fn records_that_are_wrong_are_told_one_by_one() {
         // What is wrong as a whole is told as a whole.
         let refused = client.produce(&topic, spoiled(CHECKSUM, &[0; 4])).await;
         assert_eq!((refused.error_code, refused.record_errors.len()), (CORRUPT_MESSAGE, 0));
+    });
+}
+
+/// What groups keep is theirs alone.
+#[test]
+fn topics_of_the_broker_are_not_a_clients_to_write() {
+    run(async {
+        let broker = Broker::with_groups(&[]).await;
+        let mut client = broker.client().await;
+        let id = client.topic("__consumer_offsets").await.topic_id;
+        let topic = Topic { name: "__consumer_offsets", id };
+        for version in [3, 12, 13] {
+            let answer = client.produce_as(version, &topic, good()).await;
+            assert_eq!(answer.error_code, INVALID_TOPIC, "v{version}");
+        }
+        assert_eq!(client.fetch(&topic, 0).await.high_watermark, 0);
     });
 }
