@@ -120,6 +120,25 @@ impl History {
         }
     }
 
+    /// Records below the offset may be gone from now on.
+    pub fn ask_to_delete(&mut self, before: Offset) {
+        self.log_start_asked = self.log_start_asked.max(before);
+    }
+
+    /// ... and from now on they are.
+    pub fn deleted(&mut self, before: Offset) {
+        self.log_start = self.log_start.max(before);
+    }
+
+    /// Nothing is gone that nobody wanted to be deleted.
+    pub fn may_begin_at(&self, log_start: Offset) -> Result<(), String> {
+        let asked = self.log_start_asked;
+        match log_start > asked {
+            true => Err(format!("the log starts at {log_start}, {asked} was asked for")),
+            false => Ok(()),
+        }
+    }
+
     /// Compares with what is there after a restart. From here on all that is there must stay, if
     /// the partition promises that.
     pub fn check(&mut self, contents: &Contents, promises: bool) -> Result<(), String> {

@@ -291,14 +291,14 @@ impl Writer {
         let span = u64::try_from(end - self.history.log_start).unwrap_or(0);
         let before =
             self.history.log_start + i64::try_from(scene.rng.below(span / 2 + 1)).unwrap_or(0);
-        self.history.log_start_asked = self.history.log_start_asked.max(before);
+        self.history.ask_to_delete(before);
         let (code, log_start) =
             scene.io("delete records", client.delete_records(&self.place, before).await)?;
         scene.code(&format!("delete records of {:?}", self.place), code)?;
         if log_start < before {
             return Err(self.broken(&format!("log start {log_start} after deletion to {before}")));
         }
-        self.history.log_start = self.history.log_start.max(log_start);
+        self.history.deleted(log_start);
         Ok(())
     }
 }

@@ -21,6 +21,7 @@ const RECORD_BYTES_MAX: u64 = 400;
 const FETCH_BYTES_MAX: u64 = 20_000;
 
 const NONE: i16 = 0;
+const OUT_OF_RANGE: i16 = 1;
 const OUT_OF_ORDER: i16 = 45;
 /// Leaders that are not known or not there, too few replicas, a log that failed, and requests that
 /// took too long: another try may succeed.
@@ -239,6 +240,9 @@ impl Consumer {
         let Ok(data) = client.fetch(&self.place, self.position, size_max).await else {
             return Ok(Round::Again);
         };
+        if data.error_code == OUT_OF_RANGE {
+            return self.skip_deleted(data.log_start_offset);
+        }
         if let Round::Again = judge(data.error_code)? {
             return Ok(Round::Again);
         }
@@ -256,6 +260,19 @@ impl Consumer {
     }
 }
 
+impl Consumer {
+    /// What is not there was deleted, as it was asked for.
+    fn skip_deleted(&mut self, log_start: Offset) -> Result<Round, String> {
+        self.ledger.lock().history.may_begin_at(log_start)?;
+        if self.position >= log_start {
+            return Err(format!("offset {} is out of range from {log_start} on", self.position));
+        }
+        self.position = log_start;
+        self.pen.assigned(log_start);
+        Ok(Round::Again)
+    }
+}
+
 /// All of a partition, when the cluster is at rest.
 pub(super) async fn read_all(router: &mut Router, place: &Place) -> io::Result<Contents> {
     let mut contents = Contents::default();
@@ -264,6 +281,10 @@ pub(super) async fn read_all(router: &mut Router, place: &Place) -> io::Result<C
         let client = router.connection(Wanted::Leader(place)).await?;
         let offset = contents.next_offset();
         let data = client.fetch(place, offset, size_max).await?;
+        if data.error_code == OUT_OF_RANGE && offset < data.log_start_offset {
+            contents = Contents { log_start: data.log_start_offset, ..Contents::default() };
+            continue;
+        }
         if data.error_code != NONE {
             return Err(io::Error::other(format!("fetch: error {}", data.error_code)));
         }

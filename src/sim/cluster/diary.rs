@@ -175,6 +175,12 @@ impl Pen {
         self.note(stage, format_args!(r#""f":"end","key":"{key}","offset":{offset}"#));
     }
 
+    /// Records below the offset may be gone from now on.
+    pub(super) fn trims(&self, offset: Offset) {
+        let key = &self.key;
+        self.note(Stage::Invoke, format_args!(r#""f":"trim","key":"{key}","offset":{offset}"#));
+    }
+
     pub(super) fn commits(&self, stage: Stage, group: &str, offset: Offset) {
         self.in_group("commit", stage, group, offset);
     }

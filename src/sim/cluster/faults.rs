@@ -20,6 +20,8 @@ const SLOW_DISK_MS_MAX: u64 = 400;
 /// The address of whoever gives orders.
 const ADMIN: u8 = 19;
 const REPLICAS_COUNT: usize = 3;
+/// Whoever deletes records, among the processes of the history.
+const DELETER: u32 = 90;
 
 /// Who is hit.
 #[derive(Debug, Clone, Copy)]
@@ -60,9 +62,11 @@ enum Fault {
     Join,
     /// The preferred replicas are to lead.
     Elect,
+    /// Records are deleted, perhaps all there are: who was away gets a snapshot in their place.
+    Delete,
 }
 
-const FAULTS: [Fault; 28] = [
+const FAULTS: [Fault; 31] = [
     Fault::Kill(Whom::One),
     Fault::Kill(Whom::Some),
     Fault::Kill(Whom::All),
@@ -91,6 +95,9 @@ const FAULTS: [Fault; 28] = [
     Fault::Join,
     Fault::Elect,
     Fault::Elect,
+    Fault::Delete,
+    Fault::Delete,
+    Fault::Delete,
 ];
 
 impl World {
@@ -173,6 +180,7 @@ impl World {
             }
             Fault::Move => self.move_partition(),
             Fault::Join => return self.join(),
+            Fault::Delete => self.delete_records(),
             Fault::Elect => {
                 let mut router = self.router(ADMIN);
                 self.order(async move {
@@ -207,6 +215,29 @@ impl World {
         self.order(async move {
             let client = router.connection(Wanted::Anybody).await?;
             client.reassign(&place, &replicas).await
+        });
+    }
+
+    fn delete_records(&mut self) {
+        let at = usize::try_from(self.rng.below(2)).unwrap_or(0);
+        let Some((place, ledger)) = self.clients.ledgers.get(at).cloned() else { return };
+        let end = u64::try_from(ledger.lock().high_watermark).unwrap_or(0);
+        let before = match self.rng.below(3) {
+            0 => end,
+            _ => self.rng.below(end + 1),
+        };
+        let before = i64::try_from(before).unwrap_or(0);
+        tracing::info!(at, before, "sim: records are to be deleted");
+        self.orders.diary.pen(DELETER, &place).trims(before);
+        let mut router = self.router(ADMIN);
+        self.order(async move {
+            ledger.lock().history.ask_to_delete(before);
+            let client = router.connection(Wanted::Leader(&place)).await?;
+            let (code, _) = client.delete_records(&place, before).await?;
+            if code == 0 {
+                ledger.lock().history.deleted(before);
+            }
+            Ok(code)
         });
     }
 

@@ -21,7 +21,7 @@ pub(super) struct Inner {
     pub(super) history: History,
     /// What consumers have seen, by offset: the last offset, and a hash of the batch.
     seen: BTreeMap<Offset, (Offset, u64)>,
-    high_watermark: Offset,
+    pub(super) high_watermark: Offset,
 }
 
 /// The first promise that was broken.
@@ -61,6 +61,7 @@ impl Inner {
             return Err(format!("the high watermark goes back from {before} to {now}"));
         }
         self.high_watermark = now;
+        self.history.may_begin_at(contents.log_start)?;
         for batch in &contents.batches {
             let (base, last) = (batch.header().base_offset, batch.header().last_offset());
             if last >= now {
