@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 
 use crate::base::disk::Disk;
-use crate::log::batch::{Batch, BatchHeader};
+use crate::log::batch::{Batch, BatchHeader, MAGIC};
 
 /// Where the batches may end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +39,13 @@ pub(super) fn read(
                 Ok(batch) => each(path, &batch)?,
                 Err(error) => {
                     let (bytes, shown) = (from.len(), path.display());
-                    let may_be_torn = at + 1 == files.len() && !goes_on(&from);
+                    let behind = files.get(at + 1..).unwrap_or_default().iter();
+                    let mut behind = behind.map(|path| disk.read(path).map(Bytes::from));
+                    let goes_on = |bytes: &Bytes| any_batch(bytes).is_some();
+                    let later = behind.try_fold(false, |found, bytes| {
+                        io::Result::Ok(found || goes_on(&bytes?))
+                    })?;
+                    let may_be_torn = !later && !goes_on(&from);
                     return match end {
                         End::MayBeTorn if may_be_torn => Ok(()),
                         End::Anywhere => Ok(()),
@@ -53,11 +59,14 @@ pub(super) fn read(
     Ok(None)
 }
 
-/// Whether a valid batch stands behind the one that is damaged.
-fn goes_on(bytes: &Bytes) -> bool {
-    let Some(header) = BatchHeader::parse(bytes) else { return false };
-    let behind = bytes.get(header.size()..).unwrap_or_default();
-    Batch::take(&mut bytes.slice_ref(behind)).is_ok()
+/// A valid batch that begins anywhere in these bytes.
+fn any_batch(bytes: &Bytes) -> Option<Batch> {
+    let from = |at: usize| {
+        let mut rest = bytes.slice(at..);
+        let header = BatchHeader::parse(&rest).filter(|header| header.magic == MAGIC)?;
+        (header.size() <= rest.len()).then(|| Batch::take(&mut rest).ok()).flatten()
+    };
+    (0..bytes.len()).find_map(from)
 }
 
 pub(super) fn invalid(text: String) -> io::Error {
@@ -93,6 +102,17 @@ mod tests {
         let size = encode(&[b"value"], Sample::default()).len();
         for end in [End::Whole, End::MayBeTorn, End::Anywhere] {
             assert_eq!(shown(end, |_| {}).expect("read"), (6, false));
+        }
+        // Nor where the length is wrong that says where the next one begins.
+        let spoilt = |files: &mut [Vec<u8>; 2]| files[1][size + 10] ^= 1;
+        assert!(shown(End::MayBeTorn, spoilt).is_err());
+        // A file that was begun behind the torn tail has nothing.
+        for begun in [0, 30] {
+            let torn = |[first, last]: &mut [Vec<u8>; 2]| {
+                first.truncate(2 * size + 30);
+                last.truncate(begun);
+            };
+            assert_eq!(shown(End::MayBeTorn, torn).expect("read"), (2, true));
         }
         let torn = |[_, last]: &mut [Vec<u8>; 2]| last.truncate(2 * size + 30);
         assert_eq!(shown(End::MayBeTorn, torn).expect("read"), (5, true));

@@ -15,6 +15,8 @@ use crate::log::segment::{RAFT_HEAD_BYTES, SegmentFiles, meta_position};
 
 /// Records beside each other that are made again: a sector of 4 KiB has so many.
 const DAMAGED_COUNT_MAX: u64 = 128;
+/// What a disk cannot read at once.
+pub(crate) const BLOCK_BYTES: usize = 4096;
 
 /// Reads the records of entries `from..to` of the segment that begins with `base_index`.
 pub fn read_metas(
@@ -196,20 +198,24 @@ pub(crate) fn read_raw(
     Ok(bytes)
 }
 
-/// Reads what can be read.
+/// Reads what can be read; each block of the disk is tried once more by itself.
 fn read_around(files: &SegmentFiles, records: &mut [u8], position: u64) -> io::Result<()> {
     match read_exact_at(files.raft.as_ref(), records, position) {
         Err(error) if disk::is_unreadable(&error) => {}
         read => return read,
     }
-    let count = records.len() / META_BYTES;
-    if count < 2 {
-        records.fill(0);
-        return Ok(());
+    let (mut rest, mut position) = (records, position);
+    while !rest.is_empty() {
+        let begun = usize::try_from(position % BLOCK_BYTES as u64).unwrap_or(0);
+        let size = (BLOCK_BYTES - begun).min(rest.len());
+        let (block, behind) = rest.split_at_mut(size);
+        match read_exact_at(files.raft.as_ref(), block, position) {
+            Err(error) if disk::is_unreadable(&error) => block.fill(0),
+            read => read?,
+        }
+        (rest, position) = (behind, position + size as u64);
     }
-    let (first, second) = records.split_at_mut(count / 2 * META_BYTES);
-    read_around(files, first, position)?;
-    read_around(files, second, position + first.len() as u64)
+    Ok(())
 }
 
 /// Where an entry begins that may be a batch: what the one before it leaves.

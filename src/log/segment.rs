@@ -18,7 +18,7 @@ use crate::base::ids::Offset;
 use crate::log::batch::{BatchHeader, HEADER_BYTES};
 use crate::log::entry::{EntryMeta, META_BYTES};
 use crate::log::index::{OffsetIndex, TimeIndex};
-use crate::log::metas::read_metas;
+use crate::log::metas::{BLOCK_BYTES, read_metas};
 use crate::log::partition_log::LogConfig;
 use crate::log::transaction_index::{AbortedTransaction, TransactionIndex};
 
@@ -27,6 +27,10 @@ const RAFT_MAGIC: &[u8; 8] = b"OTTLARF1";
 pub const RAFT_HEAD_BYTES: u64 = 64;
 const NOTE_AT: u64 = 32;
 const NOTE_BYTES: usize = 20;
+/// With its checksum.
+const NOTE_FIELD: std::ops::Range<usize> = 32..56;
+/// Records in the first block of a `.raft` file.
+pub(crate) const FIRST_BLOCK_COUNT: usize = (BLOCK_BYTES - 64) / META_BYTES;
 
 /// How far a segment is on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -131,6 +135,37 @@ impl SegmentFiles {
 
     /// Writes the head of a new `.raft` file.
     pub fn write_raft_head(&self, base_index: u64) -> io::Result<()> {
+        self.raft.write_all_at(&[IoSlice::new(&self.raft_head(base_index))], 0)
+    }
+
+    /// Writes the `.raft` file again up to these records, in whole blocks: part of a bad sector
+    /// cannot be written.
+    pub fn write_raft_again(
+        &self,
+        base_index: u64,
+        note: &DurableNote,
+        metas: &[EntryMeta],
+    ) -> io::Result<()> {
+        let mut content = self.raft_head(base_index);
+        let note = encode_note(note);
+        if let Some(field) = content.get_mut(NOTE_FIELD) {
+            field.copy_from_slice(&note);
+        }
+        for (meta, index) in metas.iter().zip(base_index..) {
+            meta.encode(index, &mut content);
+        }
+        let (size, len) = (content.len(), self.raft.len()?);
+        content.resize(size.next_multiple_of(BLOCK_BYTES), 0);
+        // What lies behind them in the last block stays, if it can be read.
+        match self.raft.read_at(content.get_mut(size..).unwrap_or_default(), size as u64) {
+            Err(error) if disk::is_unreadable(&error) => {}
+            read => drop(read?),
+        }
+        self.raft.write_all_at(&[IoSlice::new(&content)], 0)?;
+        if content.len() as u64 > len { self.raft.set_len(len) } else { Ok(()) }
+    }
+
+    fn raft_head(&self, base_index: u64) -> Vec<u8> {
         let mut head = Vec::with_capacity(64);
         head.put_slice(RAFT_MAGIC);
         head.put_u64(base_index);
@@ -138,7 +173,7 @@ impl SegmentFiles {
         head.put_u32(crc32c::crc32c(&head));
         head.put_bytes(0, 36);
         debug_assert_eq!(head.len() as u64, RAFT_HEAD_BYTES);
-        self.raft.write_all_at(&[IoSlice::new(&head)], 0)
+        head
     }
 
     /// Writes the record of an entry again.
@@ -150,13 +185,7 @@ impl SegmentFiles {
 
     /// Notes how far the segment is on disk.
     pub fn write_note(&self, note: &DurableNote) -> io::Result<()> {
-        let mut field = Vec::with_capacity(24);
-        field.put_u32(note.position);
-        field.put_u32(u32::from(note.closed) | u32::from(note.rolled) << 1);
-        field.put_u64(note.end_index);
-        field.put_u32(note.indexes_crc);
-        field.put_u32(crc32c::crc32c(&field));
-        self.raft.write_all_at(&[IoSlice::new(&field)], NOTE_AT)
+        self.raft.write_all_at(&[IoSlice::new(&encode_note(note))], NOTE_AT)
     }
 
     /// The head of the `.raft` file; `None` if it is not valid.
@@ -237,6 +266,16 @@ impl IndexFiles {
             Ok(())
         }
     }
+}
+
+fn encode_note(note: &DurableNote) -> Vec<u8> {
+    let mut field = Vec::with_capacity(NOTE_BYTES + 4);
+    field.put_u32(note.position);
+    field.put_u32(u32::from(note.closed) | u32::from(note.rolled) << 1);
+    field.put_u64(note.end_index);
+    field.put_u32(note.indexes_crc);
+    field.put_u32(crc32c::crc32c(&field));
+    field
 }
 
 fn decode_note(bytes: &[u8]) -> Option<DurableNote> {

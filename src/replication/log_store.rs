@@ -32,11 +32,13 @@ const ENTRIES_READ_BYTES: usize = 1024 * 1024;
 pub(crate) struct PartitionLogStore {
     log: Arc<PartitionLog>,
     votes: KvWriter,
+    /// As openraft's suite wants it.
+    begins_anywhere: bool,
 }
 
 impl PartitionLogStore {
     pub(crate) fn new(log: Arc<PartitionLog>, votes: KvWriter) -> Self {
-        Self { log, votes }
+        Self { log, votes, begins_anywhere: false }
     }
 
     fn vote_key(&self) -> Vec<u8> {
@@ -253,6 +255,10 @@ impl RaftLogStorage<PartitionTypes> for PartitionLogStore {
         I::IntoIter: Send,
     {
         let mut entries: Vec<LogEntry> = entries.into_iter().map(to_log).collect();
+        // A snapshot counts as installed for openraft when that has begun.
+        if let Some(first) = entries.first().filter(|_| !self.begins_anywhere) {
+            self.log.comes_to(first.id.index).await?;
+        }
         // A membership must be readable at once; its bytes are in the store, so put them there now.
         let mut has_membership = false;
         for entry in &mut entries {

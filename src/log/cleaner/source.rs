@@ -72,9 +72,11 @@ impl Reader {
                 let mut bytes = vec![0; size as usize];
                 match read_exact_at(files.log.as_ref(), &mut bytes, first.position.into()) {
                     Err(error) if disk::is_unreadable(&error) => {
-                        // Notes those of them that cannot be read.
+                        // One by one: those that cannot be read are noted.
+                        bytes.clear();
                         for (index, meta) in batches {
-                            self.log.read_batch(&files, *index, meta)?;
+                            let batch = self.log.read_batch(&files, *index, meta)?;
+                            bytes.extend_from_slice(&batch.to_bytes());
                         }
                     }
                     read => read?,

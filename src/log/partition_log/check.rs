@@ -34,6 +34,14 @@ pub(super) fn damaged() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "a damaged batch")
 }
 
+/// Part of a bad sector cannot be written: that is no failure of the log dir.
+fn in_place(written: io::Result<()>) -> io::Result<()> {
+    written.map_err(|error| match disk::is_unreadable(&error) {
+        true => io::Error::new(io::ErrorKind::Unsupported, error),
+        false => error,
+    })
+}
+
 impl PartitionLog {
     /// What of a slice is as it was written, from its beginning on. Blocks on what is not in the
     /// page cache.
@@ -143,7 +151,7 @@ impl PartitionLog {
             }
             let (kind, delete_before) = (entry.kind, entry.delete_before);
             let meta = EntryMeta { kind, delete_before, ..*meta };
-            place.files.write_meta(place.first_index(), index, &meta)?;
+            in_place(place.files.write_meta(place.first_index(), index, &meta))?;
             place.files.raft.sync()?;
             self.note_mend();
         }
@@ -165,12 +173,7 @@ impl PartitionLog {
             let meta = metas.first().filter(|meta| meta.is_of(batch.header()));
             let meta = meta.ok_or_else(|| io::Error::other("what was written is another batch"))?;
             let bytes = [IoSlice::new(batch.head()), IoSlice::new(batch.records())];
-            match place.files.log.write_all_at(&bytes, u64::from(meta.position)) {
-                Err(error) if disk::is_unreadable(&error) => {
-                    return Err(io::Error::new(io::ErrorKind::Unsupported, error));
-                }
-                written => written?,
-            }
+            in_place(place.files.log.write_all_at(&bytes, u64::from(meta.position)))?;
             place.files.log.sync()?;
             self.note_mend();
             self.read_batch(&place.files, index, meta)?;

@@ -115,7 +115,7 @@ impl PartitionLog {
         let carried_out = swap::carry_out(disk, dir, &bases);
         if carried_out.is_err() {
             // It has happened, and only a start can tell how far it came.
-            self.closed.store(true, Ordering::Release);
+            self.set_closed();
         }
         carried_out?;
         state.take_in(at, sources.len(), new);

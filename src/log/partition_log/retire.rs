@@ -68,6 +68,15 @@ impl PartitionLog {
     /// is called when that is durable. Nothing that was here before is kept: none of it is needed,
     /// because it is older. Nothing happens if the log has that entry.
     pub fn begin_behind(self: &Arc<Self>, upto: EntryId, base_offset: Offset, done: Completion) {
+        let log = Arc::clone(self);
+        let done: Completion = Box::new(move |begun| {
+            match begun {
+                // Whoever waits to append must hear of it.
+                Err(_) => log.set_closed(),
+                Ok(()) => log.begun.notify_waiters(),
+            }
+            done(begun);
+        });
         self.run_in_order(done, move |log| {
             let state = log.lock();
             match upto.index < state.next_index() {

@@ -202,6 +202,7 @@ pub(super) fn write(
                 .block_size(lz4::BlockSize::Max64KB)
                 .block_mode(lz4::BlockMode::Independent)
                 .checksum(lz4::ContentChecksum::NoChecksum)
+                .block_checksum(lz4::liblz4::BlockChecksum::NoBlockChecksum)
                 .build(out)?;
             io::copy(&mut records, &mut encoder)?;
             encoder.finish().1

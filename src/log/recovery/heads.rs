@@ -44,8 +44,22 @@ pub(super) fn restore(
             before.is_none_or(|before| before.head.map_or(before.is_lost, |head| head.note.rolled));
         let before = before.and_then(|before| before.head);
         let next = behind.first().and_then(|next| next.head);
+        // Nothing is written behind a segment before it is closed.
+        let mut is_closed = behind.iter().any(|later| later.head.is_some());
+        for later in behind.iter() {
+            is_closed |= !later.files.log.is_empty()?;
+        }
         let count = metas::count(&this.files)?;
-        if this.head.is_some() || !was_relied_upon || count == 0 {
+        if this.head.is_some() {
+            continue;
+        }
+        if let (true, 0, 0, Some(purged)) = (behind.is_empty(), at, count, purged) {
+            // It has just been begun.
+            let base_index = purged.index + 1;
+            this.head = Some(RaftHead { base_index, note: DurableNote::default() });
+            this.is_restored = true;
+        }
+        if count == 0 || !(was_relied_upon || is_closed) {
             continue;
         }
         let bytes = metas::read_raw(&this.files, 0, 0, count)?;
@@ -64,9 +78,9 @@ pub(super) fn restore(
                 continue;
             }
         };
-        let is_whole = next.is_some() || salvage;
+        let is_whole = is_closed || salvage;
         let mut note = note(base_index, &bytes, &this.files, is_whole)?;
-        note.rolled = next.is_some();
+        note.rolled = is_closed;
         tracing::error!(file = %this.files.path("raft").display(), "the head is damaged");
         this.head = Some(RaftHead { base_index, note });
         this.is_restored = true;

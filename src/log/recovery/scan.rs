@@ -10,7 +10,9 @@ use crate::log::index::{OffsetIndex, TimeIndex};
 use crate::log::metas::{self, Before, batch_after};
 use crate::log::partition_log::LogSetup;
 use crate::log::recovery::RecoveryError;
-use crate::log::segment::{DurableNote, IndexFiles, Segment, SegmentFiles, meta_position};
+use crate::log::segment::{
+    DurableNote, FIRST_BLOCK_COUNT, IndexFiles, Segment, SegmentFiles, meta_position,
+};
 use crate::log::transaction_index::TransactionIndex;
 
 /// Believes the files of a closed segment if nothing has been added since.
@@ -115,8 +117,8 @@ pub(super) fn scan(
         return Err(RecoveryError::Corrupt { what });
     }
     if head_is_damaged {
-        segment.files.write_raft_head(base_index)?;
-        segment.files.write_note(note)?;
+        let first = known.get(..FIRST_BLOCK_COUNT).unwrap_or(&known);
+        segment.files.write_raft_again(base_index, note, first)?;
     }
     finish_scan(setup, &mut segment, &made_again, note)?;
     Ok(segment)
@@ -197,8 +199,6 @@ pub(super) fn salvage(
 ) -> io::Result<Vec<u64>> {
     let end = note.end_index.min(base_index + metas::count(files)?).max(base_index);
     let salvaged = metas::salvage(files, base_index..end, end_offset)?;
-    for (meta, index) in salvaged.metas.iter().zip(base_index..) {
-        files.write_meta(base_index, index, meta)?;
-    }
+    files.write_raft_again(base_index, note, &salvaged.metas)?;
     Ok(salvaged.assumed)
 }

@@ -436,6 +436,71 @@ fn a_wrong_bit_in_the_head_of_the_first_segment_that_is_kept_does_no_harm() {
     }
 }
 
+/// The heads of two segments beside each other may be damaged.
+#[test]
+fn nothing_is_cut_where_two_heads_are_damaged() {
+    let rig = rig(700, true);
+    let (expected, batches) = (contents(&rig), log_bytes(&rig));
+    rig.close().expect("closed");
+    let files = raft_files(&rig);
+    for pair in files.windows(2) {
+        for (clean, flip_batch) in [(true, false), (false, false), (true, true), (false, true)] {
+            let mut copy = rig.copy();
+            for path in pair {
+                copy.disk.flip_bit(path, 9 * 8).expect("flipped");
+            }
+            let log = pair[1].with_extension("log");
+            if flip_batch {
+                copy.disk.flip_bit(&log, 70 * 8).expect("flipped");
+            }
+            copy.open(clean).unwrap_or_else(|error| panic!("{pair:?} {clean}: {error}"));
+            let lens = |all: &[Vec<u8>]| all.iter().map(Vec::len).collect::<Vec<_>>();
+            assert_eq!(lens(&log_bytes(&copy)), lens(&batches), "{pair:?}");
+            if flip_batch {
+                let last = pair[1] == *files.last().expect("one");
+                assert!(copy.log().damage().len() == 1 || last, "{pair:?} {clean}");
+            } else {
+                assert_eq!(contents(&copy), expected, "{pair:?} {clean}");
+            }
+        }
+    }
+}
+
+/// No bad sector in the other files keeps a log from being opened, or else it can be salvaged.
+#[test]
+fn a_log_with_bad_sectors_in_its_other_files_is_opened() {
+    let (mut opened, mut salvaged) = (0, 0);
+    for mixed in [false, true] {
+        let mut rig = rig(700, mixed);
+        let (expected, end) = (contents(&rig), rig.log().offsets().log_end);
+        rig.apply_first(COUNT);
+        rig.close().expect("closed");
+        rig.open(true).expect("opened");
+        rig.close().expect("closed");
+        let names = rig.disk.list(DIR.as_ref()).expect("listed");
+        for name in names.iter().filter(|name| !name.ends_with(".log")) {
+            for clean in [true, false] {
+                let path = PathBuf::from(DIR).join(name);
+                let mut copy = rig.copy();
+                copy.disk.spoil_sector(&path, 0).expect("spoilt");
+                if copy.open(clean).is_ok() {
+                    opened += 1;
+                    assert_eq!(contents(&copy), expected, "{name} {clean}");
+                } else {
+                    salvaged += 1;
+                    assert!(name.ends_with(".raft"), "{name} {clean}");
+                    copy.salvage().expect("opened");
+                    copy.drop_damaged().expect("dropped");
+                }
+                assert_eq!(copy.log().offsets().log_end, end, "{name} {clean}");
+                copy.close().expect("closed");
+                copy.open(clean).expect("opened again");
+            }
+        }
+    }
+    assert!(opened > 20 && salvaged > 0, "{opened} {salvaged}");
+}
+
 /// A sector that cannot be read is damage as wrong bits are: the rest of the log is there.
 #[test]
 fn a_log_with_bad_sectors_is_opened() {

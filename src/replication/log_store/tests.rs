@@ -68,7 +68,9 @@ impl StoreBuilder<PartitionTypes, PartitionLogStore, PartitionStateMachine, Temp
         let log = open_log(&dir, kv);
         let machine =
             PartitionStateMachine::open(Arc::clone(&log), writer.clone(), AppliedTerm::default());
-        Ok((dir, PartitionLogStore::new(log, writer), machine.expect("a state machine")))
+        let store =
+            PartitionLogStore { begins_anywhere: true, ..PartitionLogStore::new(log, writer) };
+        Ok((dir, store, machine.expect("a state machine")))
     }
 }
 
@@ -180,6 +182,28 @@ async fn an_entry_of_which_nothing_is_known_is_waited_for_where_it_matters() {
     let applied = applied.expect("all are known");
     let EntryPayload::Normal(Command::Stub(stub)) = &applied[2].payload else { panic!("a stub") };
     assert_eq!(stub.meta.kind, EntryKind::Void);
+}
+
+/// openraft takes a snapshot for installed before it is.
+#[tokio::test]
+async fn entries_behind_a_snapshot_wait_for_it() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (kv, _writer) = store(&dir);
+    let log = open_log(&dir, kv);
+    let mut waits = Box::pin(log.comes_to(701));
+    assert!(futures_util::poll!(&mut waits).is_pending());
+    let (done, begun) = completion();
+    log.begin_behind(EntryId { term: 3, index: 700 }, 500, done);
+    begun.await.expect("begun");
+    waits.await.expect("it is there");
+    assert_eq!(log.offsets().log_end, 500);
+    // Nothing comes any more when the log is closed.
+    let mut waits = Box::pin(log.comes_to(900));
+    assert!(futures_util::poll!(&mut waits).is_pending());
+    let (done, closed) = completion();
+    log.close(done);
+    closed.await.expect("closed");
+    assert!(waits.await.is_err());
 }
 
 #[tokio::test]

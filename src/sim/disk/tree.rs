@@ -325,8 +325,10 @@ impl Tree {
     }
 
     pub(super) fn set_len(&mut self, id: NodeId, len: u64) -> io::Result<()> {
-        let len = position(len)?;
-        self.file_mut(id)?.change(FileChange::SetLen(len));
+        let (file, len) = (self.file_mut(id)?, position(len)?);
+        // What is cut off lies elsewhere when it is written again.
+        file.bad_sectors.retain(|bad| bad * SECTOR_BYTES < len);
+        file.change(FileChange::SetLen(len));
         Ok(())
     }
 

@@ -146,6 +146,17 @@ fn what_is_too_large_in_another_codec_is_refused() {
     }
 }
 
+/// Frames of lz4 as Kafka's own clients write them: blocks of 64 KiB that stand alone, without
+/// checksums.
+#[test]
+fn lz4_frames_are_kafkas() {
+    for lz4 in [9, 1, 17] {
+        let levels = Levels { lz4, ..Levels::default() };
+        let (packed, _) = recompressed(&keyed(3, 100), 3, levels, usize::MAX, ANY).expect("packed");
+        assert_eq!(packed.records()[..6], [0x04, 0x22, 0x4d, 0x18, 0x60, 0x40]);
+    }
+}
+
 #[test]
 fn levels_reach_the_encoders() {
     let mut state = 1_u32;
