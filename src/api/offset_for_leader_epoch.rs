@@ -2,7 +2,8 @@
 //! consumers that look for lost records after a change of the leader (KIP-320).
 //!
 //! Behaviour
-//! * An epoch that the log does not know is answered with epoch and offset -1.
+//! * An epoch that is newer than the log's last is answered with epoch and offset -1; one that is
+//!   older than its first ends where that begins.
 //! * The current epoch ends at the high watermark: nothing beyond it was ever given out.
 //!
 //! Versions: 3 replica id, 4 flexible.

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use crate::base::ids::{LeaderEpoch, NodeId, TopicPartition};
 use crate::controller::moves::is_moving;
 use crate::controller::refusal::{Reason, Refusal};
+use crate::controller::unclean;
 use crate::metadata::image::{Image, Partition, Topic};
 use crate::metadata::records::Record;
 
@@ -16,6 +17,8 @@ pub struct Report {
     /// Who leads in this epoch, as far as the reporter knows.
     pub leader: Option<NodeId>,
     pub epoch: LeaderEpoch,
+    /// How often a replica had to go on without a majority, as the reporter knows.
+    pub lineage: u32,
     /// The replicas that follow closely.
     pub in_sync: Vec<NodeId>,
 }
@@ -32,7 +35,10 @@ pub struct Transfer {
 pub fn report(image: &Image, reporter: NodeId, reports: &[Report]) -> Vec<Record> {
     let records = reports.iter().filter_map(|report| {
         let place = image.partition(report.id)?;
-        if !place.replicas.contains(&reporter) || report.epoch < place.leader_epoch {
+        if !place.replicas.contains(&reporter)
+            || report.epoch < place.leader_epoch
+            || report.lineage != place.lineage
+        {
             return None;
         }
         let is_leader = |node: &NodeId| place.replicas.contains(node);
@@ -150,14 +156,22 @@ pub fn elect(
     }
 }
 
-/// The record by which a replica goes on without a majority, unless there is a leader after all.
+/// The record by which a replica goes on without a majority, unless there is a leader after all, or
+/// a majority that is about to elect one: that loses nothing.
 pub fn recover(image: &Image, transfer: Transfer) -> Option<Record> {
     let Transfer { id: TopicPartition { topic_id, partition }, to: replica } = transfer;
     let place = image.topic_by_id(topic_id)?.partitions.get(&partition)?;
     let is_led = place.leader.is_some_and(|leader| image.is_alive(leader));
     let is_fit = place.replicas.contains(&replica) && image.is_alive(replica);
+    let old = place.replicas.iter().copied().filter(|node| !place.adding.contains(node));
+    let is_lost = unclean::is_lost(old, |node| image.is_alive(node));
     let lineage = place.lineage.saturating_add(1);
-    (is_fit && !is_led).then_some(Record::Recovery { topic_id, partition, replica, lineage })
+    (is_fit && is_lost && !is_led).then_some(Record::Recovery {
+        topic_id,
+        partition,
+        replica,
+        lineage,
+    })
 }
 
 /// Whether anything is to be waited for before a node may leave: replicas of it, in how many
@@ -184,7 +198,8 @@ mod tests {
     }
 
     fn said(leader: i32, epoch: i32, in_sync: &[i32]) -> Report {
-        Report { id: id(0), leader: Some(NodeId(leader)), epoch, in_sync: nodes(in_sync) }
+        let (leader, in_sync) = (Some(NodeId(leader)), nodes(in_sync));
+        Report { id: id(0), leader, epoch, lineage: 0, in_sync }
     }
 
     fn replay(image: &mut Image, reporter: i32, reports: &[Report]) -> usize {
@@ -248,6 +263,36 @@ mod tests {
         set_state(&mut image, 1, (true, false));
         set_state(&mut image, 2, (true, false));
         assert_eq!(elect(&image, Unclean, 0), Err(Reason::EligibleLeadersUnavailable));
+    }
+
+    #[test]
+    fn a_majority_is_left_to_elect_its_leader() {
+        let mut image = image_of(3, &[&[1, 2, 3]]);
+        replay(&mut image, 1, &[said(1, 1, &[1, 2, 3])]);
+        let to_two = Transfer { id: id(0), to: NodeId(2) };
+        // The leader is started again: nobody leads until the others have elected one.
+        image.replay(&Record::Leader {
+            topic_id: T,
+            partition: 0,
+            leader: None,
+            epoch: 1,
+            in_sync: nodes(&[1, 2, 3]),
+        });
+        assert_eq!(recover(&image, to_two), None);
+        set_state(&mut image, 1, (true, false));
+        assert_eq!(recover(&image, to_two), None);
+        set_state(&mut image, 3, (true, false));
+        let lineage = |record| match record {
+            Some(Record::Recovery { lineage, .. }) => lineage,
+            other => panic!("{other:?}"),
+        };
+        let record = recover(&image, to_two);
+        assert_eq!(lineage(record.clone()), 1);
+        // What the old leader says after that counts no more.
+        record.iter().for_each(|record| image.replay(record));
+        assert_eq!(replay(&mut image, 1, &[said(1, 9, &[1])]), 0);
+        assert_eq!(replay(&mut image, 2, &[Report { lineage: 1, ..said(2, 2, &[2]) }]), 1);
+        assert_eq!(leader(&image, 0), (Some(NodeId(2)), 2));
     }
 
     #[test]

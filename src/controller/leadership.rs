@@ -214,7 +214,8 @@ impl Leadership {
             in_sync.push(self.node());
         }
         partition.set_in_sync_count(in_sync.len());
-        Some(Report { id: partition.id, leader: Some(self.node()), epoch, in_sync })
+        let (id, lineage) = (partition.id, partition.lineage);
+        Some(Report { id, leader: Some(self.node()), epoch, lineage, in_sync })
     }
 
     /// Takes the next step of a group's way to the replicas that it is to have.

@@ -1,5 +1,7 @@
 //! Leaders' reports of several nodes, made one change of the metadata; and how they travel.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 
 use crate::base::ids::{NodeId, TopicPartition};
@@ -25,26 +27,37 @@ pub(super) fn merged<'a>(
 /// The inverse of [`encode`].
 pub(super) fn decode(body: &[u8]) -> Result<Vec<Report>, String> {
     let records = records::decode(body).map_err(|error| error.to_string())?;
-    let reports = records.into_iter().map(|record| match record {
-        Record::Leader { topic_id, partition, leader, epoch, in_sync } => {
-            let id = TopicPartition { topic_id, partition };
-            Ok(Report { id, leader, epoch, in_sync })
+    let (mut reports, mut lineages) = (Vec::new(), BTreeMap::new());
+    for record in records {
+        match record {
+            Record::Leader { topic_id, partition, leader, epoch, in_sync } => {
+                let id = TopicPartition { topic_id, partition };
+                let lineage = lineages.remove(&id).unwrap_or(0);
+                reports.push(Report { id, leader, epoch, lineage, in_sync });
+            }
+            Record::Recovery { topic_id, partition, lineage, .. } => {
+                lineages.insert(TopicPartition { topic_id, partition }, lineage);
+            }
+            _ => return Err("not a report".to_owned()),
         }
-        _ => Err("not a report".to_owned()),
-    });
-    reports.collect()
+    }
+    Ok(reports)
 }
 
-/// Reports travel in the form of the records that they are to become.
+/// Reports travel in the form of the records that they are to become; a lineage goes before.
 pub(super) fn encode(reports: &[Report]) -> Bytes {
-    let records = reports.iter().map(|report| Record::Leader {
-        topic_id: report.id.topic_id,
-        partition: report.id.partition,
-        leader: report.leader,
-        epoch: report.epoch,
-        in_sync: report.in_sync.clone(),
-    });
-    records::encode(&records.collect::<Vec<_>>())
+    let mut records = Vec::with_capacity(reports.len());
+    for report in reports {
+        let TopicPartition { topic_id, partition } = report.id;
+        let (leader, epoch, lineage) = (report.leader, report.epoch, report.lineage);
+        if lineage > 0 {
+            let replica = leader.unwrap_or(NodeId(0));
+            records.push(Record::Recovery { topic_id, partition, replica, lineage });
+        }
+        let in_sync = report.in_sync.clone();
+        records.push(Record::Leader { topic_id, partition, leader, epoch, in_sync });
+    }
+    records::encode(&records)
 }
 
 #[cfg(test)]
@@ -55,7 +68,8 @@ mod tests {
 
     fn said(partition: i32, leader: i32, epoch: i32) -> Report {
         let id = TopicPartition { topic_id: TopicId([1; 16]), partition };
-        Report { id, leader: Some(NodeId(leader)), epoch, in_sync: nodes(&[leader]) }
+        let (leader, in_sync) = (Some(NodeId(leader)), nodes(&[leader]));
+        Report { id, leader, epoch, lineage: 0, in_sync }
     }
 
     #[test]
@@ -79,7 +93,7 @@ mod tests {
 
     #[test]
     fn reports_round_trip_and_nothing_else_is_one() {
-        let reports = vec![said(0, 1, 4), Report { leader: None, ..said(3, 2, 9) }];
+        let reports = vec![said(0, 1, 4), Report { leader: None, lineage: 3, ..said(3, 2, 9) }];
         assert_eq!(decode(&encode(&reports)), Ok(reports));
         let other = records::encode(&[Record::RemoveBroker { node: NodeId(1) }]);
         assert!(decode(&other).is_err());

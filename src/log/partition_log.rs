@@ -401,14 +401,11 @@ impl PartitionLog {
         }
         let config = self.config();
         let now_ms = self.setup.clock.now_ms();
-        let mut entries = entries.into_iter().peekable();
         let mut state = self.lock();
-        #[cfg(test)]
-        if let Some(first) = entries.peek() {
-            self.begin_at(&mut state, first.id.index)?;
-        }
         let mut job = self.new_job(&mut state, &config);
         for entry in entries {
+            #[cfg(test)]
+            self.begin_at(&mut state, entry.id.index)?;
             assert_eq!(entry.id.index, state.next_index(), "entries follow each other");
             if let Some(error) = self.misplaced(&state, &entry) {
                 self.push_write(job);

@@ -390,6 +390,12 @@ pub(crate) fn delete(setup: &LogSetup) -> io::Result<()> {
     delete_all(setup.disk.as_ref(), setup.kv.as_ref(), &setup.dir, &setup.key)
 }
 
+/// Deletes what the store knows of a log.
+pub(crate) fn forget(kv: &dyn KeyValue, key: &[u8]) -> io::Result<()> {
+    let to = [key, &[0xff]].concat();
+    kv.write(&[Change::DeleteRange { from: key.to_vec(), to }])
+}
+
 /// Deletes a log that is not open: what the store knows of it, then its folder.
 pub(crate) fn delete_all(
     disk: &dyn Disk,
@@ -397,8 +403,7 @@ pub(crate) fn delete_all(
     dir: &Path,
     key: &[u8],
 ) -> io::Result<()> {
-    let to = [key, &[0xff]].concat();
-    kv.write(&[Change::DeleteRange { from: key.to_vec(), to }])?;
+    forget(kv, key)?;
     let Some(parent) = dir.parent().filter(|_| disk.exists(dir)) else { return Ok(()) };
     // Another name first: half of a folder must not be taken for the log of a new topic.
     let hidden = parent.join(deleted_name(key));

@@ -178,6 +178,8 @@ impl Image {
                     place.in_sync.retain(|node| replicas.contains(node));
                     place.replicas.clone_from(replicas);
                     (place.adding, place.removing) = (Vec::new(), Vec::new());
+                    // If it comes back it is a new replica, which has nothing to go on with.
+                    place.recovered_on = place.recovered_on.filter(|on| replicas.contains(on));
                 });
             }
             Record::Reassignment { topic_id, partition, replicas, adding, removing } => {

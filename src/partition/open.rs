@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::base::env::{Env, Planted};
-use crate::base::ids::{DirectoryId, NodeId, TopicPartition};
+use crate::base::ids::{DirectoryId, LeaderEpoch, NodeId, TopicPartition};
 use crate::base::kv::{Change, KeyValue, KvWriter};
 use crate::base::task;
 use crate::config::TopicConfig;
@@ -52,8 +52,10 @@ pub(crate) struct Place {
     pub(crate) topic: String,
     /// The preferred leader first.
     pub(crate) replicas: Vec<NodeId>,
-    /// Nobody has led it yet.
-    pub(crate) is_new: bool,
+    /// Who makes its group, if nobody has led it yet.
+    pub(crate) founders: Option<Vec<NodeId>>,
+    /// As the metadata knows it.
+    pub(crate) leader_epoch: LeaderEpoch,
     /// How often a replica had to go on without a majority, and which one did the last time.
     pub(crate) lineage: u32,
     pub(crate) recovered_on: Option<NodeId>,
@@ -198,7 +200,9 @@ impl Storage {
     pub(crate) async fn open(&self, place: Place) -> io::Result<Partition> {
         let (storage, wanted) = (self.clone(), place.clone());
         let is_recovered = place.lineage > lineage(self.kv.as_ref(), place.id)?;
-        let goes_on = is_recovered && place.recovered_on == Some(self.node);
+        // A replica that was made after that has nothing to go on with: it gets all from others.
+        let may_go_on = place.founders.is_some() || has_voted(self.kv.as_ref(), place.id)?;
+        let goes_on = is_recovered && place.recovered_on == Some(self.node) && may_go_on;
         let log = task::blocking(self.env.threads, move || {
             if is_recovered && !goes_on {
                 storage.begin_again(&wanted)?;
@@ -208,16 +212,33 @@ impl Storage {
         let (log, room) = log.await?;
         let writer = self.kv_writer.clone();
         if goes_on {
-            partition_group::go_on_alone(&log, &writer, self.node).await?;
+            partition_group::go_on_alone(&log, &writer, self.node, place.leader_epoch).await?;
         }
         if is_recovered {
             let (key, value) = (lineage_key(place.id), place.lineage.to_be_bytes().to_vec());
             writer.write(vec![Change::Put { key, value }]).await?;
         }
-        let Place { id, replicas, is_new, .. } = place;
-        let setup = GroupSetup { id, replicas, is_new, room };
+        let Place { id, lineage, replicas, founders, .. } = place;
+        let setup = GroupSetup { id, lineage, replicas, founders, room };
         let group = PartitionGroup::open(setup, &self.groups, log, writer).await?;
         Ok(Partition::new(place.id, place.topic, place.lineage, group, place.config))
+    }
+
+    /// Deletes what there is of a partition that could not be opened: it is none of this node's any
+    /// more, and if it comes back it begins again. Blocks.
+    pub(crate) fn delete_closed(&self, id: TopicPartition) -> io::Result<()> {
+        if let Some(open) = self.dirs.iter().find(|open| open.health.has_failed()) {
+            // What is there must not come back without what the store knows of it.
+            return open.health.check();
+        }
+        let (disk, kv) = (self.env.disk.as_ref(), self.kv.as_ref());
+        for open in &self.dirs {
+            let owned = open.dir.owned()?.into_iter();
+            for (dir, _) in owned.filter(|(_, owner)| *owner == id) {
+                recovery::delete_all(disk, kv, &dir, &store_key(id))?;
+            }
+        }
+        recovery::forget(kv, &store_key(id))
     }
 
     /// Deletes folders of topics that are gone: their deletion was under way when the broker

@@ -267,7 +267,8 @@ impl Registry {
                         id,
                         topic: topic.name.clone(),
                         replicas: place.replicas.clone(),
-                        is_new: is_new(place),
+                        founders: is_new(place).then(|| founders(place)),
+                        leader_epoch: place.leader_epoch,
                         lineage: place.lineage,
                         recovered_on: place.recovered_on,
                         preferred: preferred(&topic.name, *partition),
@@ -326,7 +327,7 @@ impl Registry {
             for (partition, place) in &topic.partitions {
                 let id = TopicPartition { topic_id: topic.id, partition: *partition };
                 if let Some(partition) = self.get(id) {
-                    let founders = is_new(place).then(|| place.replicas.clone());
+                    let founders = is_new(place).then(|| founders(place));
                     if partition.group().set_place(&preference(place), founders) {
                         self.storage.groups.look_at(id);
                     }
@@ -389,11 +390,18 @@ impl Registry {
     }
 
     async fn delete(&self, id: TopicPartition) {
-        if let Some(partition) = self.get(id)
-            && let Err(error) = partition.group().delete().await
-        {
+        let deleted = match self.get(id) {
+            Some(partition) => partition.group().delete().await,
+            None => {
+                let storage = self.storage.clone();
+                let delete = move || storage.delete_closed(id);
+                task::blocking(self.storage.env.threads, delete).await
+            }
+        };
+        if let Err(error) = deleted {
             // Its folder is deleted at the next start.
-            tracing::warn!(%error, topic = partition.topic, "a partition was not deleted");
+            let (topic, partition) = (id.topic_id, id.partition);
+            tracing::warn!(%error, ?topic, partition, "a partition was not deleted");
         }
         self.set(id, None);
     }
@@ -453,6 +461,13 @@ impl Registry {
 
 fn lineage_of(image: &Image, id: TopicPartition) -> u32 {
     image.partition(id).map_or(0, |place| place.lineage)
+}
+
+/// Who makes the group of a partition that nobody has led yet: those that it was made with, though
+/// others are to take their places.
+fn founders(place: &metadata::image::Partition) -> Vec<NodeId> {
+    let founders = place.replicas.iter().copied();
+    founders.filter(|node| !place.adding.contains(node)).collect()
 }
 
 /// Whether nobody has led the partition yet.

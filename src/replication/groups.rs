@@ -35,6 +35,7 @@ pub use crate::replication::member::{Progress, Status};
 const APPEARS: Duration = Duration::from_secs(1);
 
 const NOT_HERE: &str = "the group is not here";
+const OTHER_LINEAGE: &str = "the group has gone on without a majority meanwhile, or has not";
 
 /// The groups of this node.
 #[derive(Clone)]
@@ -215,14 +216,16 @@ impl Groups {
             }
             _ => {}
         }
-        let Ok(id) = wire::get_group(&mut body) else { return refuse("damaged message") };
-        match (self.shared.get(id), kind) {
+        let Ok(to) = wire::get_group(&mut body) else { return refuse("damaged message") };
+        match (self.shared.get(to.id), kind) {
+            (Some(group), _) if group.address() != to => refuse(OTHER_LINEAGE),
             (Some(group), _) => group.receive(from, kind, body),
             // A new group is opened everywhere at about the same time.
             (None, Kind::Vote) => {
                 let groups = self.clone();
                 async move {
-                    match groups.shared.appears(id).await {
+                    match groups.shared.appears(to.id).await {
+                        Some(group) if group.address() != to => Err(OTHER_LINEAGE.to_owned()),
                         Some(group) => group.receive(from, kind, body).await,
                         None => Err(NOT_HERE.to_owned()),
                     }
@@ -235,10 +238,10 @@ impl Groups {
 
     fn leader_resigned(&self, from: NodeId, mut body: Bytes) -> std::io::Result<()> {
         while !body.is_empty() {
-            let id = wire::get_group(&mut body)?;
-            if let Some(group) = self.shared.get(id) {
+            let of = wire::get_group(&mut body)?;
+            if let Some(group) = self.shared.get(of.id).filter(|group| group.address() == of) {
                 group.leader_resigned(from);
-                self.shared.note_change(id);
+                self.shared.note_change(of.id);
             }
         }
         Ok(())

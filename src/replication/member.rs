@@ -36,7 +36,7 @@ use crate::replication::member::heard::Heard;
 use crate::replication::member::receiver::Receiver;
 use crate::replication::network::Confirmed;
 use crate::replication::types::Membership;
-use crate::replication::wire::GroupTypes;
+use crate::replication::wire::{Address, GroupTypes};
 
 /// The term of the last entry that the state machine has applied.
 #[derive(Debug, Clone)]
@@ -83,7 +83,10 @@ pub struct Progress {
 
 /// A member of a group without its types.
 pub(crate) trait Group: Send + Sync {
-    fn id(&self) -> TopicPartition;
+    fn id(&self) -> TopicPartition {
+        self.address().id
+    }
+    fn address(&self) -> Address;
     fn status(&self) -> Status;
     /// Voters in the order in which they should lead.
     fn preference(&self) -> Arc<[NodeId]>;
@@ -116,7 +119,7 @@ pub(crate) trait Group: Send + Sync {
 
 /// A running member.
 pub(crate) struct Member<C: GroupTypes, SM: RaftStateMachine<C>> {
-    pub(crate) id: TopicPartition,
+    pub(crate) address: Address,
     pub(crate) node: NodeId,
     pub(crate) raft: Raft<C, SM>,
     peers: Peers,
@@ -134,7 +137,7 @@ pub(crate) struct Member<C: GroupTypes, SM: RaftStateMachine<C>> {
 
 impl<C: GroupTypes, SM: RaftStateMachine<C>> std::fmt::Debug for Member<C, SM> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Member").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("Member").field("id", &self.address.id).finish_non_exhaustive()
     }
 }
 
@@ -158,7 +161,7 @@ where
     SM: RaftStateMachine<C, SnapshotData = Bytes> + 'static,
 {
     pub(crate) fn new(
-        id: TopicPartition,
+        address: Address,
         node: NodeId,
         raft: Raft<C, SM>,
         (peers, confirmed): (Peers, Arc<Confirmed>),
@@ -166,7 +169,7 @@ where
     ) -> Self {
         let server = raft.server_metrics();
         Self {
-            id,
+            address,
             node,
             raft,
             peers,
@@ -304,8 +307,8 @@ where
     C: GroupTypes,
     SM: RaftStateMachine<C, SnapshotData = Bytes> + 'static,
 {
-    fn id(&self) -> TopicPartition {
-        self.id
+    fn address(&self) -> Address {
+        self.address
     }
 
     fn status(&self) -> Status {

@@ -19,8 +19,9 @@ use crate::replication::metadata_store::{MetadataLogStore, MetadataStateMachine}
 use crate::replication::network::{Confirmed, Network};
 use crate::replication::partition_group::{ProposeError, raft_config};
 use crate::replication::types::{MetadataCommand, MetadataTypes};
-use crate::replication::wire::METADATA;
+use crate::replication::wire::{Address, METADATA};
 
+const ADDRESS: Address = Address { id: METADATA, lineage: 0 };
 /// Entries between snapshots.
 const SNAPSHOT_ENTRIES_COUNT: u64 = 5_000;
 /// Entries kept behind a snapshot, for followers that are a little behind.
@@ -79,7 +80,7 @@ impl MetadataGroup {
         let confirmed = Arc::<Confirmed>::default();
         let network = Network {
             peers: peers.clone(),
-            group: METADATA,
+            group: ADDRESS,
             throttles: Arc::default(),
             confirmed: Arc::clone(&confirmed),
         };
@@ -87,7 +88,7 @@ impl MetadataGroup {
             .await
             .map_err(io::Error::other)?;
         let fresh = !raft.is_initialized().await.map_err(io::Error::other)?;
-        let member = Arc::new(Member::new(METADATA, node, raft, (peers, confirmed), applied_term));
+        let member = Arc::new(Member::new(ADDRESS, node, raft, (peers, confirmed), applied_term));
         let group = Self { member, groups: groups.clone() };
         let founds = fresh && entrance == Entrance::Found;
         let is_only_voter = group.status().voters == BTreeSet::from([node]);

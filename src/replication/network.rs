@@ -28,11 +28,11 @@ use openraft::{RaftNetworkFactory, RaftNetworkV2};
 use tokio::sync::watch;
 use tokio::time::Sleep;
 
-use crate::base::ids::{NodeId, TopicPartition};
+use crate::base::ids::NodeId;
 use crate::peer::{Body, CallError, Kind, Lane, Peers};
 use crate::replication::throttle::Throttles;
 use crate::replication::types::LogId;
-use crate::replication::wire::{self, GroupTypes};
+use crate::replication::wire::{self, Address, GroupTypes};
 
 /// How long an append may take on the other node: its disk may be slow, but not for ever.
 const APPEND_TIMEOUT: Duration = Duration::from_secs(30);
@@ -47,7 +47,7 @@ const APPENDS_IN_FLIGHT_BYTES: usize = 8 * 1024 * 1024;
 #[derive(Debug, Clone)]
 pub(crate) struct Network {
     pub(crate) peers: Peers,
-    pub(crate) group: TopicPartition,
+    pub(crate) group: Address,
     pub(crate) throttles: Arc<Throttles>,
     pub(crate) confirmed: Arc<Confirmed>,
 }
@@ -93,7 +93,7 @@ impl Confirmed {
 #[derive(Debug, Clone)]
 pub(crate) struct Connection {
     peers: Peers,
-    group: TopicPartition,
+    group: Address,
     target: NodeId,
     throttles: Arc<Throttles>,
     confirmed: Arc<Confirmed>,
@@ -198,7 +198,7 @@ impl<S> Pipeline<S> {
                 }
                 self.pause = None;
             }
-            match self.connection.throttles.pause(group, target) {
+            match self.connection.throttles.pause(group.id, target) {
                 Some(until) => self.pause = Some(Box::pin(tokio::time::sleep_until(until))),
                 None => return true,
             }
@@ -219,7 +219,7 @@ impl<S> Pipeline<S> {
                 Poll::Ready(Some(request)) => {
                     let sent = self.connection.append::<C>(&request);
                     let Connection { group, target, .. } = self.connection;
-                    self.connection.throttles.sent(group, target, sent.size);
+                    self.connection.throttles.sent(group.id, target, sent.size);
                     self.size += sent.size;
                     self.in_flight.push_back(sent);
                 }

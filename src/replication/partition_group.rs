@@ -31,6 +31,7 @@ use crate::replication::member::{AppliedTerm, Group, Member, Progress, Status};
 use crate::replication::network::{Confirmed, Network};
 use crate::replication::state_machine::{self, PartitionStateMachine};
 use crate::replication::types::{Command, Membership, PartitionTypes, StoredMembership, Vote};
+use crate::replication::wire::Address;
 
 /// Proposals that wait for the group's core; bytes are limited by who proposes.
 const PROPOSALS_WAITING_COUNT_MAX: u64 = 1024;
@@ -77,8 +78,10 @@ pub struct GroupSetup {
     pub id: TopicPartition,
     /// The preferred leader first.
     pub replicas: Vec<NodeId>,
-    /// Nobody has led it yet: its replicas may make it.
-    pub is_new: bool,
+    /// How often one of its replicas had to go on without a majority.
+    pub lineage: u32,
+    /// If nobody has led it yet: who may make it.
+    pub founders: Option<Vec<NodeId>>,
     /// Of its log dir.
     pub room: Arc<Room>,
 }
@@ -119,12 +122,19 @@ impl Proposal {
 /// Makes this node the only member of a group whose majority is lost: the next term begins with a
 /// membership of its own. What only the lost replicas had is lost, also if it was acknowledged. The
 /// group must not be open.
-pub async fn go_on_alone(log: &Arc<PartitionLog>, kv: &KvWriter, node: NodeId) -> io::Result<()> {
+/// Its term is behind `epoch`, which others may know as that of a leader.
+pub async fn go_on_alone(
+    log: &Arc<PartitionLog>,
+    kv: &KvWriter,
+    node: NodeId,
+    epoch: LeaderEpoch,
+) -> io::Result<()> {
     let (_, last) = log.bounds();
     let vote = log.kv().get(&vote_key(log.key()))?;
     let vote = vote.map(|vote| codec::decode_vote(&vote)).transpose()?;
     let voted = vote.map_or(0, |vote| vote.leader_id.term);
-    let term = voted.max(last.map_or(0, |last| last.term)) + 1;
+    let known = u64::try_from(epoch).unwrap_or(0);
+    let term = voted.max(last.map_or(0, |last| last.term)).max(known) + 1;
     let id = EntryId { term, index: last.map_or(0, |last| last.index + 1) };
     let members = BTreeSet::from([node.raft()]);
     let membership = Membership::new_with_defaults(vec![members.clone()], members);
@@ -225,9 +235,10 @@ impl PartitionGroup {
         let peers = groups.peers().clone();
         let throttles = Arc::clone(groups.throttles());
         let confirmed = Arc::<Confirmed>::default();
+        let address = Address { id: setup.id, lineage: setup.lineage };
         let network = Network {
             peers: peers.clone(),
-            group: setup.id,
+            group: address,
             throttles,
             confirmed: Arc::clone(&confirmed),
         };
@@ -235,21 +246,21 @@ impl PartitionGroup {
             .await
             .map_err(io::Error::other)?;
         let fresh = !raft.is_initialized().await.map_err(io::Error::other)?;
-        let member = Member::new(setup.id, node, raft, (peers, confirmed), applied_term);
+        let member = Member::new(address, node, raft, (peers, confirmed), applied_term);
         member.set_room(&setup.room);
         member.set_preference(&setup.replicas);
-        let is_alone = setup.replicas == [node];
+        let founds_alone = fresh && setup.founders.as_deref() == Some(&[node]);
         let is_only_voter = member.status().voters == BTreeSet::from([node]);
-        if is_alone && fresh && setup.is_new {
-            member.initialize(setup.replicas).await;
-        } else if fresh && setup.is_new {
-            member.set_founders(Some(setup.replicas));
+        if founds_alone {
+            member.initialize(vec![node]).await;
+        } else if let Some(founders) = setup.founders.filter(|_| fresh) {
+            member.set_founders(Some(founders));
         } else if is_only_voter {
             member.campaign().await;
         }
         let (member, room) = (Arc::new(member), setup.room);
         let group = Self { member, groups: groups.clone(), log, room };
-        if is_only_voter || is_alone && fresh && setup.is_new {
+        if is_only_voter || founds_alone {
             // Without any room it leads later, and others are opened and deleted meanwhile.
             tokio::select! {
                 leads = group.member.wait_to_lead() => leads?,
@@ -398,7 +409,7 @@ impl PartitionGroup {
 
     /// Stops the group and closes its log, so that the next start is quick.
     pub async fn shutdown(&self) -> io::Result<()> {
-        self.groups.remove(self.member.id);
+        self.groups.remove(self.member.address.id);
         self.member.raft.shutdown().await.map_err(io::Error::other)?;
         let (done, closed) = completion();
         self.log.close(done);
@@ -408,12 +419,12 @@ impl PartitionGroup {
     /// Ends the group when its log dir has failed: others are to lead it, and nothing that needs
     /// the log is answered any more.
     pub async fn abandon(&self) {
-        self.groups.remove(self.member.id);
+        self.groups.remove(self.member.address.id);
         if self.member.status().leads {
             self.member.lay_down();
         }
         if let Err(error) = self.member.raft.shutdown().await {
-            tracing::debug!(group = %self.member.id, %error, "a group has ended before");
+            tracing::debug!(group = %self.member.address.id, %error, "a group has ended before");
         }
     }
 
@@ -424,7 +435,7 @@ impl PartitionGroup {
 
     /// Stops the group and deletes its log.
     pub async fn delete(&self) -> io::Result<()> {
-        self.groups.remove(self.member.id);
+        self.groups.remove(self.member.address.id);
         // It may wait for a write that finds no room. Deleting the log ends that wait.
         let stopped = tokio::time::timeout(STOP, self.member.raft.shutdown()).await;
         stopped.unwrap_or(Ok(())).map_err(io::Error::other)?;

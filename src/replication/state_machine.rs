@@ -24,8 +24,9 @@ use crate::replication::types::{
     Command, LogId, PartitionTypes, Snapshot, SnapshotMeta, StoredMembership,
 };
 
-/// Memberships remembered: changes are rare, and only those behind the log start are forgotten.
-const MEMBERSHIPS_COUNT_MAX: usize = 64;
+/// So many memberships are remembered in any case: changes are rare. Of more than these only those
+/// are forgotten that nobody needs: below the log start.
+const MEMBERSHIPS_COUNT: usize = 64;
 
 /// What a restart begins with.
 #[derive(Debug, Clone, Default)]
@@ -46,7 +47,11 @@ pub(crate) struct PartitionStateMachine {
     segments: usize,
     /// Told to whoever decides whether this node serves.
     applied_term: AppliedTerm,
+    saving: Saving,
 }
+
+/// Held by whoever saves a snapshot: an older one must not take the place of a newer one.
+type Saving = Arc<tokio::sync::Mutex<()>>;
 
 impl Checkpoint {
     fn encode(&self) -> Vec<u8> {
@@ -145,7 +150,19 @@ impl PartitionStateMachine {
             log.apply(applied.index, &stub.meta);
         }
         let segments = log.segment_count();
-        Ok(Self { log, kv, state, segments, applied_term })
+        Ok(Self { log, kv, state, segments, applied_term, saving: Arc::default() })
+    }
+
+    /// The snapshot that stands for what is below the log start now.
+    fn snapshot(&self) -> Snapshot {
+        let (evict_to, end) = self.log.last_below_log_start().unzip();
+        let last_log_id = evict_to.map(codec::log_id);
+        let as_of = |stored: &&StoredMembership| *stored.log_id() <= last_log_id;
+        let last_membership = self.state.memberships.iter().rev().find(as_of).cloned();
+        let meta =
+            SnapshotMeta { last_log_id, last_membership: last_membership.unwrap_or_default() };
+        let place = Place { log_start: self.log.offsets().log_start, end: end.unwrap_or(0) };
+        Snapshot { meta, snapshot: place.encode() }
     }
 
     async fn save_checkpoint(&mut self) -> io::Result<()> {
@@ -157,7 +174,11 @@ impl PartitionStateMachine {
     fn note_membership(&mut self, stored: StoredMembership) {
         let memberships = &mut self.state.memberships;
         memberships.push(stored);
-        if memberships.len() > MEMBERSHIPS_COUNT_MAX {
+        let purged = self.log.bounds().0.map(codec::log_id);
+        // The last one that is purged is the one as of there.
+        while memberships.len() > MEMBERSHIPS_COUNT
+            && memberships.get(1).is_some_and(|next| *next.log_id() <= purged)
+        {
             memberships.remove(0);
         }
     }
@@ -232,13 +253,16 @@ impl RaftStateMachine<PartitionTypes> for PartitionStateMachine {
         SnapshotBuilder {
             log: Arc::clone(&self.log),
             kv: self.kv.clone(),
-            state: self.state.clone(),
+            snapshot: self.snapshot(),
+            saving: Arc::clone(&self.saving),
         }
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: Bytes) -> io::Result<()> {
         let place = Place::decode(&snapshot)?;
+        let saving = self.saving.lock().await;
         save_snapshot(&self.log, &self.kv, meta, &snapshot).await?;
+        drop(saving);
         if let Some(last) = &meta.last_log_id {
             let (done, begun) = completion();
             self.log.begin_behind(codec::entry_id(last), place.end, done);
@@ -253,17 +277,21 @@ impl RaftStateMachine<PartitionTypes> for PartitionStateMachine {
     }
 
     async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
-        let Some(value) = self.log.kv().get(&snapshot_key(&self.log))? else { return Ok(None) };
-        let mut bytes = &value[..];
-        let last_log_id = codec::get_log_id(&mut bytes)?;
-        let last_membership = codec::get_stored_membership(&mut bytes)?;
-        let snapshot = Bytes::copy_from_slice(bytes);
-        if Place::decode(&snapshot).is_err() {
-            // One without the offset is made again.
-            return Ok(None);
-        }
-        Ok(Some(Snapshot { meta: SnapshotMeta { last_log_id, last_membership }, snapshot }))
+        saved_snapshot(&self.log)
     }
+}
+
+fn saved_snapshot(log: &PartitionLog) -> io::Result<Option<Snapshot>> {
+    let Some(value) = log.kv().get(&snapshot_key(log))? else { return Ok(None) };
+    let mut bytes = &value[..];
+    let last_log_id = codec::get_log_id(&mut bytes)?;
+    let last_membership = codec::get_stored_membership(&mut bytes)?;
+    let snapshot = Bytes::copy_from_slice(bytes);
+    if Place::decode(&snapshot).is_err() {
+        // One without the offset is made again.
+        return Ok(None);
+    }
+    Ok(Some(Snapshot { meta: SnapshotMeta { last_log_id, last_membership }, snapshot }))
 }
 
 /// What a snapshot holds.
@@ -300,27 +328,29 @@ async fn save_snapshot(
     kv.write(vec![Change::Put { key: snapshot_key(log), value }]).await
 }
 
-/// Builds the snapshot that stands for the segments below the log start.
+/// Saves the snapshot that stands for the segments below the log start.
 #[derive(Debug)]
 pub(crate) struct SnapshotBuilder {
     log: Arc<PartitionLog>,
     kv: KvWriter,
-    state: Checkpoint,
+    /// As of when it was asked for.
+    snapshot: Snapshot,
+    saving: Saving,
 }
 
 impl RaftSnapshotBuilder<PartitionTypes> for SnapshotBuilder {
     type SnapshotData = Bytes;
 
     async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
-        let (evict_to, end) = self.log.last_below_log_start().unzip();
-        let last_log_id = evict_to.map(codec::log_id);
-        let as_of = |stored: &&StoredMembership| *stored.log_id() <= last_log_id;
-        let last_membership = self.state.memberships.iter().rev().find(as_of).cloned();
-        let meta =
-            SnapshotMeta { last_log_id, last_membership: last_membership.unwrap_or_default() };
-        let place = Place { log_start: self.log.offsets().log_start, end: end.unwrap_or(0) };
-        let snapshot = place.encode();
-        save_snapshot(&self.log, &self.kv, &meta, &snapshot).await?;
-        Ok(Snapshot { meta, snapshot })
+        let _saving = self.saving.lock().await;
+        // One that was installed meanwhile may be newer.
+        match saved_snapshot(&self.log)? {
+            Some(saved) if saved.meta.last_log_id > self.snapshot.meta.last_log_id => Ok(saved),
+            _ => {
+                let Snapshot { meta, snapshot } = &self.snapshot;
+                save_snapshot(&self.log, &self.kv, meta, snapshot).await?;
+                Ok(self.snapshot.clone())
+            }
+        }
     }
 }

@@ -41,6 +41,15 @@ const PIECE_BYTES_MIN: usize = 512;
 pub(crate) const METADATA: TopicPartition =
     TopicPartition { topic_id: TopicId::ZERO, partition: -1 };
 
+/// The group that a message is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Address {
+    pub(crate) id: TopicPartition,
+    /// How often one of its replicas had to go on without a majority: members of another lineage
+    /// have another history.
+    pub(crate) lineage: u32,
+}
+
 type LogVote = Vote<LeaderId<u64, u64>>;
 
 /// What both kinds of groups have in common, and how their entries are written.
@@ -169,7 +178,7 @@ pub(crate) struct Pieces {
 
 impl Pieces {
     /// A message to a group.
-    pub(crate) fn to(group: TopicPartition) -> Self {
+    pub(crate) fn to(group: Address) -> Self {
         let mut pieces = Self::default();
         put_group(&mut pieces.open, group);
         pieces
@@ -216,16 +225,18 @@ impl Pieces {
     }
 }
 
-pub(crate) fn put_group(out: &mut BytesMut, group: TopicPartition) {
-    out.put_slice(&group.topic_id.0);
-    out.put_i32(group.partition);
+pub(crate) fn put_group(out: &mut BytesMut, group: Address) {
+    out.put_slice(&group.id.topic_id.0);
+    out.put_i32(group.id.partition);
+    out.put_u32(group.lineage);
 }
 
 /// The group that a message is for.
-pub(crate) fn get_group(body: &mut Bytes) -> io::Result<TopicPartition> {
+pub(crate) fn get_group(body: &mut Bytes) -> io::Result<Address> {
     let topic_id = take(body, 16)?;
     let topic_id = topic_id.as_ref().try_into().map(TopicId).map_err(damaged)?;
-    Ok(TopicPartition { topic_id, partition: body.try_get_i32().map_err(damaged)? })
+    let id = TopicPartition { topic_id, partition: body.try_get_i32().map_err(damaged)? };
+    Ok(Address { id, lineage: body.try_get_u32().map_err(damaged)? })
 }
 
 fn take(body: &mut Bytes, size: usize) -> io::Result<Bytes> {
@@ -241,7 +252,7 @@ pub(crate) fn get_log_id(body: &mut Bytes) -> io::Result<Option<LogId>> {
 }
 
 pub(crate) fn put_append<C: GroupTypes>(
-    group: TopicPartition,
+    group: Address,
     request: &AppendEntriesRequest<C>,
 ) -> Pieces {
     let mut out = Pieces::to(group);
@@ -309,10 +320,7 @@ pub(crate) fn get_append_response<C: GroupTypes>(
     })
 }
 
-pub(crate) fn put_vote_request<C: GroupTypes>(
-    group: TopicPartition,
-    request: &VoteRequest<C>,
-) -> Body {
+pub(crate) fn put_vote_request<C: GroupTypes>(group: Address, request: &VoteRequest<C>) -> Body {
     let mut out = Pieces::to(group);
     out.put_vote(&request.vote);
     out.put_log_id(request.last_log_id.as_ref());
@@ -340,7 +348,7 @@ pub(crate) fn get_vote_response<C: GroupTypes>(mut body: Bytes) -> io::Result<Vo
     Ok(VoteResponse::new(vote, last_log_id, body.try_get_u8().map_err(damaged)? == 1))
 }
 
-pub(crate) fn put_snapshot(group: TopicPartition, vote: &LogVote, snapshot: &Snapshot) -> Body {
+pub(crate) fn put_snapshot(group: Address, vote: &LogVote, snapshot: &Snapshot) -> Body {
     let mut out = Pieces::to(group);
     out.put_vote(vote);
     out.put_log_id(snapshot.meta.last_log_id.as_ref());
@@ -371,7 +379,7 @@ pub(crate) fn get_vote_alone(mut body: Bytes) -> io::Result<LogVote> {
 }
 
 pub(crate) fn put_transfer<C: GroupTypes>(
-    group: TopicPartition,
+    group: Address,
     request: &TransferLeaderRequest<C>,
 ) -> Body {
     let mut out = Pieces::to(group);

@@ -176,6 +176,62 @@ fn a_partition_goes_on_without_its_majority_if_it_may() {
         // Both replicas have what one of them took alone.
         reassign(cluster.broker(1), "bold", &[2, 1]).await;
         eventually(async || write(&cluster, &bold).await.base_offset == end + 1).await;
+        // The one that went on alone goes, and comes back as any other: with nothing of its own.
+        for (replicas, next) in [([2, 3], end + 2), ([1, 2], end + 3), ([3, 1], end + 4)] {
+            reassign(cluster.broker(1), "bold", &replicas).await;
+            eventually(async || {
+                let now = partition(cluster.broker(1), "bold").await;
+                moving(cluster.broker(1)).await == 0
+                    && numbers(&now.replica_nodes) == replicas
+                    && now.isr_nodes.len() == 2
+                    && now.leader_id.0 > 0
+            })
+            .await;
+            eventually(async || write(&cluster, &bold).await.base_offset == next).await;
+        }
+        cluster.stop().await;
+    });
+}
+
+/// A replica that has voted must not begin again by itself; taken away and given back it is a new
+/// one.
+#[test]
+fn a_replica_whose_folder_is_lost_is_made_again_by_moving_it_away_and_back() {
+    run(async {
+        let settings = [
+            ("KAFKA_DEFAULT_REPLICATION_FACTOR", "3"),
+            ("OTTLA_AUTO_REPLICA_REBALANCE_ENABLE", "false"),
+        ];
+        let mut cluster = Cluster::start_with(3, &settings).await;
+        let topic = Topic::create(cluster.broker(1), "t", 1, &[]).await;
+        let leader = cluster.leader("t", 0).await;
+        let lost = if leader == 3 { 2 } else { 3 };
+        let mut client = cluster.client(leader).await;
+        assert_eq!(client.produce(&topic, batch::of(&[b"a"])).await.error_code, 0);
+        let in_sync = async |cluster: &Cluster, count: usize| {
+            eventually(async || {
+                let now = partition(cluster.broker(1), "t").await;
+                moving(cluster.broker(1)).await == 0 && now.isr_nodes.len() == count
+            })
+            .await;
+        };
+        in_sync(&cluster, 3).await;
+        cluster.stop_node(lost).await;
+        let folder = cluster.seats[lost - 1].dir.path().join("data/t-0");
+        std::fs::remove_dir_all(&folder).unwrap();
+        cluster.start_node(lost).await;
+        cluster.all_see(3).await;
+        let lost = i32::try_from(lost).unwrap();
+        let others: Vec<i32> = (1..=3).filter(|id| *id != lost).collect();
+        in_sync(&cluster, 2).await;
+        reassign(cluster.broker(1), "t", &others).await;
+        eventually(async || {
+            numbers(&partition(cluster.broker(1), "t").await.replica_nodes) == others
+        })
+        .await;
+        reassign(cluster.broker(1), "t", &[others.clone(), vec![lost]].concat()).await;
+        in_sync(&cluster, 3).await;
+        assert!(folder.exists());
         cluster.stop().await;
     });
 }

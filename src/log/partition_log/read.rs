@@ -215,8 +215,8 @@ impl PartitionLog {
     }
 
     /// Where the records of `epoch` end: the largest epoch not above it and the offset at which the
-    /// next one begins, or the log end (`LeaderEpochFileCache.endOffsetFor`). `None` if the epoch
-    /// is older than the log or newer than its last.
+    /// next one begins, or the log end (`LeaderEpochFileCache.endOffsetFor`). One that is older
+    /// than the log ends where that begins. `None` if the epoch is newer than the last.
     pub fn end_of_epoch(&self, epoch: LeaderEpoch) -> Option<(LeaderEpoch, Offset)> {
         let state = self.lock();
         let term = u64::try_from(epoch).ok()?;
@@ -224,9 +224,9 @@ impl PartitionLog {
             return None;
         }
         let after = state.terms.partition_point(|start| start.first.term <= term);
-        let at = state.terms.get(after.checked_sub(1)?)?;
+        let at = after.checked_sub(1).and_then(|at| state.terms.get(at));
         let end = state.terms.get(after).map_or(state.high_watermark, |next| next.start_offset);
-        Some((at.first.leader_epoch(), end))
+        Some((at.map_or(epoch, |at| at.first.leader_epoch()), end))
     }
 
     /// The epoch of the record at `offset`.

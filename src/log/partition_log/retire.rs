@@ -31,10 +31,13 @@ impl PartitionLog {
             let purged = state.purged.filter(|purged| purged.index + 1 == first.base_index)?;
             return Some((purged, first.base_offset));
         };
-        // What follows in that segment takes no offsets.
         let index = last.next_index.checked_sub(1)?.min(state.applied_index);
         let start = state.terms.iter().rev().find(|start| start.first.index <= index)?;
-        Some((EntryId { term: start.first.term, index }, next.base_offset))
+        let end = match last.next_index == index + 1 {
+            true => next.base_offset,
+            false => last.read_metas(index, index + 1).ok()?.first()?.next_offset(),
+        };
+        Some((EntryId { term: start.first.term, index }, end))
     }
 
     /// Forgets entries up to `upto`: whole segments below it are deleted. The log start offset is
@@ -78,11 +81,12 @@ impl PartitionLog {
             done(begun);
         });
         self.run_in_order(done, move |log| {
-            let state = log.lock();
-            match upto.index < state.next_index() {
-                true => Ok(()),
-                false => log.begin_behind_now(state, upto, base_offset),
+            let mut state = log.lock();
+            if upto.index < state.next_index() {
+                state.applied_index = state.applied_index.max(upto.index);
+                return Ok(());
             }
+            log.begin_behind_now(state, upto, base_offset)
         });
     }
 

@@ -18,7 +18,7 @@ use crate::replication::codec;
 use crate::replication::groups::Groups;
 use crate::replication::groups::care::SWEEP;
 use crate::replication::member::{Group, Status};
-use crate::replication::wire;
+use crate::replication::wire::{self, Address};
 
 /// How much later the next voter in order tries.
 const TURN: Duration = Duration::from_millis(200);
@@ -206,7 +206,7 @@ async fn ask(
     }
     let mut body = BytesMut::new();
     for bid in bids_for.iter().filter_map(|at| bids.get(*at)) {
-        wire::put_group(&mut body, bid.group.id());
+        wire::put_group(&mut body, bid.group.address());
         let mut last = Vec::with_capacity(17);
         codec::put_log_id(&mut last, bid.last.map(codec::log_id).as_ref());
         body.put_slice(&last);
@@ -222,22 +222,23 @@ async fn ask(
 pub(super) fn answer(groups: &Groups, from: NodeId, mut body: Bytes) -> Result<Body, String> {
     let mut out = BytesMut::new();
     while body.has_remaining() {
-        let (id, last) = get_bid(&mut body).map_err(|error| error.to_string())?;
-        out.put_u8(u8::from(would_vote(groups, from, id, last)));
+        let (of, last) = get_bid(&mut body).map_err(|error| error.to_string())?;
+        out.put_u8(u8::from(would_vote(groups, from, of, last)));
     }
     Ok(vec![out.freeze()])
 }
 
-fn get_bid(body: &mut Bytes) -> io::Result<(TopicPartition, Option<EntryId>)> {
-    let id = wire::get_group(body)?;
-    Ok((id, wire::get_log_id(body)?.as_ref().map(codec::entry_id)))
+fn get_bid(body: &mut Bytes) -> io::Result<(Address, Option<EntryId>)> {
+    let of = wire::get_group(body)?;
+    Ok((of, wire::get_log_id(body)?.as_ref().map(codec::entry_id)))
 }
 
-fn would_vote(groups: &Groups, from: NodeId, id: TopicPartition, last: Option<EntryId>) -> bool {
-    let Some(group) = groups.shared.get(id) else { return false };
+fn would_vote(groups: &Groups, from: NodeId, of: Address, last: Option<EntryId>) -> bool {
+    let group = groups.shared.get(of.id).filter(|group| group.address() == of);
+    let Some(group) = group else { return false };
     // A leader that is there is not disturbed; one that does not serve is no leader.
     let (is_led, own) = (group.is_led_without(from), group.last_entry());
-    tracing::debug!(group = %id, %from, is_led, ?own, ?last, "another node would lead");
+    tracing::debug!(group = %of.id, %from, is_led, ?own, ?last, "another node would lead");
     if is_led && group.status().leader == Some(groups.node()) {
         // Its group was not open when this node said that it leads.
         let greeting = group.greet(from);

@@ -14,6 +14,7 @@ use crate::peer::{Me, Service};
 use crate::replication::codec;
 use crate::replication::groups::campaign::Campaigns;
 use crate::replication::groups::care::SWEEP;
+use crate::replication::wire::Address;
 
 /// A group as the test wants it.
 struct Fake {
@@ -74,9 +75,13 @@ impl Fake {
     }
 }
 
+fn address(id: TopicPartition) -> Address {
+    Address { id, lineage: 0 }
+}
+
 impl Group for Fake {
-    fn id(&self) -> TopicPartition {
-        self.id
+    fn address(&self) -> Address {
+        address(self.id)
     }
 
     fn status(&self) -> Status {
@@ -337,7 +342,7 @@ async fn a_leader_that_resigns_is_none() {
     groups.changed().await;
     group.set_leader(Some(2));
     let mut body = bytes::BytesMut::new();
-    wire::put_group(&mut body, id(4));
+    wire::put_group(&mut body, address(id(4)));
     let body = body.freeze();
     assert!(groups.receive(NodeId(2), Kind::Resign, body.slice(..7)).await.is_err());
     assert!(group.status().leader.is_some());
@@ -355,16 +360,19 @@ async fn votes_go_to_who_has_as_much_and_disturb_no_leader() {
     for group in [&vacant, &led] {
         groups.add(Arc::clone(group) as Arc<dyn Group>);
     }
-    let bid = |partition: i32, last: Option<EntryId>| {
+    let bid_of = |lineage: u32, partition: i32, last: Option<EntryId>| {
         let mut body = bytes::BytesMut::new();
-        wire::put_group(&mut body, id(partition));
+        wire::put_group(&mut body, Address { id: id(partition), lineage });
         let mut log_id = Vec::new();
         codec::put_log_id(&mut log_id, last.map(codec::log_id).as_ref());
         body.extend_from_slice(&log_id);
         body.freeze()
     };
+    let bid = |partition: i32, last: Option<EntryId>| bid_of(0, partition, last);
     let last = |term, index| Some(EntryId { term, index });
     let bids = [
+        // Of those who have gone on from elsewhere.
+        (bid_of(1, 0, last(9, 9)), 0),
         (bid(0, last(1, 5)), 1),
         (bid(0, last(1, 4)), 0),
         (bid(0, last(2, 1)), 1),

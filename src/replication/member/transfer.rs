@@ -64,7 +64,7 @@ where
     pub(super) fn resign(&self, status: &Status) {
         self.resigned_term.store(status.term, Ordering::Release);
         let mut body = BytesMut::new();
-        wire::put_group(&mut body, self.id);
+        wire::put_group(&mut body, self.address);
         let body = body.freeze();
         for node in status.voters.iter().filter(|node| **node != self.node) {
             self.peers.tell(*node, Kind::Resign, body.clone());

@@ -5,7 +5,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::log::batch::tests::{Sample, batch};
 
-const GROUP: TopicPartition = TopicPartition { topic_id: TopicId([3; 16]), partition: 7 };
+const GROUP: Address =
+    Address { id: TopicPartition { topic_id: TopicId([3; 16]), partition: 7 }, lineage: 5 };
 
 fn joined(body: &[Bytes]) -> Bytes {
     body.concat().into()

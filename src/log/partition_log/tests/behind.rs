@@ -46,6 +46,10 @@ fn it_goes_on_at_the_offset_of_the_snapshot() {
     rig.begin_behind(EntryId { term: 4, index: 41 }, BASE + 2).expect("nothing to do");
     let stub = rig.log().stubs(41, 42).expect("stubs")[0];
     assert_eq!((stub.meta.kind, stub.meta.base_offset), (EntryKind::Batch, BASE));
+    // Whoever has read records of an epoch before that is told that they were there.
+    rig.log().apply(41, &stub.meta);
+    let ends = [2, 4, 5].map(|epoch| rig.log().end_of_epoch(epoch));
+    assert_eq!(ends, [Some((2, BASE)), Some((4, BASE + 2)), None]);
 }
 
 #[test]
