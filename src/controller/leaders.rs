@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use crate::base::ids::{LeaderEpoch, NodeId, TopicPartition};
 use crate::controller::moves::is_moving;
 use crate::controller::refusal::{Reason, Refusal};
-use crate::controller::unclean;
 use crate::metadata::image::{Image, Partition, Topic};
 use crate::metadata::records::Record;
 
@@ -156,22 +155,14 @@ pub fn elect(
     }
 }
 
-/// The record by which a replica goes on without a majority, unless there is a leader after all, or
-/// a majority that is about to elect one: that loses nothing.
+/// The record by which a replica goes on without a majority, unless there is a leader after all.
 pub fn recover(image: &Image, transfer: Transfer) -> Option<Record> {
     let Transfer { id: TopicPartition { topic_id, partition }, to: replica } = transfer;
     let place = image.topic_by_id(topic_id)?.partitions.get(&partition)?;
     let is_led = place.leader.is_some_and(|leader| image.is_alive(leader));
     let is_fit = place.replicas.contains(&replica) && image.is_alive(replica);
-    let old = place.replicas.iter().copied().filter(|node| !place.adding.contains(node));
-    let is_lost = unclean::is_lost(old, |node| image.is_alive(node));
     let lineage = place.lineage.saturating_add(1);
-    (is_fit && is_lost && !is_led).then_some(Record::Recovery {
-        topic_id,
-        partition,
-        replica,
-        lineage,
-    })
+    (is_fit && !is_led).then_some(Record::Recovery { topic_id, partition, replica, lineage })
 }
 
 /// Whether anything is to be waited for before a node may leave: replicas of it, in how many
@@ -266,33 +257,24 @@ mod tests {
     }
 
     #[test]
-    fn a_majority_is_left_to_elect_its_leader() {
+    fn what_was_said_before_a_replica_went_on_counts_no_more() {
         let mut image = image_of(3, &[&[1, 2, 3]]);
         replay(&mut image, 1, &[said(1, 1, &[1, 2, 3])]);
         let to_two = Transfer { id: id(0), to: NodeId(2) };
-        // The leader is started again: nobody leads until the others have elected one.
-        image.replay(&Record::Leader {
-            topic_id: T,
-            partition: 0,
-            leader: None,
-            epoch: 1,
-            in_sync: nodes(&[1, 2, 3]),
-        });
         assert_eq!(recover(&image, to_two), None);
-        set_state(&mut image, 1, (true, false));
-        assert_eq!(recover(&image, to_two), None);
-        set_state(&mut image, 3, (true, false));
-        let lineage = |record| match record {
-            Some(Record::Recovery { lineage, .. }) => lineage,
-            other => panic!("{other:?}"),
-        };
-        let record = recover(&image, to_two);
-        assert_eq!(lineage(record.clone()), 1);
-        // What the old leader says after that counts no more.
-        record.iter().for_each(|record| image.replay(record));
+        for node in [1, 3] {
+            set_state(&mut image, node, (true, false));
+        }
+        let record = recover(&image, to_two).expect("nobody leads");
+        image.replay(&record);
+        assert!(matches!(record, Record::Recovery { lineage: 1, .. }));
+        let recovered_on = |image: &Image| image.partition(id(0)).unwrap().recovered_on;
+        assert_eq!(recovered_on(&image), Some(NodeId(2)));
         assert_eq!(replay(&mut image, 1, &[said(1, 9, &[1])]), 0);
         assert_eq!(replay(&mut image, 2, &[Report { lineage: 1, ..said(2, 2, &[2]) }]), 1);
         assert_eq!(leader(&image, 0), (Some(NodeId(2)), 2));
+        // It has gone on, and does not do so again.
+        assert_eq!(recovered_on(&image), None);
     }
 
     #[test]

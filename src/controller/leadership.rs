@@ -39,6 +39,8 @@ const REPORTS_COUNT_MAX: usize = 2000;
 const MOVES_AT_ONCE_COUNT: usize = 16;
 /// How long another node has to hand a leadership over.
 const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(2);
+/// In which time a majority elects a leader, if it does.
+const MAJORITY_ELECTS: Duration = Duration::from_secs(5);
 
 /// What the reporting works with.
 #[derive(Debug, Clone)]
@@ -288,6 +290,7 @@ impl Leadership {
             match election {
                 Election::Preferred => leadership.transfer(transfer.id, transfer.to).await,
                 Election::Unclean => {
+                    leadership.let_majority_elect(transfer.id).await;
                     let recover = |image: &Image| Decision {
                         records: leaders::recover(image, transfer).into_iter().collect(),
                         answer: (),
@@ -298,6 +301,27 @@ impl Leadership {
             }
         }
         .boxed()
+    }
+
+    /// Waits for a leader whom a majority may be about to elect: nothing is lost with that one.
+    async fn let_majority_elect(&self, id: TopicPartition) {
+        let mut images = self.images.clone();
+        let settled = async {
+            loop {
+                let image = images.current();
+                let is_settled = image.partition(id).is_none_or(|place| {
+                    let old = place.replicas.iter().copied();
+                    let old = old.filter(|node| !place.adding.contains(node));
+                    let is_led = place.leader.is_some_and(|leader| image.is_alive(leader));
+                    is_led || unclean::is_lost(old, |node| image.is_alive(node))
+                });
+                if is_settled || images.changed().await.is_none() {
+                    return;
+                }
+            }
+        };
+        // If it does not come about, the majority is none: what lives does not all serve.
+        let _ = tokio::time::timeout(MAJORITY_ELECTS, settled).await;
     }
 
     /// Hands the leadership of a partition to a replica, wherever it is led now.

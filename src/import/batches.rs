@@ -8,6 +8,9 @@ use bytes::Bytes;
 use crate::base::disk::Disk;
 use crate::log::batch::{Batch, BatchHeader, MAGIC};
 
+/// No batch of these topics is larger.
+const BATCH_BYTES_MAX: usize = 16 * 1024 * 1024;
+
 /// Where the batches may end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
@@ -39,16 +42,11 @@ pub(super) fn read(
                 Ok(batch) => each(path, &batch)?,
                 Err(error) => {
                     let (bytes, shown) = (from.len(), path.display());
-                    let behind = files.get(at + 1..).unwrap_or_default().iter();
-                    let mut behind = behind.map(|path| disk.read(path).map(Bytes::from));
-                    let goes_on = |bytes: &Bytes| any_batch(bytes).is_some();
-                    let later = behind.try_fold(false, |found, bytes| {
-                        io::Result::Ok(found || goes_on(&bytes?))
-                    })?;
-                    let may_be_torn = !later && !goes_on(&from);
+                    let behind = files.get(at + 1..).unwrap_or_default();
+                    let may_be_torn = end == End::MayBeTorn && !goes_on(disk, &from, behind)?;
                     return match end {
-                        End::MayBeTorn if may_be_torn => Ok(()),
                         End::Anywhere => Ok(()),
+                        _ if may_be_torn => Ok(()),
                         _ => Err(invalid(format!("{shown}: a damaged batch ({error:?})"))),
                     }
                     .map(|()| Some(format!("{shown}: {bytes} bytes from a damaged batch on")));
@@ -59,14 +57,32 @@ pub(super) fn read(
     Ok(None)
 }
 
-/// A valid batch that begins anywhere in these bytes.
-fn any_batch(bytes: &Bytes) -> Option<Batch> {
-    let from = |at: usize| {
-        let mut rest = bytes.slice(at..);
-        let header = BatchHeader::parse(&rest).filter(|header| header.magic == MAGIC)?;
-        (header.size() <= rest.len()).then(|| Batch::take(&mut rest).ok()).flatten()
-    };
-    (0..bytes.len()).find_map(from)
+/// Whether a valid batch stands behind the damage, anywhere in the same file or in a later one.
+fn goes_on(disk: &dyn Disk, from: &Bytes, files: &[PathBuf]) -> io::Result<bool> {
+    if has_batch(from) {
+        return Ok(true);
+    }
+    for path in files {
+        if has_batch(&Bytes::from(disk.read(path)?)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn has_batch(bytes: &Bytes) -> bool {
+    (0..bytes.len()).any(|at| {
+        let rest = bytes.get(at..).unwrap_or_default();
+        let header = BatchHeader::parse(rest);
+        let is_plausible = header.is_some_and(|header| {
+            header.magic == MAGIC
+                && header.size() <= rest.len().min(BATCH_BYTES_MAX)
+                && header.base_offset >= 0
+                && header.last_offset_delta >= 0
+                && header.record_count >= 0
+        });
+        is_plausible && Batch::take(&mut bytes.slice(at..)).is_ok()
+    })
 }
 
 pub(super) fn invalid(text: String) -> io::Error {

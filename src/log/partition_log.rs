@@ -162,6 +162,7 @@ pub struct PartitionLog {
     mends: AtomicU64,
     /// Wakes who waits for the log to begin behind a snapshot.
     begun: Notify,
+    begins_no_more: AtomicBool,
     /// Held by whoever writes segments anew: the files for that have the same names.
     rewriting: Arc<tokio::sync::Mutex<()>>,
 }
@@ -282,6 +283,7 @@ impl PartitionLog {
             mended: Notify::new(),
             mends: AtomicU64::new(0),
             begun: Notify::new(),
+            begins_no_more: AtomicBool::new(false),
             rewriting: Arc::default(),
             setup,
         };
@@ -377,11 +379,17 @@ impl PartitionLog {
             if index <= self.lock().next_index() {
                 return Ok(());
             }
-            if self.is_closed() {
-                return Err(io::Error::other("the log is closed"));
+            if self.is_closed() || self.begins_no_more.load(Ordering::Acquire) {
+                return Err(io::Error::other("the log does not come to that entry"));
             }
             begun.await;
         }
+    }
+
+    /// Whoever would install snapshots has gone.
+    pub(crate) fn begin_no_more(&self) {
+        self.begins_no_more.store(true, Ordering::Release);
+        self.begun.notify_waiters();
     }
 
     fn set_closed(&self) {

@@ -59,7 +59,7 @@ pub struct Partition {
     pub in_sync: Vec<NodeId>,
     /// How often a replica had to go on without a majority.
     pub lineage: u32,
-    /// The replica that went on the last time.
+    /// The replica that is to go on, until somebody has led after that.
     pub recovered_on: Option<NodeId>,
 }
 
@@ -194,11 +194,16 @@ impl Image {
                     place.leader = *leader;
                     place.leader_epoch = *epoch;
                     place.in_sync.clone_from(in_sync);
+                    if leader.is_some() {
+                        // It has happened: whoever went on does not do so again.
+                        place.recovered_on = None;
+                    }
                 });
             }
             Record::Recovery { topic_id, partition, replica, lineage } => {
                 self.place(*topic_id, *partition, |place| {
-                    (place.lineage, place.recovered_on) = (*lineage, Some(*replica));
+                    place.lineage = *lineage;
+                    place.recovered_on = Some(*replica).filter(|replica| *replica != NOBODY);
                     (place.leader, place.in_sync) = (None, vec![*replica]);
                 });
             }
@@ -312,6 +317,9 @@ fn set_member(set: &mut BTreeSet<NodeId>, node: NodeId, is_member: bool) {
 }
 
 /// The records that make one partition.
+/// Of whom a snapshot says that it went on where nobody is to go on any more.
+const NOBODY: NodeId = NodeId(-1);
+
 fn place_records(
     topic_id: TopicId,
     partition: PartitionIndex,
@@ -330,9 +338,9 @@ fn place_records(
         epoch: place.leader_epoch,
         in_sync: place.in_sync.clone(),
     };
-    let (replica, lineage) = (place.recovered_on, place.lineage);
-    let recovered =
-        replica.map(|replica| Record::Recovery { topic_id, partition, replica, lineage });
+    let (lineage, replica) = (place.lineage, place.recovered_on.unwrap_or(NOBODY));
+    let recovered = Record::Recovery { topic_id, partition, replica, lineage };
+    let recovered = (lineage > 0).then_some(recovered);
     std::iter::once(placed).chain(recovered).chain([led])
 }
 

@@ -408,8 +408,15 @@ pub(crate) mod tests {
 
     use super::*;
 
+    /// No two topics have the same name.
+    fn topic(topic_id: TopicId) -> Record {
+        Record::Topic { topic_id, name: format!("t{}", topic_id.0[0]) }
+    }
+
     pub(crate) fn any_record() -> impl Strategy<Value = Record> {
-        let topic_id = any::<[u8; 16]>().prop_map(TopicId);
+        // Few of each, so that records are about the same things.
+        let topic_id = (0u8..3).prop_map(|number| TopicId([number; 16]));
+        let partition = 0i32..3;
         let name = "[a-z]{0,6}";
         let endpoint = (name, name, any::<u16>()).prop_map(|(listener, host, port)| Endpoint {
             listener,
@@ -435,9 +442,9 @@ pub(crate) mod tests {
             name.prop_map(Resource::Broker),
             name.prop_map(Resource::Group)
         ];
-        let replicas = prop::collection::vec(any::<i32>().prop_map(NodeId), 0..4);
-        let leader = proptest::option::of(any::<i32>().prop_map(NodeId));
-        let place = (topic_id.clone(), any::<i32>(), replicas.clone());
+        let replicas = prop::collection::vec((0i32..5).prop_map(NodeId), 0..4);
+        let leader = proptest::option::of((0i32..5).prop_map(NodeId));
+        let place = (topic_id.clone(), partition.clone(), replicas.clone());
         let lists = (replicas.clone(), replicas.clone());
         let nodes = prop_oneof![
             any::<(i32, bool, bool)>().prop_map(|(node, fenced, draining)| {
@@ -452,8 +459,8 @@ pub(crate) mod tests {
                     Record::Reassignment { topic_id, partition, replicas, adding, removing }
                 }
             ),
-            (topic_id.clone(), any::<(i32, i32, u32)>()).prop_map(
-                |(topic_id, (partition, replica, lineage))| {
+            (topic_id.clone(), partition, 0i32..5, 1u32..4).prop_map(
+                |(topic_id, partition, replica, lineage)| {
                     let replica = NodeId(replica);
                     Record::Recovery { topic_id, partition, replica, lineage }
                 }
@@ -468,7 +475,7 @@ pub(crate) mod tests {
             nodes,
             name.prop_map(|cluster_id| Record::Cluster { cluster_id }),
             broker.prop_map(Record::Broker),
-            (topic_id.clone(), name).prop_map(|(topic_id, name)| Record::Topic { topic_id, name }),
+            topic_id.clone().prop_map(topic),
             topic_id.clone().prop_map(|topic_id| Record::RemoveTopic { topic_id }),
             (topic_id, any::<i32>(), replicas).prop_map(|(topic_id, partition, replicas)| {
                 Record::Partition { topic_id, partition, replicas }

@@ -200,9 +200,7 @@ impl Storage {
     pub(crate) async fn open(&self, place: Place) -> io::Result<Partition> {
         let (storage, wanted) = (self.clone(), place.clone());
         let is_recovered = place.lineage > lineage(self.kv.as_ref(), place.id)?;
-        // A replica that was made after that has nothing to go on with: it gets all from others.
-        let may_go_on = place.founders.is_some() || has_voted(self.kv.as_ref(), place.id)?;
-        let goes_on = is_recovered && place.recovered_on == Some(self.node) && may_go_on;
+        let goes_on = is_recovered && place.recovered_on == Some(self.node);
         let log = task::blocking(self.env.threads, move || {
             if is_recovered && !goes_on {
                 storage.begin_again(&wanted)?;
@@ -227,10 +225,11 @@ impl Storage {
     /// Deletes what there is of a partition that could not be opened: it is none of this node's any
     /// more, and if it comes back it begins again. Blocks.
     pub(crate) fn delete_closed(&self, id: TopicPartition) -> io::Result<()> {
-        if let Some(open) = self.dirs.iter().find(|open| open.health.has_failed()) {
-            // What is there must not come back without what the store knows of it.
-            return open.health.check();
+        // What a log dir that is offline has must not come back without what the store knows of it.
+        if !self.offline_dirs.is_empty() {
+            return Err(io::Error::other("a log dir is offline, which may have it"));
         }
+        self.dirs.iter().try_for_each(|open| open.health.check())?;
         let (disk, kv) = (self.env.disk.as_ref(), self.kv.as_ref());
         for open in &self.dirs {
             let owned = open.dir.owned()?.into_iter();

@@ -470,9 +470,9 @@ fn founders(place: &metadata::image::Partition) -> Vec<NodeId> {
     founders.filter(|node| !place.adding.contains(node)).collect()
 }
 
-/// Whether nobody has led the partition yet.
+/// Whether nobody has led the partition yet, and nobody is to go on with it alone.
 fn is_new(place: &metadata::image::Partition) -> bool {
-    place.leader_epoch == -1
+    place.leader_epoch == -1 && place.lineage == 0
 }
 
 /// Who should lead: in the order of the replicas, those first that have everything.

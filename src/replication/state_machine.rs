@@ -128,6 +128,13 @@ fn still_there(log: &PartitionLog, applied: LogId) -> Option<LogId> {
     purged.map(codec::log_id)
 }
 
+impl Drop for PartitionStateMachine {
+    fn drop(&mut self) {
+        // It ends with the first error. Appends may wait for a snapshot that it had yet to install.
+        self.log.begin_no_more();
+    }
+}
+
 impl PartitionStateMachine {
     /// Loads the checkpoint and restores the log start. Blocks.
     pub(crate) fn open(

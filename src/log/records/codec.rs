@@ -26,7 +26,7 @@ const ZSTD_WINDOW_LOG_READ_MAX: u32 = 27;
 pub struct Levels {
     /// -1 is the codec's own choice.
     pub gzip: i32,
-    /// [`Levels::LZ4_FAST`] is the fast encoder, as in Kafka; all others are those of the high
+    /// 9 is the fast encoder, as in Kafka; all others are those of the high
     /// compression one.
     pub lz4: i32,
     pub zstd: i32,

@@ -53,8 +53,8 @@ pub(super) fn restore(
         if this.head.is_some() {
             continue;
         }
-        if let (true, 0, 0, Some(purged)) = (behind.is_empty(), at, count, purged) {
-            // It has just been begun.
+        let is_begun = count == 0 && this.files.log.is_empty()?;
+        if let (true, 0, true, Some(purged)) = (behind.is_empty(), at, is_begun, purged) {
             let base_index = purged.index + 1;
             this.head = Some(RaftHead { base_index, note: DurableNote::default() });
             this.is_restored = true;

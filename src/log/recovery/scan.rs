@@ -54,7 +54,8 @@ pub(super) fn quick_load(
     if end != Some(size) {
         return Ok(None);
     }
-    segment.max_timestamp = time_index.last(segment.base_offset);
+    let newest = time_index.last(segment.base_offset);
+    segment.max_timestamp = newest.filter(|(newest_ms, _)| *newest_ms >= 0);
     segment.since_ms = (size > 0).then(|| setup.clock.now_ms());
     segment.modified_ms = files.log.modified_ms()?;
     segment.offset_index = offset_index;
