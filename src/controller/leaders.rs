@@ -145,8 +145,7 @@ pub fn elect(
             })
         }
         Election::Unclean => {
-            let alive = |node: &NodeId| image.is_alive(*node) && !place.adding.contains(node);
-            let to = place.in_sync.iter().chain(&place.replicas).copied().find(alive);
+            let to = heirs(image, place).next();
             to.map(|to| Transfer { id, to }).ok_or_else(|| {
                 let message = "Eligible topic partition leaders are not available.";
                 Refusal::new(Reason::EligibleLeadersUnavailable, message)
@@ -155,10 +154,25 @@ pub fn elect(
     }
 }
 
-/// The record by which a replica goes on without a majority, unless there is a leader after all.
+/// Who may go on without a majority, best first: those that were in sync; one that was to go on
+/// before and has not led comes last.
+fn heirs<'a>(image: &'a Image, place: &'a Partition) -> impl Iterator<Item = NodeId> + 'a {
+    let all = move || place.in_sync.iter().chain(&place.replicas).copied();
+    let is_fit = |node: &NodeId| {
+        image.is_alive(*node) && place.replicas.contains(node) && !place.adding.contains(node)
+    };
+    let has_failed = |node: &NodeId| place.recovered_on == Some(*node);
+    let first = all().filter(move |node| !has_failed(node));
+    first.chain(all().filter(move |node| place.recovered_on == Some(*node))).filter(is_fit)
+}
+
+/// The record by which a replica goes on without a majority, unless there is a leader after all. It
+/// is another one than was chosen if one that was in sync has come back meanwhile.
 pub fn recover(image: &Image, transfer: Transfer) -> Option<Record> {
-    let Transfer { id: TopicPartition { topic_id, partition }, to: replica } = transfer;
+    let Transfer { id: TopicPartition { topic_id, partition }, to } = transfer;
     let place = image.topic_by_id(topic_id)?.partitions.get(&partition)?;
+    let in_sync = heirs(image, place).find(|heir| place.in_sync.contains(heir));
+    let replica = if place.in_sync.contains(&to) { to } else { in_sync.unwrap_or(to) };
     let is_led = place.leader.is_some_and(|leader| image.is_alive(leader));
     let is_fit = place.replicas.contains(&replica) && image.is_alive(replica);
     let lineage = place.lineage.saturating_add(1);
@@ -275,6 +289,30 @@ mod tests {
         assert_eq!(leader(&image, 0), (Some(NodeId(2)), 2));
         // It has gone on, and does not do so again.
         assert_eq!(recovered_on(&image), None);
+    }
+
+    #[test]
+    fn who_was_in_sync_goes_on_and_who_did_not_come_to_it_is_not_tried_again() {
+        let mut image = image_of(3, &[&[1, 2, 3]]);
+        replay(&mut image, 1, &[said(1, 1, &[1, 3])]);
+        for node in [1, 3] {
+            set_state(&mut image, node, (true, false));
+        }
+        let chosen = |image: &Image, to: i32| {
+            let to = NodeId(to);
+            match recover(image, Transfer { id: id(0), to }) {
+                Some(Record::Recovery { replica, .. }) => replica.0,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(chosen(&image, 2), 2);
+        set_state(&mut image, 3, (false, false));
+        assert_eq!(chosen(&image, 2), 3, "it has come back since 2 was chosen");
+        let record = recover(&image, Transfer { id: id(0), to: NodeId(3) }).unwrap();
+        image.replay(&record);
+        let topic = image.topic("t1").unwrap();
+        let next = elect(&image, Election::Unclean, topic, 0);
+        assert_eq!(next.unwrap().to, NodeId(2), "3 lives, but does not lead");
     }
 
     #[test]

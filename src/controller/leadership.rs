@@ -115,7 +115,9 @@ impl Leadership {
                     if report.in_sync.len() < place.replicas.len() || moves::is_moving(place) {
                         check = check.min(Instant::now() + CHECK_INTERVAL);
                     }
-                    self.move_on(&partition, place, &report);
+                    if report.lineage == place.lineage {
+                        self.move_on(&partition, place, &report);
+                    }
                     if !leaders::report(&image, self.node(), std::slice::from_ref(&report))
                         .is_empty()
                     {
@@ -269,7 +271,8 @@ impl Leadership {
                 let id = partition.id;
                 let voters: Vec<NodeId> = partition.status().voters.into_iter().collect();
                 let finish = |image: &Image| {
-                    let records = moves::complete(image, id, &voters).into_iter().collect();
+                    let done = moves::complete(image, id, partition.lineage, &voters);
+                    let records = done.into_iter().collect();
                     Decision { records, answer: () }
                 };
                 let done = self.controller.run(finish).await;

@@ -46,9 +46,15 @@ pub(super) fn begin(
     })
 }
 
-/// The record that ends a move, when the group's voters are the replicas that were wanted.
-pub fn complete(image: &Image, id: TopicPartition, voters: &[NodeId]) -> Option<Record> {
-    let place = image.partition(id).filter(|place| is_moving(place))?;
+/// The record that ends a move, when the group's voters are the replicas that were wanted. The
+/// group must be of the lineage that the metadata knows.
+pub fn complete(
+    image: &Image,
+    id: TopicPartition,
+    lineage: u32,
+    voters: &[NodeId],
+) -> Option<Record> {
+    let place = image.partition(id).filter(|place| is_moving(place) && place.lineage == lineage)?;
     let replicas: Vec<NodeId> = place.target().collect();
     let wanted: BTreeSet<&NodeId> = replicas.iter().collect();
     let TopicPartition { topic_id, partition } = id;
@@ -106,12 +112,14 @@ pub(super) mod tests {
         assert_eq!(now.replicas, nodes(&[3, 1, 2]));
         assert_eq!((&now.adding, &now.removing), (&nodes(&[3]), &nodes(&[2])));
         assert_eq!(begin(T, 0, now, &nodes(&[3, 1])), None);
-        assert_eq!(complete(&image, id, &nodes(&[1, 2, 3])), None);
-        let done = complete(&image, id, &nodes(&[1, 3])).unwrap();
+        assert_eq!(complete(&image, id, 0, &nodes(&[1, 2, 3])), None);
+        // Voters of a group that others have gone on from are none.
+        assert_eq!(complete(&image, id, 1, &nodes(&[1, 3])), None);
+        let done = complete(&image, id, 0, &nodes(&[1, 3])).unwrap();
         image.replay(&done);
         assert_eq!(place(&image).replicas, nodes(&[3, 1]));
         assert!(!is_moving(place(&image)));
-        assert_eq!(complete(&image, id, &nodes(&[1, 3])), None);
+        assert_eq!(complete(&image, id, 0, &nodes(&[1, 3])), None);
     }
 
     #[test]
@@ -143,7 +151,7 @@ pub(super) mod tests {
                 with_data.extend(now.replicas.iter());
             }
             let wish = wishes.last().unwrap();
-            if let Some(record) = complete(&image, id, &nodes(wish)) {
+            if let Some(record) = complete(&image, id, 0, &nodes(wish)) {
                 image.replay(&record);
             }
             prop_assert!(!is_moving(place(&image)));

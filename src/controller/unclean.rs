@@ -63,7 +63,10 @@ pub fn heir(image: &Image, place: &Partition) -> Option<NodeId> {
     let is_fit = |node: &NodeId| {
         image.is_alive(*node) && place.replicas.contains(node) && !place.adding.contains(node)
     };
-    place.leader.iter().chain(&place.in_sync).chain(&place.replicas).copied().find(is_fit)
+    let in_sync = place.leader.iter().chain(&place.in_sync);
+    // After one went on alone the others have begun again, and may have next to nothing yet.
+    let others: &[NodeId] = if place.lineage == 0 { &place.replicas } else { &[] };
+    in_sync.chain(others).copied().find(is_fit)
 }
 
 /// The record by which a partition goes on with the replica `node`, if that is still needed.

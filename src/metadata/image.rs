@@ -316,10 +316,10 @@ fn set_member(set: &mut BTreeSet<NodeId>, node: NodeId, is_member: bool) {
     }
 }
 
-/// The records that make one partition.
 /// Of whom a snapshot says that it went on where nobody is to go on any more.
 const NOBODY: NodeId = NodeId(-1);
 
+/// The records that make one partition.
 fn place_records(
     topic_id: TopicId,
     partition: PartitionIndex,

@@ -185,15 +185,25 @@ impl Storage {
     /// What became of this replica when another one went on without a majority: its entries may be
     /// others than those of the new lineage, so it begins again. Blocks.
     fn begin_again(&self, place: &Place) -> io::Result<()> {
+        if !self.offline_dirs.is_empty() {
+            // What it has of this partition would be taken for that of the new lineage later.
+            return Err(io::Error::other("a log dir is offline, which may have the old lineage"));
+        }
         let (_, dir) = self.dir_of(place)?;
         tracing::warn!(
             topic = place.topic,
             partition = place.id.partition,
-            recovered_on = ?place.recovered_on,
             "a replica went on without a majority; this one begins again from it"
         );
         let (disk, kv) = (self.env.disk.as_ref(), self.kv.as_ref());
         recovery::delete_all(disk, kv, &dir, &store_key(place.id))
+    }
+
+    /// Whether another replica is to go on without a majority and has not led yet: until then this
+    /// one keeps what it has, and does not serve it.
+    pub(crate) fn waits(&self, place: &Place) -> bool {
+        let is_others = place.recovered_on.is_some_and(|on| on != self.node);
+        is_others && lineage(self.kv.as_ref(), place.id).is_ok_and(|own| own < place.lineage)
     }
 
     /// Opens a partition; resolves when it serves.

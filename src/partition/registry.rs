@@ -240,7 +240,8 @@ impl Registry {
             wanted.values().filter(opens_again).map(|place| place.id).collect();
         each(recovered.iter().map(|id| self.close(*id))).await;
         let open: BTreeSet<_> = open.into_iter().filter(|id| !recovered.contains(id)).collect();
-        let new: Vec<&Place> = wanted.values().filter(|place| !open.contains(&place.id)).collect();
+        let is_to_open = |place: &&Place| !open.contains(&place.id) && !self.storage.waits(place);
+        let new: Vec<&Place> = wanted.values().filter(is_to_open).collect();
         let progress = Progress::begin(new.len());
         each(new.into_iter().map(|place| async {
             self.open(place.clone()).await;

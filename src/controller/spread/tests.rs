@@ -24,7 +24,7 @@ fn finish(image: &mut Image) {
         })
         .collect();
     for (id, voters) in moving {
-        let record = complete(image, id, &voters).unwrap();
+        let record = complete(image, id, 0, &voters).unwrap();
         image.replay(&record);
     }
 }
