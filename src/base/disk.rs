@@ -141,6 +141,14 @@ pub fn is_unreadable(error: &io::Error) -> bool {
     Errno::from_io_error(error) == Some(Errno::IO)
 }
 
+/// What was read or written, if the disk could do that: `None` for [`is_unreadable`].
+pub fn readable<T>(done: io::Result<T>) -> io::Result<Option<T>> {
+    match done {
+        Err(error) if is_unreadable(&error) => Ok(None),
+        done => done.map(Some),
+    }
+}
+
 /// Whether the file system has failed, and not only what was asked of it.
 pub fn has_failed(error: &io::Error) -> bool {
     let failures = [Errno::IO, Errno::ROFS, Errno::NODEV, Errno::NXIO, Errno::UCLEAN, Errno::STALE];

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use crate::base::ids::{LeaderEpoch, NodeId, TopicPartition};
 use crate::controller::moves::is_moving;
 use crate::controller::refusal::{Reason, Refusal};
+use crate::controller::unclean::is_fit;
 use crate::metadata::image::{Image, Partition, Topic};
 use crate::metadata::records::Record;
 
@@ -145,7 +146,7 @@ pub fn elect(
             })
         }
         Election::Unclean => {
-            let to = heirs(image, place).next();
+            let to = heirs(image, place).first().copied();
             to.map(|to| Transfer { id, to }).ok_or_else(|| {
                 let message = "Eligible topic partition leaders are not available.";
                 Refusal::new(Reason::EligibleLeadersUnavailable, message)
@@ -156,14 +157,11 @@ pub fn elect(
 
 /// Who may go on without a majority, best first: those that were in sync; one that was to go on
 /// before and has not led comes last.
-fn heirs<'a>(image: &'a Image, place: &'a Partition) -> impl Iterator<Item = NodeId> + 'a {
-    let all = move || place.in_sync.iter().chain(&place.replicas).copied();
-    let is_fit = |node: &NodeId| {
-        image.is_alive(*node) && place.replicas.contains(node) && !place.adding.contains(node)
-    };
-    let has_failed = |node: &NodeId| place.recovered_on == Some(*node);
-    let first = all().filter(move |node| !has_failed(node));
-    first.chain(all().filter(move |node| place.recovered_on == Some(*node))).filter(is_fit)
+fn heirs(image: &Image, place: &Partition) -> Vec<NodeId> {
+    let all = place.in_sync.iter().chain(&place.replicas).copied();
+    let mut heirs: Vec<NodeId> = all.filter(|node| is_fit(image, place, *node)).collect();
+    heirs.sort_by_key(|node| place.recovered_on == Some(*node));
+    heirs
 }
 
 /// The record by which a replica goes on without a majority, unless there is a leader after all. It
@@ -171,7 +169,7 @@ fn heirs<'a>(image: &'a Image, place: &'a Partition) -> impl Iterator<Item = Nod
 pub fn recover(image: &Image, transfer: Transfer) -> Option<Record> {
     let Transfer { id: TopicPartition { topic_id, partition }, to } = transfer;
     let place = image.topic_by_id(topic_id)?.partitions.get(&partition)?;
-    let in_sync = heirs(image, place).find(|heir| place.in_sync.contains(heir));
+    let in_sync = heirs(image, place).into_iter().find(|heir| place.in_sync.contains(heir));
     let replica = if place.in_sync.contains(&to) { to } else { in_sync.unwrap_or(to) };
     let is_led = place.leader.is_some_and(|leader| image.is_alive(leader));
     let is_fit = place.replicas.contains(&replica) && image.is_alive(replica);

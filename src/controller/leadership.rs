@@ -313,10 +313,8 @@ impl Leadership {
             loop {
                 let image = images.current();
                 let is_settled = image.partition(id).is_none_or(|place| {
-                    let old = place.replicas.iter().copied();
-                    let old = old.filter(|node| !place.adding.contains(node));
                     let is_led = place.leader.is_some_and(|leader| image.is_alive(leader));
-                    is_led || unclean::is_lost(old, |node| image.is_alive(node))
+                    is_led || unclean::has_lost_majority(&image, place)
                 });
                 if is_settled || images.changed().await.is_none() {
                     return;

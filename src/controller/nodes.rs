@@ -41,8 +41,7 @@ fn stay(image: &Image, node: NodeId) -> impl Iterator<Item = Record> {
     });
     let moving = partitions.filter(move |(_, _, place)| place.adding.contains(&node));
     moving.filter_map(|(topic_id, partition, place)| {
-        let settled = place.replicas.iter().filter(|replica| !place.adding.contains(replica));
-        let settled: Vec<NodeId> = settled.copied().collect();
+        let settled: Vec<NodeId> = place.members().collect();
         let has_any = !settled.is_empty();
         moves::begin(topic_id, partition, place, &settled).filter(|_| has_any)
     })

@@ -78,7 +78,7 @@ fn grant(image: &Image, factor: Factor, wish: &Wish) -> Result<Option<Record>, R
 
 /// The replicas before the move that is under way.
 fn before(place: &Partition) -> Option<Vec<NodeId>> {
-    let stay = place.replicas.iter().copied().filter(|node| !place.adding.contains(node));
+    let stay = place.members();
     is_moving(place).then(|| stay.collect())
 }
 

@@ -60,20 +60,26 @@ pub fn is_lost(
 /// The replica that has the most, as far as the metadata knows: the leader, if it lives and only
 /// lacks the others, else one that was in sync, else any.
 pub fn heir(image: &Image, place: &Partition) -> Option<NodeId> {
-    let is_fit = |node: &NodeId| {
-        image.is_alive(*node) && place.replicas.contains(node) && !place.adding.contains(node)
-    };
     let in_sync = place.leader.iter().chain(&place.in_sync);
     // After one went on alone the others have begun again, and may have next to nothing yet.
     let others: &[NodeId] = if place.lineage == 0 { &place.replicas } else { &[] };
-    in_sync.chain(others).copied().find(is_fit)
+    in_sync.chain(others).copied().find(|node| is_fit(image, place, *node))
+}
+
+/// Whether a node may go on with the partition: it lives, and is not still to get the data.
+pub fn is_fit(image: &Image, place: &Partition, node: NodeId) -> bool {
+    image.is_alive(node) && place.members().any(|member| member == node)
+}
+
+/// Whether so few of the partition's replicas live, as the metadata knows, that they elect nobody.
+pub fn has_lost_majority(image: &Image, place: &Partition) -> bool {
+    is_lost(place.members(), |node| image.is_alive(node))
 }
 
 /// The record by which a partition goes on with the replica `node`, if that is still needed.
 pub fn record(image: &Image, id: TopicPartition, node: NodeId) -> Option<Record> {
     let place = image.partition(id)?;
-    let old = place.replicas.iter().copied().filter(|node| !place.adding.contains(node));
-    let is_needed = is_lost(old, |node| image.is_alive(node)) && heir(image, place) == Some(node);
+    let is_needed = has_lost_majority(image, place) && heir(image, place) == Some(node);
     is_needed.then_some(Record::Recovery {
         topic_id: id.topic_id,
         partition: id.partition,

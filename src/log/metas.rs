@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use crate::base::disk::{self, read_exact_at};
+use crate::base::disk::{read_exact_at, readable};
 use crate::base::ids::Offset;
 use crate::log::batch::Batch;
 use crate::log::entry::{EntryKind, EntryMeta, META_BYTES};
@@ -155,10 +155,7 @@ fn batch_within(
     if before.position >= bound.position {
         return Ok(None);
     }
-    let header = match files.batch_header(before.position) {
-        Err(error) if disk::is_unreadable(&error) => return Ok(None),
-        read => read?,
-    };
+    let header = readable(files.batch_header(before.position))?.flatten();
     let Some(header) = header.filter(|header| header.base_offset >= before.offset) else {
         return Ok(None);
     };
@@ -200,18 +197,16 @@ pub(crate) fn read_raw(
 
 /// Reads what can be read; each block of the disk is tried once more by itself.
 fn read_around(files: &SegmentFiles, records: &mut [u8], position: u64) -> io::Result<()> {
-    match read_exact_at(files.raft.as_ref(), records, position) {
-        Err(error) if disk::is_unreadable(&error) => {}
-        read => return read,
+    if readable(read_exact_at(files.raft.as_ref(), records, position))?.is_some() {
+        return Ok(());
     }
     let (mut rest, mut position) = (records, position);
     while !rest.is_empty() {
         let begun = usize::try_from(position % BLOCK_BYTES as u64).unwrap_or(0);
         let size = (BLOCK_BYTES - begun).min(rest.len());
         let (block, behind) = rest.split_at_mut(size);
-        match read_exact_at(files.raft.as_ref(), block, position) {
-            Err(error) if disk::is_unreadable(&error) => block.fill(0),
-            read => read?,
+        if readable(read_exact_at(files.raft.as_ref(), block, position))?.is_none() {
+            block.fill(0);
         }
         (rest, position) = (behind, position + size as u64);
     }
@@ -328,10 +323,7 @@ pub(crate) fn batch_after(
     files: &SegmentFiles,
     before: &Before,
 ) -> io::Result<Option<(EntryMeta, Batch)>> {
-    let header = match files.batch_header(before.position) {
-        Err(error) if disk::is_unreadable(&error) => return Ok(None),
-        read => read?,
-    };
+    let header = readable(files.batch_header(before.position))?.flatten();
     let Some(header) = header else { return Ok(None) };
     let end = u64::from(before.position) + header.size() as u64;
     let Ok(term) = u64::try_from(header.leader_epoch) else { return Ok(None) };
@@ -339,9 +331,9 @@ pub(crate) fn batch_after(
         return Ok(None);
     }
     let mut bytes = vec![0; header.size()];
-    match read_exact_at(files.log.as_ref(), &mut bytes, u64::from(before.position)) {
-        Err(error) if disk::is_unreadable(&error) => return Ok(None),
-        read => read?,
+    let read = read_exact_at(files.log.as_ref(), &mut bytes, u64::from(before.position));
+    if readable(read)?.is_none() {
+        return Ok(None);
     }
     let Ok(batch) = Batch::take(&mut Bytes::from(bytes)) else { return Ok(None) };
     let meta = EntryMeta {

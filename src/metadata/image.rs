@@ -78,6 +78,11 @@ impl Partition {
         }
     }
 
+    /// The replicas without those that are still to get the data.
+    pub fn members(&self) -> impl Iterator<Item = NodeId> {
+        self.replicas.iter().copied().filter(|node| !self.adding.contains(node))
+    }
+
     /// The replicas as they are to be, once a move is over.
     pub fn target(&self) -> impl Iterator<Item = NodeId> {
         self.replicas.iter().copied().filter(|node| !self.removing.contains(node))

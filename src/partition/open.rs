@@ -182,13 +182,19 @@ impl Storage {
         Ok((log, open.room))
     }
 
+    /// Fails when a log dir is offline: what it has of a partition must not come back with what the
+    /// store knows of another log by then.
+    fn has_all_dirs(&self) -> io::Result<()> {
+        match self.offline_dirs.is_empty() {
+            true => Ok(()),
+            false => Err(io::Error::other("a log dir is offline, which may have the partition")),
+        }
+    }
+
     /// What became of this replica when another one went on without a majority: its entries may be
     /// others than those of the new lineage, so it begins again. Blocks.
     fn begin_again(&self, place: &Place) -> io::Result<()> {
-        if !self.offline_dirs.is_empty() {
-            // What it has of this partition would be taken for that of the new lineage later.
-            return Err(io::Error::other("a log dir is offline, which may have the old lineage"));
-        }
+        self.has_all_dirs()?;
         let (_, dir) = self.dir_of(place)?;
         tracing::warn!(
             topic = place.topic,
@@ -235,10 +241,7 @@ impl Storage {
     /// Deletes what there is of a partition that could not be opened: it is none of this node's any
     /// more, and if it comes back it begins again. Blocks.
     pub(crate) fn delete_closed(&self, id: TopicPartition) -> io::Result<()> {
-        // What a log dir that is offline has must not come back without what the store knows of it.
-        if !self.offline_dirs.is_empty() {
-            return Err(io::Error::other("a log dir is offline, which may have it"));
-        }
+        self.has_all_dirs()?;
         self.dirs.iter().try_for_each(|open| open.health.check())?;
         let (disk, kv) = (self.env.disk.as_ref(), self.kv.as_ref());
         for open in &self.dirs {

@@ -467,8 +467,7 @@ fn lineage_of(image: &Image, id: TopicPartition) -> u32 {
 /// Who makes the group of a partition that nobody has led yet: those that it was made with, though
 /// others are to take their places.
 fn founders(place: &metadata::image::Partition) -> Vec<NodeId> {
-    let founders = place.replicas.iter().copied();
-    founders.filter(|node| !place.adding.contains(node)).collect()
+    place.members().collect()
 }
 
 /// Whether nobody has led the partition yet, and nobody is to go on with it alone.

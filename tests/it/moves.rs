@@ -36,9 +36,21 @@ pub async fn reassign(broker: &Broker, topic: &str, replicas: &[i32]) {
     assert_eq!(answer.responses[0].partitions[0].error_code, 0, "{answer:?}");
 }
 
-pub async fn moving(broker: &Broker) -> usize {
+async fn moving(broker: &Broker) -> usize {
     let request = ListPartitionReassignmentsRequest::default().with_topics(None);
     broker.client().await.call(0, &request).await.topics.len()
+}
+
+/// Waits until a partition has these replicas, all of them in sync, and a leader.
+pub async fn moved(broker: &Broker, topic: &str, replicas: &[i32]) {
+    eventually(async || {
+        let now = partition(broker, topic).await;
+        moving(broker).await == 0
+            && numbers(&now.replica_nodes) == replicas
+            && now.isr_nodes.len() == replicas.len()
+            && now.leader_id.0 > 0
+    })
+    .await;
 }
 
 async fn set_draining(broker: &Broker, node: i32) {
@@ -88,14 +100,7 @@ fn a_replica_moves_and_the_first_one_leads_again() {
         cluster.client(1).await.create_topic("t", 1, &[]).await;
         for replicas in [[3, 1], [1, 2], [2, 3]] {
             reassign(cluster.broker(1), "t", &replicas).await;
-            eventually(async || {
-                let now = partition(cluster.broker(2), "t").await;
-                moving(cluster.broker(2)).await == 0
-                    && numbers(&now.replica_nodes) == replicas
-                    && now.isr_nodes.len() == 2
-                    && now.leader_id.0 > 0
-            })
-            .await;
+            moved(cluster.broker(2), "t", &replicas).await;
         }
         let topic = TopicPartitions::default().with_topic(topic_name("t")).with_partitions(vec![0]);
         let request = ElectLeadersRequest::default()
@@ -179,14 +184,7 @@ fn a_partition_goes_on_without_its_majority_if_it_may() {
         // The one that went on alone goes, and comes back as any other: with nothing of its own.
         for (replicas, next) in [([2, 3], end + 2), ([1, 2], end + 3), ([3, 1], end + 4)] {
             reassign(cluster.broker(1), "bold", &replicas).await;
-            eventually(async || {
-                let now = partition(cluster.broker(1), "bold").await;
-                moving(cluster.broker(1)).await == 0
-                    && numbers(&now.replica_nodes) == replicas
-                    && now.isr_nodes.len() == 2
-                    && now.leader_id.0 > 0
-            })
-            .await;
+            moved(cluster.broker(1), "bold", &replicas).await;
             eventually(async || write(&cluster, &bold).await.base_offset == next).await;
         }
         cluster.stop().await;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::harness::cluster::Cluster;
 use crate::harness::records::Topic;
 use crate::harness::{Broker, Client, batch, eventually, run};
-use crate::moves::{moving, numbers, partition, reassign};
+use crate::moves::{moved, numbers, partition, reassign};
 
 const SOON: (&str, &str) = ("KAFKA_LOG_RETENTION_CHECK_INTERVAL_MS", "20");
 const METRICS: (&str, &str) = ("OTTLA_METRICS_LISTENER", "127.0.0.1:0");
@@ -219,14 +219,7 @@ fn replicas_begin_where_the_log_does() {
         let away = i32::try_from(away).unwrap();
         for replicas in [vec![new, away, i32::try_from(leader).unwrap()], vec![away], vec![new]] {
             reassign(cluster.broker(leader), "t", &replicas).await;
-            eventually(async || {
-                let now = partition(cluster.broker(leader), "t").await;
-                moving(cluster.broker(leader)).await == 0
-                    && numbers(&now.replica_nodes) == replicas
-                    && now.isr_nodes.len() == replicas.len()
-                    && now.leader_id.0 > 0
-            })
-            .await;
+            moved(cluster.broker(leader), "t", &replicas).await;
             let leader = cluster.leader("t", 0).await;
             let mut client = cluster.client(leader).await;
             eventually(async || client.fetch(&topic, 0).await.error_code == 1).await;

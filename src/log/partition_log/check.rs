@@ -77,13 +77,9 @@ impl PartitionLog {
         meta: &EntryMeta,
     ) -> io::Result<Batch> {
         let mut bytes = vec![0; meta.size as usize];
-        let batch = match read_exact_at(files.log.as_ref(), &mut bytes, meta.position.into()) {
-            Err(error) if disk::is_unreadable(&error) => None,
-            read => {
-                read?;
-                Batch::take(&mut Bytes::from(bytes)).ok()
-            }
-        };
+        let read = read_exact_at(files.log.as_ref(), &mut bytes, meta.position.into());
+        let read = disk::readable(read)?;
+        let batch = read.and_then(|()| Batch::take(&mut Bytes::from(bytes)).ok());
         batch.filter(|batch| meta.is_of(batch.header())).ok_or_else(|| {
             self.note_damage(index);
             damaged()
@@ -251,10 +247,7 @@ impl<'a> Reader<'a> {
 
     /// Whether the batch is the one that was written for the entry.
     pub(super) fn is_right(&mut self, meta: &EntryMeta) -> io::Result<bool> {
-        match self.compare(meta) {
-            Err(error) if disk::is_unreadable(&error) => Ok(false),
-            compared => compared,
-        }
+        Ok(disk::readable(self.compare(meta))?.unwrap_or(false))
     }
 
     fn compare(&mut self, meta: &EntryMeta) -> io::Result<bool> {
@@ -283,19 +276,16 @@ impl<'a> Reader<'a> {
         if !known.contains(&position) || position + count.start as u64 > known.end {
             let size = usize::try_from(self.end.saturating_sub(position)).unwrap_or(usize::MAX);
             let size = size.clamp(count.start, CHUNK_BYTES);
-            match self.fill(position, size) {
+            if disk::readable(self.fill(position, size))?.is_none() {
                 // Only a later batch may be where the disk cannot read.
-                Err(error) if disk::is_unreadable(&error) => self.fill(position, count.start)?,
-                filled => filled?,
+                self.fill(position, count.start)?;
             }
         }
         let from = usize::try_from(position - self.at).unwrap_or(usize::MAX);
         let piece = self.chunk.get(from..).unwrap_or_default();
         Ok(piece.get(..count.end).unwrap_or(piece))
     }
-}
 
-impl Reader<'_> {
     fn fill(&mut self, position: u64, size: usize) -> io::Result<()> {
         self.chunk.resize(size, 0);
         self.at = position;

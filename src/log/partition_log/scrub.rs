@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use crate::base::disk;
+use crate::base::disk::readable;
 use crate::log::entry::{EntryMeta, META_BYTES};
 use crate::log::metas;
 use crate::log::partition_log::PartitionLog;
@@ -76,10 +76,9 @@ impl PartitionLog {
     ) -> io::Result<Option<EntryMeta>> {
         let Some(meta) = metas::made_again(files, base_index, index)? else { return Ok(None) };
         tracing::warn!(log = self.name(), index, "a damaged record of an entry is made again");
-        match files.write_meta(base_index, index, &meta) {
+        if readable(files.write_meta(base_index, index, &meta))?.is_none() {
             // It is in a bad sector with others; whoever reads it makes it again.
-            Err(error) if disk::is_unreadable(&error) => return Ok(Some(meta)),
-            written => written?,
+            return Ok(Some(meta));
         }
         files.raft.sync()?;
         self.note_mend();

@@ -39,6 +39,9 @@ pub(super) fn restore(
     for at in 0..found.len() {
         let (before, rest) = found.split_at_mut(at);
         let Some((this, behind)) = rest.split_first_mut() else { break };
+        if this.head.is_some() {
+            continue;
+        }
         let before = before.last();
         let was_relied_upon =
             before.is_none_or(|before| before.head.map_or(before.is_lost, |head| head.note.rolled));
@@ -50,9 +53,6 @@ pub(super) fn restore(
             is_closed |= !later.files.log.is_empty()?;
         }
         let count = metas::count(&this.files)?;
-        if this.head.is_some() {
-            continue;
-        }
         let is_begun = count == 0 && this.files.log.is_empty()?;
         if let (true, 0, true, Some(purged)) = (behind.is_empty(), at, is_begun, purged) {
             let base_index = purged.index + 1;
@@ -68,11 +68,11 @@ pub(super) fn restore(
         let first = purged.filter(|_| at == 0).map_or(0, |purged| purged.index + 1);
         let guesses = ends.into_iter().chain(begins).map(|index| index..=index);
         let guesses = guesses.chain((at == 0).then(|| first.saturating_sub(count)..=first));
-        let mut guesses: Vec<RangeInclusive<u64>> = guesses.collect();
+        let guesses: Vec<RangeInclusive<u64>> = guesses.collect();
         let known = guesses.iter().cloned().find_map(|guess| fits(guess, &bytes, &this.files));
         let base_index = match known {
             Some(base_index) => base_index,
-            None if salvage => guesses.drain(..1).next().map_or(0, |guess| *guess.end()),
+            None if salvage => guesses.first().map_or(0, |guess| *guess.end()),
             None => {
                 this.is_lost = true;
                 continue;

@@ -3,7 +3,7 @@
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 
-use crate::base::disk;
+use crate::base::disk::readable;
 use crate::base::ids::Offset;
 use crate::log::entry::{EntryKind, EntryMeta, META_BYTES};
 use crate::log::index::{OffsetIndex, TimeIndex};
@@ -57,7 +57,9 @@ pub(super) fn quick_load(
     let newest = time_index.last(segment.base_offset);
     segment.max_timestamp = newest.filter(|(newest_ms, _)| *newest_ms >= 0);
     segment.since_ms = (size > 0).then(|| setup.clock.now_ms());
-    segment.modified_ms = files.log.modified_ms()?;
+    if segment.max_timestamp.is_none() {
+        segment.modified_ms = files.log.modified_ms()?;
+    }
     segment.offset_index = offset_index;
     segment.time_index = time_index;
     segment.transaction_index = transaction_index;
@@ -173,11 +175,8 @@ fn known_metas(
             None if index < note.end_index => {
                 let meta = metas::placed(files, base_index, index)?;
                 if let Some(meta) = meta.filter(|meta| meta.kind != EntryKind::Unknown) {
-                    match files.write_meta(base_index, index, &meta) {
-                        // It is in a bad sector with others; whoever reads it makes it again.
-                        Err(error) if disk::is_unreadable(&error) => {}
-                        written => written?,
-                    }
+                    // In a bad sector with others it stays; whoever reads it makes it again.
+                    let _ = readable(files.write_meta(base_index, index, &meta))?;
                 }
                 meta
             }

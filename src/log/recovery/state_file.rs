@@ -11,7 +11,7 @@ use std::path::Path;
 
 use bytes::{Buf, BufMut};
 
-use crate::base::disk::{self, Disk, read_exact_at};
+use crate::base::disk::{Disk, read_exact_at, readable};
 use crate::base::ids::Offset;
 use crate::log::batch::{Batch, BatchHeader};
 use crate::log::entry::{EntryId, EntryKind, EntryMeta};
@@ -67,7 +67,7 @@ impl Replay {
         let first_index = segments.first().map_or(0, |segment| segment.base_index);
         let end_index = segments.last().map_or(0, |segment| segment.next_index);
         for name in setup.disk.list(&setup.dir)?.iter().filter(|name| name.ends_with(".state")) {
-            let content = readable(setup.disk.read(&setup.dir.join(name)).map(Some))?;
+            let content = readable(setup.disk.read(&setup.dir.join(name)))?;
             match content.and_then(|content| decode_state(&content)) {
                 Some(found) if found.next_index <= end_index => {
                     let is_enough = found.knows_transactions || found.next_index <= first_index;
@@ -210,7 +210,8 @@ fn is_cleaned(
             let next = to.min(from + REPLAY_COUNT);
             let metas = segment.read_metas(from, next)?;
             for meta in metas.iter().filter(|meta| meta.kind == EntryKind::Batch) {
-                if readable(segment.files.batch_header(meta.position))?.is_some_and(is_of) {
+                if readable(segment.files.batch_header(meta.position))?.flatten().is_some_and(is_of)
+                {
                     return Ok(false);
                 }
             }
@@ -226,26 +227,18 @@ fn read_head(
     segment: &Segment,
     meta: &EntryMeta,
 ) -> io::Result<Option<(BatchHeader, Option<Marker>)>> {
-    let header = readable(segment.files.batch_header(meta.position))?;
+    let header = readable(segment.files.batch_header(meta.position))?.flatten();
     let Some(header) = header.filter(|header| meta.is_of(header)) else { return Ok(None) };
     if !header.is_control() {
         return Ok(Some((header, None)));
     }
     let mut bytes = vec![0; meta.size as usize];
     let read = read_exact_at(segment.files.log.as_ref(), &mut bytes, u64::from(meta.position));
-    if readable(read.map(Some))?.is_none() {
+    if readable(read)?.is_none() {
         return Ok(None);
     }
     let batch = Batch::take(&mut bytes.into()).ok();
     Ok(batch.map(|batch| (header, Marker::of(&batch))))
-}
-
-/// What the disk cannot read is not there.
-fn readable<T>(read: io::Result<Option<T>>) -> io::Result<Option<T>> {
-    match read {
-        Err(error) if disk::is_unreadable(&error) => Ok(None),
-        read => read,
-    }
 }
 
 /// Terms and producers as of the end of the log.
@@ -360,7 +353,7 @@ pub(super) fn remove_old_states(setup: &LogSetup, segments: &[Segment]) -> io::R
     let mut must_sync = false;
     for name in setup.disk.list(&setup.dir)?.iter().filter(|name| name.ends_with(".state")) {
         let path = setup.dir.join(name);
-        let content = readable(setup.disk.read(&path).map(Some))?;
+        let content = readable(setup.disk.read(&path))?;
         let state = content.and_then(|content| decode_state(&content));
         let is_old = state.as_ref().is_some_and(|state| !state.knows_transactions);
         let is_beyond = state.is_none_or(|state| state.next_index > end_index);
@@ -377,7 +370,7 @@ pub(super) fn remove_states_after(setup: &LogSetup, next_index: u64) -> io::Resu
     for name in setup.disk.list(&setup.dir)? {
         let path = setup.dir.join(&name);
         if name.ends_with(".state")
-            && readable(setup.disk.read(&path).map(Some))?
+            && readable(setup.disk.read(&path))?
                 .and_then(|content| decode_state(&content))
                 .is_none_or(|state| state.next_index > next_index)
         {

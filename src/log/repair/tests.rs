@@ -217,6 +217,20 @@ fn without(rig: &Rig, index: u64, clean: bool) -> Rig {
     copy
 }
 
+/// A log with a transaction that ends with this marker at index 2, and other batches behind it.
+fn with_transaction(marker: Marker) -> Rig {
+    let rig = Rig::new(5, config(300, false));
+    let sample = Sample { producer: (7, 2, 0), timestamp_ms: 1000, attributes: 1 << 4 };
+    let mut bodies = vec![
+        EntryBody::Blank,
+        EntryBody::Batch(batch(2, 30, sample)),
+        EntryBody::Batch(marker.batch(7, 2, 1000).expect("a marker")),
+    ];
+    bodies.extend((0..8).map(|_| EntryBody::Batch(batch(2, 30, Sample::default()))));
+    append(&rig, bodies);
+    rig
+}
+
 #[test]
 fn the_marker_of_a_transaction_is_made_again() {
     for (ending, clean) in [
@@ -225,16 +239,8 @@ fn the_marker_of_a_transaction_is_made_again() {
         (Ending::Committed, true),
         (Ending::Committed, false),
     ] {
-        let rig = Rig::new(5, config(300, false));
         let marker = Marker { ending, coordinator_epoch: 3 };
-        let sample = Sample { producer: (7, 2, 0), timestamp_ms: 1000, attributes: 1 << 4 };
-        let mut bodies = vec![
-            EntryBody::Blank,
-            EntryBody::Batch(batch(2, 30, sample)),
-            EntryBody::Batch(marker.batch(7, 2, 1000).expect("a marker")),
-        ];
-        bodies.extend((0..8).map(|_| EntryBody::Batch(batch(2, 30, Sample::default()))));
-        append(&rig, bodies);
+        let rig = with_transaction(marker);
         let aborted = rig.log().aborted_between(0, i64::MAX);
         assert_eq!(aborted.len(), usize::from(ending == Ending::Aborted));
         let mut copy = without(&rig, 2, clean);
@@ -255,16 +261,8 @@ fn the_marker_of_a_transaction_is_made_again() {
 /// With more than one wrong bit, the index of aborted transactions still knows it.
 #[test]
 fn the_marker_of_an_aborted_transaction_is_made_again_from_the_index() {
-    let rig = Rig::new(5, config(300, false));
     let marker = Marker { ending: Ending::Aborted, coordinator_epoch: 0 };
-    let sample = Sample { producer: (7, 2, 0), timestamp_ms: 1000, attributes: 1 << 4 };
-    let mut bodies = vec![
-        EntryBody::Blank,
-        EntryBody::Batch(batch(2, 30, sample)),
-        EntryBody::Batch(marker.batch(7, 2, 1000).expect("a marker")),
-    ];
-    bodies.extend((0..8).map(|_| EntryBody::Batch(batch(2, 30, Sample::default()))));
-    append(&rig, bodies);
+    let rig = with_transaction(marker);
     let (base_offset, _, position) = place(&rig, 2);
     rig.close().expect("closed");
     let mut copy = rig.copy();

@@ -39,7 +39,7 @@ struct Led {
 impl Led {
     fn add(&mut self, place: &image::Partition, min_in_sync: usize) {
         // Replicas that still get the data are not missed yet.
-        let settled = place.replicas.iter().filter(|node| !place.adding.contains(node)).count();
+        let settled = place.members().count();
         let in_sync = place.in_sync.len();
         // A topic can not ask for more than it has.
         let min_in_sync = min_in_sync.min(place.replicas.len());

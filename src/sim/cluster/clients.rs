@@ -258,9 +258,7 @@ impl Consumer {
         self.position = self.position.max(contents.next_offset());
         Ok(Round::Done)
     }
-}
 
-impl Consumer {
     /// What is not there was deleted, as it was asked for.
     fn skip_deleted(&mut self, log_start: Offset) -> Result<Round, String> {
         self.ledger.lock().history.may_begin_at(log_start)?;
