@@ -18,6 +18,7 @@ pub mod recovery;
 pub mod repair;
 pub mod retention;
 pub mod room;
+pub mod run;
 pub mod segment;
 mod sync_pool;
 pub mod transaction_index;

@@ -36,6 +36,7 @@ use crate::log::producer_state::LastOfProducer;
 use crate::log::records::filter::{Left, Rules, candidates, filter};
 use crate::log::records::marker::Marker;
 use crate::log::retention::SegmentFacts;
+use crate::log::run::Run;
 use crate::log::transaction_index::AbortedTransaction;
 
 pub use source::SourceSegment;
@@ -139,19 +140,19 @@ impl Cleaning {
         let mut done = Step::default();
         match &mut self.stage {
             Stage::Map(reader) => {
-                let run = reader.next_run()?;
-                done.read_bytes = size_of_run(&run);
+                let items = reader.next_items()?;
+                done.read_bytes = size_of(&items);
                 let first = self.dirty.first;
-                let is_full = map_run(&mut self.map, &mut self.transactions, &run, first)?;
-                if run.is_empty() || is_full {
+                let is_full = map_items(&mut self.map, &mut self.transactions, &items, first)?;
+                if items.is_empty() || is_full {
                     self.group();
                     self.next_group()?;
                 }
             }
             Stage::Copy { reader, target, .. } => {
-                let run = reader.next_run()?;
-                done.read_bytes = size_of_run(&run);
-                let is_last = run.is_empty();
+                let items = reader.next_items()?;
+                done.read_bytes = size_of(&items);
+                let is_last = items.is_empty();
                 let before = target.size();
                 let mut judge = Judge {
                     map: &self.map,
@@ -159,10 +160,10 @@ impl Cleaning {
                     transactions: &mut self.transactions,
                     options: self.options,
                 };
-                for Item { index, meta, batch } in run {
+                for Item { run, batch } in items {
                     let verdict = judge.verdict(batch.as_ref())?;
                     self.summary.records_dropped += verdict.dropped;
-                    target.put(index, meta, batch, verdict.left)?;
+                    target.put(run, batch, verdict.left)?;
                     if let Some(aborted) = verdict.aborted {
                         target.note_aborted(aborted);
                     }
@@ -238,14 +239,14 @@ impl Cleaning {
 pub(crate) fn rewrite(
     log: &PartitionLog,
     source: SourceSegment,
-    metas: Vec<EntryMeta>,
+    runs: Vec<Run>,
     left: &BTreeMap<u64, Left>,
     _rewriting: &Rewriting,
 ) -> io::Result<bool> {
     let sources = [source];
     let mut target = Target::begin(log, &sources)?;
     let [source] = &sources;
-    if let Err(error) = write_anew(log, source, metas, left, &mut target) {
+    if let Err(error) = write_anew(log, source, runs, left, &mut target) {
         target.abandon();
         return Err(error);
     }
@@ -255,7 +256,7 @@ pub(crate) fn rewrite(
 fn write_anew(
     log: &PartitionLog,
     source: &SourceSegment,
-    metas: Vec<EntryMeta>,
+    runs: Vec<Run>,
     left: &BTreeMap<u64, Left>,
     target: &mut Target,
 ) -> io::Result<()> {
@@ -264,31 +265,32 @@ fn write_anew(
     let aborted = log.aborted_between(offsets.start, Offset::MAX).into_iter();
     let aborted = aborted.filter(|aborted| offsets.contains(&aborted.last_offset));
     aborted.for_each(|aborted| target.note_aborted(aborted));
-    for (meta, index) in metas.into_iter().zip(source.base_index..) {
-        if meta.kind != EntryKind::Batch {
-            target.put(index, EntryMeta { size: 0, ..meta }, None, Left::Same)?;
-        } else if let Some(left) = left.get(&index) {
-            target.put(index, meta, None, left.clone())?;
+    for run in runs {
+        if run.meta.kind != EntryKind::Batch {
+            let meta = EntryMeta { size: 0, ..run.meta };
+            target.put(Run { meta, ..run }, None, Left::Same)?;
+        } else if let Some(left) = left.get(&run.index) {
+            target.put(run, None, left.clone())?;
         } else {
-            let batch = log.read_batch(&source.files, index, &meta)?;
-            target.put(index, meta, Some(batch), Left::Same)?;
+            let batch = log.read_batch(&source.files, run.index, &run.meta)?;
+            target.put(run, Some(batch), Left::Same)?;
         }
     }
     Ok(())
 }
 
-fn size_of_run(run: &[Item]) -> u64 {
-    run.iter().map(|item| u64::from(item.meta.size)).sum()
+fn size_of(items: &[Item]) -> u64 {
+    items.iter().map(|item| u64::from(item.run.meta.size)).sum()
 }
 
 /// Whether the map is full now.
-fn map_run(
+fn map_items(
     map: &mut OffsetMap,
     transactions: &mut Transactions,
-    run: &[Item],
+    items: &[Item],
     first: Offset,
 ) -> io::Result<bool> {
-    for Item { meta, batch, .. } in run {
+    for Item { run, batch } in items {
         if let Some(batch) = batch.as_ref().filter(|batch| counts(transactions, batch)) {
             let put =
                 candidates(batch, |record| match record.key.filter(|_| record.offset >= first) {
@@ -299,7 +301,7 @@ fn map_run(
                 return Ok(true);
             }
         }
-        map.reached(meta.next_offset() - 1);
+        map.reached(run.meta.next_offset() - 1);
     }
     Ok(false)
 }

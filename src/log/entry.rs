@@ -1,7 +1,7 @@
-//! Raft entries as the log keeps them: whole batches in the segment, and one 32-byte record per
-//! entry in the `.raft` file beside it.
+//! Raft entries as the log keeps them: whole batches in the segment, and records in the `.raft`
+//! file beside it ([`crate::log::run`]).
 
-use bytes::{Buf, BufMut, Bytes};
+use bytes::Bytes;
 
 use crate::base::ids::{LeaderEpoch, Offset};
 use crate::log::batch::{Batch, BatchHeader, MAGIC};
@@ -35,8 +35,9 @@ pub enum EntryBody {
     /// A batch that was not appended: a duplicate, or one that the producer's state refuses. It
     /// holds its place in the Raft log and takes no offset.
     Void,
-    /// A batch of which compaction has left nothing. It keeps its place and its offsets.
-    Compacted { last_offset_delta: u32 },
+    /// A batch of which compaction has left nothing. It keeps its place and its offsets: what
+    /// follows it begins at `end_offset`, or later, if more of the batches before that are gone.
+    Compacted { end_offset: Offset },
 }
 
 /// An entry to append.
@@ -85,8 +86,12 @@ impl EntryKind {
     }
 }
 
-/// Size of an entry's record in the `.raft` file.
-pub const META_BYTES: usize = 32;
+impl EntryKind {
+    /// Whether all that is left of such an entry is its place, and perhaps its offsets.
+    pub fn is_nothing(self) -> bool {
+        matches!(self, Self::Void | Self::Compacted)
+    }
+}
 
 /// Where an entry is and which offsets it has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,101 +139,5 @@ impl EntryMeta {
     /// End position in the `.log` file.
     pub fn end_position(&self) -> u32 {
         self.position + self.size
-    }
-
-    /// Layout: base offset 8, term 4, position 4, size or the first half of `delete_before` 4,
-    /// delta or its second half 4, kind 1, zero 3, CRC-32C 4 over the index and the rest. What is
-    /// unknown stays so: zeroes are no record.
-    pub fn encode(&self, index: u64, out: &mut Vec<u8>) {
-        let start = out.len();
-        if self.kind == EntryKind::Unknown {
-            out.put_bytes(0, META_BYTES);
-            return;
-        }
-        out.put_i64(self.base_offset);
-        out.put_u32(u32::try_from(self.term).unwrap_or(u32::MAX));
-        out.put_u32(self.position);
-        match self.kind {
-            EntryKind::DeleteRecords => out.put_i64(self.delete_before),
-            _ => {
-                out.put_u32(self.size);
-                out.put_u32(self.last_offset_delta);
-            }
-        }
-        out.put_u8(self.kind as u8);
-        out.put_bytes(0, 3);
-        let crc = meta_crc(index, out.get(start..).unwrap_or_default());
-        out.put_u32(crc);
-    }
-
-    /// `None` if the checksum differs, also when the record belongs to another index.
-    pub fn decode(index: u64, bytes: &[u8]) -> Option<Self> {
-        let (mut covered, mut crc) = bytes.get(..META_BYTES)?.split_at(META_BYTES - 4);
-        if crc.get_u32() != meta_crc(index, covered) {
-            return None;
-        }
-        let (base_offset, term) = (covered.get_i64(), u64::from(covered.get_u32()));
-        let position = covered.get_u32();
-        let mut tail = covered;
-        let (size, last_offset_delta) = (covered.get_u32(), covered.get_u32());
-        let kind = EntryKind::from_byte(covered.get_u8())?;
-        let meta =
-            Self { term, kind, base_offset, position, size, last_offset_delta, delete_before: 0 };
-        Some(match kind {
-            EntryKind::DeleteRecords => {
-                Self { size: 0, last_offset_delta: 0, delete_before: tail.get_i64(), ..meta }
-            }
-            _ => meta,
-        })
-    }
-}
-
-fn meta_crc(index: u64, covered: &[u8]) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c(&index.to_be_bytes()), covered)
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn metas() -> impl Strategy<Value = EntryMeta> {
-        let kinds = [
-            EntryKind::Blank,
-            EntryKind::Membership,
-            EntryKind::Batch,
-            EntryKind::DeleteRecords,
-            EntryKind::Void,
-            EntryKind::Compacted,
-        ];
-        let numbers = (any::<u32>(), any::<i64>(), any::<u32>(), any::<u32>(), any::<i64>());
-        (proptest::sample::select(kinds.to_vec()), numbers).prop_map(
-            |(kind, (term, base_offset, position, size, delete_before))| {
-                let delete = kind == EntryKind::DeleteRecords;
-                EntryMeta {
-                    term: u64::from(term),
-                    kind,
-                    base_offset,
-                    position,
-                    size: if delete { 0 } else { size },
-                    last_offset_delta: if delete { 0 } else { size / 2 },
-                    delete_before: if delete { delete_before } else { 0 },
-                }
-            },
-        )
-    }
-
-    proptest! {
-        #[test]
-        fn metas_round_trip(meta in metas(), index: u64, bit in 0usize..META_BYTES * 8) {
-            let mut bytes = Vec::new();
-            meta.encode(index, &mut bytes);
-            prop_assert_eq!(bytes.len(), META_BYTES);
-            prop_assert_eq!(EntryMeta::decode(index, &bytes), Some(meta));
-            prop_assert_eq!(EntryMeta::decode(index ^ 1, &bytes), None);
-            bytes[bit / 8] ^= 1 << (bit % 8);
-            prop_assert_eq!(EntryMeta::decode(index, &bytes), None);
-        }
     }
 }

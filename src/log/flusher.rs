@@ -21,6 +21,7 @@ use crate::log::batch::Batch;
 use crate::log::health::Health;
 use crate::log::partition_log::PartitionLog;
 use crate::log::producer_state::AppendOutcome;
+use crate::log::run::RecordBytes;
 use crate::log::segment::SegmentFiles;
 use crate::log::sync_pool::SyncPool;
 use crate::metrics::flush::FlushMetrics;
@@ -44,15 +45,13 @@ pub struct WriteJob {
     pub log_position: u32,
     pub batches: Vec<Batch>,
     pub raft_position: u64,
-    /// Records for the `.raft` file.
-    pub metas: Vec<u8>,
+    /// For the `.raft` file.
+    pub records: RecordBytes,
     /// Whether `done` waits for the disk, or only for the page cache (`write.caching`).
     pub sync: bool,
     /// Whether the `.raft` file must be durable too: it holds something that cannot be made again
     /// from the batches.
     pub sync_raft: bool,
-    /// Some of it leaves no trace in the offsets of the batches around it.
-    pub is_traceless: bool,
     /// `acks=1`: told after the write.
     pub written: Vec<(oneshot::Sender<AppendOutcome>, AppendOutcome)>,
     /// Told after the write that the bodies in memory may go.
@@ -313,7 +312,8 @@ impl WriteJob {
     /// there was another entry between two of them. The second would get the index of the first.
     /// What compaction has left nothing of is missed by the offset of the next batch.
     fn must_wait_for(&self, writes: &[Self]) -> bool {
-        let is_one = |write: &Self| write.is_traceless && Arc::ptr_eq(&write.files, &self.files);
+        let is_one =
+            |write: &Self| write.records.is_traceless() && Arc::ptr_eq(&write.files, &self.files);
         !self.batches.is_empty() && writes.iter().any(is_one)
     }
 
@@ -351,13 +351,14 @@ fn write_group(group: &mut [WriteJob]) -> io::Result<()> {
             slices.push(IoSlice::new(batch.head()));
             slices.push(IoSlice::new(batch.records()));
         }
-        expected = (write.log_end(), expected.1 + write.metas.len() as u64);
+        expected = (write.log_end(), expected.1 + write.records.bytes().len() as u64);
     }
     if !slices.is_empty() {
         first.files.log.write_all_at(&slices, u64::from(first.log_position))?;
     }
-    let metas: Vec<IoSlice<'_>> = group.iter().map(|write| IoSlice::new(&write.metas)).collect();
-    first.files.raft.write_all_at(&metas, first.raft_position)?;
+    let records: Vec<IoSlice<'_>> =
+        group.iter().map(|write| IoSlice::new(write.records.bytes())).collect();
+    first.files.raft.write_all_at(&records, first.raft_position)?;
     if let Some(last) = group.last() {
         last.log.written(last.end_index);
     }

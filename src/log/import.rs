@@ -29,10 +29,11 @@ use crate::log::partition_log::TermStart;
 use crate::log::producer_state::ProducerStates;
 use crate::log::records::marker::{Ending, Marker};
 use crate::log::recovery;
-use crate::log::segment::{Segment, SegmentFiles, meta_position};
+use crate::log::run::{Origin, RecordBytes, Run, SEGMENT_OFFSETS_MAX};
+use crate::log::segment::{Segment, SegmentFiles, record_position};
 
 /// Records of a `.raft` file that are held before they are written.
-const METAS_BYTES_MAX: usize = 1024 * 1024;
+const RECORDS_BYTES_MAX: usize = 1024 * 1024;
 
 /// Where the log is made.
 #[derive(Debug, Clone)]
@@ -85,10 +86,10 @@ struct Builder<'a> {
     target: &'a Target,
     epochs: VecDeque<(LeaderEpoch, Offset)>,
     segment: Segment,
-    /// Encoded records of entries that are not in the `.raft` file yet.
-    metas: Vec<u8>,
-    /// Where they belong in it.
-    metas_position: u64,
+    /// What is not in the `.raft` file yet.
+    records: RecordBytes,
+    /// Where that belongs in it.
+    records_position: u64,
     terms: Vec<TermStart>,
     producers: ProducerStates,
     term: u64,
@@ -154,8 +155,8 @@ impl<'a> Builder<'a> {
             target,
             epochs: epochs.into(),
             segment: Segment::empty(Arc::new(files), 0),
-            metas: Vec::new(),
-            metas_position: meta_position(0, 0),
+            records: RecordBytes::new(Origin { index: 0, offset: 0 }),
+            records_position: record_position(0),
             terms: Vec::new(),
             producers: ProducerStates::default(),
             term: 0,
@@ -214,11 +215,14 @@ impl<'a> Builder<'a> {
         if self.terms.last().is_none_or(|last| last.first.term != id.term) {
             self.terms.push(TermStart { first: id, start_offset: meta.base_offset });
         }
-        meta.encode(id.index, &mut self.metas);
+        self.segment.records += u64::from(self.records.push(Run::of(id.index, meta)));
         self.segment.next_index += 1;
         self.next_offset = meta.next_offset();
         self.done.last = id;
-        if self.metas.len() >= METAS_BYTES_MAX { self.write_metas() } else { Ok(()) }
+        match self.records.bytes().len() >= RECORDS_BYTES_MAX {
+            true => self.write_records(),
+            false => Ok(()),
+        }
     }
 
     /// Goes to an offset: epochs that begin on the way get their first entries, and offsets that
@@ -237,30 +241,33 @@ impl<'a> Builder<'a> {
 
     fn fill(&mut self, to: Offset) -> io::Result<()> {
         while self.next_offset < to {
-            let delta = (to - self.next_offset - 1).min(i64::from(u32::MAX));
-            self.push(EntryKind::Compacted, delta)?;
+            let end = to.min(self.next_offset + SEGMENT_OFFSETS_MAX);
+            if end - self.segment.base_offset > SEGMENT_OFFSETS_MAX {
+                self.roll(self.next_offset)?;
+            }
+            self.push(EntryKind::Compacted, end - self.next_offset - 1)?;
         }
         Ok(())
     }
 
-    fn write_metas(&mut self) -> io::Result<()> {
-        let raft = &self.segment.files.raft;
-        raft.write_all_at(&[IoSlice::new(&self.metas)], self.metas_position)?;
-        self.metas_position += self.metas.len() as u64;
-        self.metas.clear();
+    fn write_records(&mut self) -> io::Result<()> {
+        let (raft, records) = (&self.segment.files.raft, self.records.take_all());
+        raft.write_all_at(&[IoSlice::new(&records)], self.records_position)?;
+        self.records_position += records.len() as u64;
         Ok(())
     }
 
     /// Closes the segment and begins the next one.
     fn roll(&mut self, base_offset: Offset) -> io::Result<()> {
-        self.write_metas()?;
+        self.write_records()?;
         self.segment.closing(true).write_whole(self.target.disk.as_ref())?;
         let base_index = self.segment.next_index;
         let disk = self.target.disk.as_ref();
         let files = SegmentFiles::open(disk, &self.target.dir, base_offset)?;
         files.write_raft_head(base_index)?;
         self.segment = Segment::empty(Arc::new(files), base_index);
-        self.metas_position = meta_position(base_index, base_index);
+        self.records = RecordBytes::new(self.segment.files.origin(base_index));
+        self.records_position = record_position(0);
         self.producers.expire(self.target.now_ms - self.target.producer_expiration_ms);
         self.write_state(base_offset)
     }
@@ -309,7 +316,7 @@ impl<'a> Builder<'a> {
         if log_start > 0 {
             self.push(EntryKind::DeleteRecords, self.done.start)?;
         }
-        self.write_metas()?;
+        self.write_records()?;
         self.segment.closing(false).write_whole(self.target.disk.as_ref())?;
         // The state at the beginning of the segment is not put at risk for one that says the same.
         if self.segment.size > 0 {

@@ -1,6 +1,11 @@
 //! Reading the records of a `.raft` file. One that is damaged is made again from those beside it
 //! and from the batches, as far as these leave no doubt: an entry that is not a batch has left
 //! nothing else behind.
+//!
+//! The place of a record in the file is its *slot*. Most files have one for each entry, so that is
+//! where it is looked for first.
+
+mod salvage;
 
 use std::io;
 use std::ops::Range;
@@ -10,46 +15,92 @@ use bytes::Bytes;
 use crate::base::disk::{read_exact_at, readable};
 use crate::base::ids::Offset;
 use crate::log::batch::Batch;
-use crate::log::entry::{EntryKind, EntryMeta, META_BYTES};
-use crate::log::segment::{RAFT_HEAD_BYTES, SegmentFiles, meta_position};
+use crate::log::entry::{EntryKind, EntryMeta};
+use crate::log::run::{RECORD_BYTES, Run};
+use crate::log::segment::{RAFT_HEAD_BYTES, SegmentFiles, record_position};
+
+pub(crate) use salvage::salvage;
 
 /// Records beside each other that are made again: a sector of 4 KiB has so many.
 const DAMAGED_COUNT_MAX: u64 = 128;
 /// What a disk cannot read at once.
 pub(crate) const BLOCK_BYTES: usize = 4096;
 
-/// Reads the records of entries `from..to` of the segment that begins with `base_index`.
+/// Reads what the records tell of entries `indexes` of the segment that begins with `base_index`,
+/// at most so many records.
+pub fn read_runs(
+    files: &SegmentFiles,
+    base_index: u64,
+    indexes: Range<u64>,
+    count_max: u64,
+) -> io::Result<Vec<Run>> {
+    let mut runs = Vec::new();
+    if indexes.is_empty() {
+        return Ok(runs);
+    }
+    let (origin, count) = (files.origin(base_index), count(files)?);
+    let wanted = count_max.min(indexes.end - indexes.start);
+    let mut slot = indexes.start - base_index;
+    let raw_from = |slot: u64| read_raw(files, slot, count.min(slot.saturating_add(wanted)));
+    let mut raw = raw_from(slot.min(count))?;
+    let is_there = Run::decode(&origin, &raw).is_some_and(|run| run.index == indexes.start);
+    if !is_there {
+        slot = slot_of(files, base_index, indexes.start)?;
+        raw = raw_from(slot.min(count))?;
+    }
+    let mut next = indexes.start;
+    for (chunk, slot) in raw.chunks(RECORD_BYTES).zip(slot..) {
+        let run = match Run::decode(&origin, chunk) {
+            Some(run) => run,
+            None => placed(files, base_index, slot)?.ok_or_else(|| damaged(files, next))?,
+        };
+        if !run.indexes().contains(&next) {
+            return Err(damaged(files, next));
+        }
+        runs.push(run.within(&indexes));
+        next = run.end_index();
+        if next >= indexes.end {
+            break;
+        }
+    }
+    let is_short = next < indexes.end && (runs.len() as u64) < count_max;
+    if is_short { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(runs) }
+}
+
+/// The same, entry by entry.
 pub fn read_metas(
     files: &SegmentFiles,
     base_index: u64,
-    from: u64,
-    to: u64,
+    indexes: Range<u64>,
 ) -> io::Result<Vec<EntryMeta>> {
-    let mut metas: Vec<EntryMeta> = Vec::new();
-    for (chunk, index) in read_raw(files, base_index, from, to)?.chunks(META_BYTES).zip(from..) {
-        let meta = match EntryMeta::decode(index, chunk) {
-            Some(meta) => meta,
-            None => placed(files, base_index, index)?.ok_or_else(|| damaged(files, index))?,
-        };
-        metas.push(meta);
-    }
-    Ok(metas)
+    let runs = read_runs(files, base_index, indexes, u64::MAX)?;
+    Ok(runs.iter().flat_map(|run| run.indexes().map(|index| run.entry(index))).collect())
 }
 
-/// The entry of those in `indexes`, which begin with the segment's first, that holds an offset;
-/// `None` if the last of them ends below it.
-pub(crate) fn holder(
+/// The first run of entries of those in `indexes`, which begin with the segment's first, that is
+/// not `before`; those that are come first.
+pub(crate) fn first_not(
     files: &SegmentFiles,
-    indexes: Range<u64>,
-    offset: Offset,
-) -> io::Result<Option<(u64, EntryMeta)>> {
-    let one = |index| -> io::Result<Option<EntryMeta>> {
-        Ok(read_metas(files, indexes.start, index, index + 1)?.first().copied())
+    indexes: &Range<u64>,
+    before: impl Fn(&EntryMeta) -> bool,
+) -> io::Result<Option<Run>> {
+    let base_index = indexes.start;
+    // No entry has its record later than if all before it had their own.
+    let count = count(files)?.min(indexes.end - base_index);
+    let is_before = |slot| {
+        let run = run_at(files, base_index, slot)?;
+        Ok(run.index < indexes.end && before(&run.meta))
     };
-    let is_before = |meta: EntryMeta| meta.next_offset() <= offset;
-    let found = search(indexes.start, indexes.end, |index| Ok(one(index)?.is_some_and(is_before)))?;
-    let meta = if found < indexes.end { one(found)? } else { None };
-    Ok(meta.map(|meta| (found, meta)))
+    let slot = search(0, count, is_before)?;
+    let run = if slot < count { Some(run_at(files, base_index, slot)?) } else { None };
+    Ok(run.filter(|run| run.index < indexes.end).map(|run| run.within(indexes)))
+}
+
+pub(crate) fn run_at(files: &SegmentFiles, base_index: u64, slot: u64) -> io::Result<Run> {
+    match Run::decode(&files.origin(base_index), &read_raw(files, slot, slot + 1)?) {
+        Some(run) => Ok(run),
+        None => placed(files, base_index, slot)?.ok_or_else(|| damaged(files, base_index + slot)),
+    }
 }
 
 /// The first index that is not `before`; those that are come first.
@@ -75,123 +126,75 @@ fn damaged(files: &SegmentFiles, index: u64) -> io::Error {
 
 /// How many records a `.raft` file has.
 pub fn count(files: &SegmentFiles) -> io::Result<u64> {
-    Ok(files.raft.len()?.saturating_sub(RAFT_HEAD_BYTES) / META_BYTES as u64)
+    Ok(files.raft.len()?.saturating_sub(RAFT_HEAD_BYTES) / RECORD_BYTES as u64)
 }
 
-/// All records of a segment.
-#[derive(Debug)]
-pub(crate) struct Salvaged {
-    pub(crate) metas: Vec<EntryMeta>,
-    /// Entries of which nothing was known: they say nothing now, and have the offsets and the bytes
-    /// that nobody else has.
-    pub(crate) assumed: Vec<u64>,
-}
-
-/// Reads the records of entries `indexes`, which begin with the segment's first, whatever has
-/// become of them. `end_offset` is where the next segment begins, if there is one.
-pub(crate) fn salvage(
-    files: &SegmentFiles,
-    indexes: Range<u64>,
-    end_offset: Option<Offset>,
-) -> io::Result<Salvaged> {
-    let base_index = indexes.start;
-    let raw = read_raw(files, base_index, base_index, indexes.end)?;
-    let mut known = Vec::new();
-    for (chunk, index) in raw.chunks(META_BYTES).zip(base_index..) {
-        known.push(match EntryMeta::decode(index, chunk) {
-            Some(meta) => Some(meta),
-            None => made_again(files, base_index, index)?,
-        });
-    }
-    let end_position = u32::try_from(files.log.len()?).map_err(io::Error::other)?;
-    let mut before = Before::begin(files);
-    let mut salvaged = Salvaged { metas: Vec::with_capacity(known.len()), assumed: Vec::new() };
-    // Where what is not known ends, by the entry.
-    let mut bounds = Vec::with_capacity(known.len());
-    let mut bound = Bound { position: end_position, offset: end_offset, term: 0 };
-    for meta in known.iter().rev() {
-        bounds.push(bound);
-        if let Some(meta) = meta {
-            let (position, offset) = (meta.position, Some(meta.base_offset));
-            bound = Bound { position, offset, term: meta.term };
+/// The slot of the record that tells of an entry. If it is damaged, where it is as far as that can
+/// be known, or the first of those beside it that are.
+pub(crate) fn slot_of(files: &SegmentFiles, base_index: u64, index: u64) -> io::Result<u64> {
+    let count = count(files)?;
+    // The last valid one that does not begin behind the entry.
+    let mut last = None;
+    let (mut low, mut high) = (0, count.min(index - base_index + 1));
+    while low < high {
+        let middle = low + (high - low) / 2;
+        match first_valid(files, base_index, middle..high)? {
+            Some((slot, run)) if run.index <= index => (last, low) = (Some((slot, run)), slot + 1),
+            _ => high = middle,
         }
     }
-    for (at, (index, bound)) in indexes.zip(bounds.into_iter().rev()).enumerate() {
-        let has_room = matches!(known.get(at + 1), Some(None));
-        let meta = match known.get(at).copied().flatten() {
-            Some(meta) => meta,
-            None => match batch_within(files, &before, &bound)? {
-                Some(batch) if batch.base_offset == before.offset => batch,
-                Some(batch) if has_room => {
-                    let offset = Some(batch.base_offset);
-                    nothing(&before, &Bound { position: before.position, offset, ..bound })
-                }
-                _ => {
-                    salvaged.assumed.push(index);
-                    nothing(&before, &bound)
-                }
-            },
-        };
-        before = Before::after(&meta);
-        salvaged.metas.push(meta);
-    }
-    Ok(salvaged)
-}
-
-/// What is known of the end of a stretch of entries of which nothing is.
-#[derive(Debug, Clone, Copy)]
-struct Bound {
-    position: u32,
-    offset: Option<Offset>,
-    term: u64,
-}
-
-/// The valid batch that begins there or later in the offsets, if it ends within the stretch.
-fn batch_within(
-    files: &SegmentFiles,
-    before: &Before,
-    bound: &Bound,
-) -> io::Result<Option<EntryMeta>> {
-    if before.position >= bound.position {
-        return Ok(None);
-    }
-    let header = readable(files.batch_header(before.position))?.flatten();
-    let Some(header) = header.filter(|header| header.base_offset >= before.offset) else {
-        return Ok(None);
+    let (slot, begin) = match last {
+        Some((slot, run)) if index < run.end_index() => return Ok(slot),
+        Some((slot, run)) => (slot + 1, run.end_index()),
+        None => (0, base_index),
     };
-    let found = batch_after(files, &Before { offset: header.base_offset, ..*before })?;
-    let fits = |meta: &EntryMeta| {
-        let ends_before = bound.offset.is_none_or(|offset| meta.next_offset() <= offset);
-        meta.end_position() <= bound.position && ends_before
-    };
-    Ok(found.map(|(meta, _)| meta).filter(fits))
+    let next = first_valid(files, base_index, slot..count)?;
+    let has_own = next.is_none_or(|(next, run)| next - slot == run.index - begin);
+    Ok(if has_own { slot + (index - begin) } else { slot })
 }
 
-/// An entry of which nothing is known but what is around it.
-fn nothing(before: &Before, bound: &Bound) -> EntryMeta {
-    let end_offset = bound.offset.unwrap_or(before.offset);
-    let missing = u32::try_from(end_offset - before.offset).unwrap_or(0);
-    EntryMeta {
-        term: if before.term > 0 { before.term } else { bound.term },
-        kind: if missing > 0 { EntryKind::Compacted } else { EntryKind::Void },
-        base_offset: before.offset,
-        position: before.position,
-        size: bound.position.saturating_sub(before.position),
-        last_offset_delta: missing.saturating_sub(1),
-        delete_before: 0,
-    }
-}
-
-/// The bytes of the records, whatever they are: zeroes where the disk cannot read.
-pub(crate) fn read_raw(
+fn first_valid(
     files: &SegmentFiles,
     base_index: u64,
-    from: u64,
-    to: u64,
-) -> io::Result<Vec<u8>> {
+    slots: Range<u64>,
+) -> io::Result<Option<(u64, Run)>> {
+    let origin = files.origin(base_index);
+    // The first one is, as a rule.
+    let (mut from, mut size) = (slots.start, 1);
+    while from < slots.end {
+        let to = slots.end.min(from + size);
+        let raw = read_raw(files, from, to)?;
+        let mut runs = raw.chunks(RECORD_BYTES).zip(from..);
+        let found = runs.find_map(|(chunk, slot)| Some((slot, Run::decode(&origin, chunk)?)));
+        if found.is_some() {
+            return Ok(found);
+        }
+        (from, size) = (to, DAMAGED_COUNT_MAX);
+    }
+    Ok(None)
+}
+
+/// Which records stay if the entries from `next_index` on go: so many, and the last of them as it
+/// is then, if that is to be another.
+pub(crate) fn cut(
+    files: &SegmentFiles,
+    base_index: u64,
+    next_index: u64,
+) -> io::Result<(u64, Option<Run>)> {
+    let Some(last) = next_index.checked_sub(1).filter(|last| *last >= base_index) else {
+        return Ok((0, None));
+    };
+    let slot = slot_of(files, base_index, last)?;
+    let run = run_at(files, base_index, slot)?;
+    let is_cut = run.end_index() > next_index;
+    Ok((slot + 1, is_cut.then(|| run.within(&(base_index..next_index)))))
+}
+
+/// The bytes of the records in these slots, whatever they are: zeroes where the disk cannot read.
+pub(crate) fn read_raw(files: &SegmentFiles, from: u64, to: u64) -> io::Result<Vec<u8>> {
     let count = usize::try_from(to.saturating_sub(from)).map_err(io::Error::other)?;
-    let mut bytes = vec![0; count * META_BYTES];
-    read_around(files, &mut bytes, meta_position(base_index, from))?;
+    let mut bytes = vec![0; count * RECORD_BYTES];
+    read_around(files, &mut bytes, record_position(from))?;
     Ok(bytes)
 }
 
@@ -219,82 +222,98 @@ pub(crate) struct Before {
     pub(crate) term: u64,
     pub(crate) position: u32,
     pub(crate) offset: Offset,
+    /// Nothing is left of it: more offsets may be gone than it tells.
+    pub(crate) is_nothing: bool,
 }
 
 impl Before {
-    /// The beginning of a segment.
+    /// The beginning of a segment: the last entry of the one before it may be such a one.
     pub(crate) fn begin(files: &SegmentFiles) -> Self {
-        Self { term: 0, position: 0, offset: files.base_offset }
+        Self { term: 0, position: 0, offset: files.base_offset, is_nothing: true }
     }
 
     pub(crate) fn after(meta: &EntryMeta) -> Self {
-        Self { term: meta.term, position: meta.end_position(), offset: meta.next_offset() }
+        Self {
+            term: meta.term,
+            position: meta.end_position(),
+            offset: meta.next_offset(),
+            is_nothing: meta.kind.is_nothing(),
+        }
+    }
+
+    /// The same, if the batch that lies there may begin at an offset further on.
+    pub(crate) fn up_to(self, offset: Offset) -> Self {
+        let may_be = self.is_nothing && offset > self.offset;
+        if may_be { Self { offset, ..self } } else { self }
+    }
+
+    /// Whether the entry may be the one behind it.
+    pub(crate) fn is_followed_by(self, meta: &EntryMeta) -> bool {
+        let after = if meta.kind == EntryKind::Batch { self.up_to(meta.base_offset) } else { self };
+        (after.position, after.offset) == (meta.position, meta.base_offset)
     }
 }
 
-/// The record of entry `index`, which is damaged; `None` if there is a doubt.
-pub fn made_again(
-    files: &SegmentFiles,
-    base_index: u64,
-    index: u64,
-) -> io::Result<Option<EntryMeta>> {
-    Ok(placed(files, base_index, index)?.filter(|meta| meta.kind != EntryKind::Unknown))
+/// What the damaged record in a slot told; `None` if there is a doubt.
+pub fn made_again(files: &SegmentFiles, base_index: u64, slot: u64) -> io::Result<Option<Run>> {
+    Ok(placed(files, base_index, slot)?.filter(|run| run.meta.kind != EntryKind::Unknown))
 }
 
 /// The same, or of which kind the entry was is left open: one without a batch and without offsets
 /// has left nothing, but its place can be told.
-pub(crate) fn placed(
-    files: &SegmentFiles,
-    base_index: u64,
-    index: u64,
-) -> io::Result<Option<EntryMeta>> {
-    let mut before = Before::begin(files);
-    let begin = index.saturating_sub(DAMAGED_COUNT_MAX).max(base_index);
-    let around = read_raw(files, base_index, begin, index)?;
-    let earlier = around.chunks(META_BYTES).zip(begin..);
-    let known = earlier.filter_map(|(chunk, at)| Some((at, EntryMeta::decode(at, chunk)?))).last();
+pub(crate) fn placed(files: &SegmentFiles, base_index: u64, slot: u64) -> io::Result<Option<Run>> {
+    let (origin, mut before) = (files.origin(base_index), Before::begin(files));
+    let decoded = |raw: Vec<u8>, from: u64| -> Vec<(u64, Run)> {
+        let runs = raw.chunks(RECORD_BYTES).zip(from..);
+        runs.filter_map(|(chunk, at)| Some((at, Run::decode(&origin, chunk)?))).collect()
+    };
+    let begin = slot.saturating_sub(DAMAGED_COUNT_MAX);
+    let known = decoded(read_raw(files, begin, slot)?, begin).pop();
     // Which term the first entry of a log has is known, that of another segment's is not.
-    let (mut at, mut knows_term) = (base_index, base_index == 0);
+    let (mut at, mut index, mut knows_term) = (0, base_index, base_index == 0);
     if let Some((known_at, known)) = known {
-        (at, before, knows_term) = (known_at + 1, Before::after(&known), true);
-    } else if begin > base_index {
+        (at, index, knows_term) = (known_at + 1, known.end_index(), true);
+        before = Before::after(&known.meta);
+    } else if begin > 0 {
         return Ok(None);
     }
-    let end = (base_index + count(files)?).min(index + 1 + DAMAGED_COUNT_MAX);
-    let later = read_raw(files, base_index, index + 1, end)?;
-    let mut later = later.chunks(META_BYTES).zip(index + 1..);
-    let next = later.find_map(|(chunk, at)| Some((at, EntryMeta::decode(at, chunk)?)));
+    let end = count(files)?.min(slot + 1 + DAMAGED_COUNT_MAX);
+    let next = decoded(read_raw(files, slot + 1, end)?, slot + 1).into_iter().next();
     let missing = next.map_or(end, |(at, _)| at) - at;
     let next = next.map(|(_, next)| next);
-    if missing == 1
-        && knows_term
-        && let Some(meta) = not_a_batch(index, &before, next.as_ref())
+    if let (1, true, Some(next)) = (missing, knows_term, &next)
+        && let Some(run) = not_a_batch(index, &before, next)
     {
-        return Ok(Some(meta));
+        return Ok(Some(run));
     }
     // All that are missing must be batches, without anything between them.
+    if next.is_some_and(|next| next.index != index + missing) {
+        return Ok(None);
+    }
     let mut found = None;
-    for at in at..at + missing {
+    for (at, index) in (at..at + missing).zip(index..) {
+        if next.is_some() {
+            let header = readable(files.batch_header(before.position))?.flatten();
+            before = header.map_or(before, |header| before.up_to(header.base_offset));
+        }
         let Some((meta, _)) = batch_after(files, &before)? else { return Ok(None) };
         before = Before::after(&meta);
-        if at == index {
-            found = Some(meta);
+        if at == slot {
+            found = Some(Run::of(index, meta));
         }
     }
     let fits = match next {
-        Some(next) => {
-            let follows = (before.position, before.offset) == (next.position, next.base_offset);
-            follows && before.term <= next.term
-        }
+        Some(next) => before.is_followed_by(&next.meta) && before.term <= next.meta.term,
         None => u64::from(before.position) == files.log.len()?,
     };
     Ok(found.filter(|_| fits))
 }
 
-/// The entry between these two places if it has no batch: a leader's first, one whose batch
-/// compaction has dropped, or another one if its term can be told.
-fn not_a_batch(index: u64, before: &Before, next: Option<&EntryMeta>) -> Option<EntryMeta> {
-    let next = next.filter(|next| next.position == before.position)?;
+/// The entries between these two places if they have no batch: a leader's first, those whose
+/// batches compaction has dropped, or another one if its term can be told.
+fn not_a_batch(index: u64, before: &Before, next: &Run) -> Option<Run> {
+    let count = u32::try_from(next.index.checked_sub(index)?).ok().filter(|count| *count > 0)?;
+    let next = Some(&next.meta).filter(|next| next.position == before.position)?;
     let meta = EntryMeta {
         term: next.term,
         kind: EntryKind::Blank,
@@ -304,18 +323,24 @@ fn not_a_batch(index: u64, before: &Before, next: Option<&EntryMeta>) -> Option<
         last_offset_delta: 0,
         delete_before: 0,
     };
+    let run = |meta| Run { index, count, meta };
     if next.base_offset > before.offset {
         let delta = next.base_offset - before.offset - 1;
         // Its term is not to be told where terms change.
         let last_offset_delta = u32::try_from(delta).ok().filter(|_| next.term == before.term)?;
-        return Some(EntryMeta { kind: EntryKind::Compacted, last_offset_delta, ..meta });
+        return Some(run(EntryMeta { kind: EntryKind::Compacted, last_offset_delta, ..meta }));
+    }
+    // Only of such are more than one together.
+    if count > 1 {
+        let kind = EntryKind::Void;
+        return (next.term == before.term).then(|| run(EntryMeta { kind, ..meta }));
     }
     // A new leader's first entry is a blank one, and the first of all is of term 0.
     if next.term > before.term && next.kind != EntryKind::Blank {
-        return Some(meta);
+        return Some(run(meta));
     }
     let unknown = EntryMeta { term: before.term, kind: EntryKind::Unknown, ..meta };
-    (next.term == before.term || index == 0).then_some(unknown)
+    (next.term == before.term || index == 0).then_some(run(unknown))
 }
 
 /// The valid batch that begins there, and its entry.

@@ -42,7 +42,8 @@ use crate::log::partition_log::flush::Unsynced;
 use crate::log::producer_state::{AppendOutcome, ProducerStates};
 use crate::log::records::marker::Marker;
 use crate::log::recovery;
-use crate::log::segment::{DurableNote, Segment, SegmentFiles, meta_position};
+use crate::log::run::{RecordBytes, Run};
+use crate::log::segment::{DurableNote, Segment, SegmentFiles, record_position};
 
 pub use check::DamageBell;
 pub use read::{EntryStub, LogSlice, ReadError};
@@ -248,6 +249,20 @@ impl State {
         }
     }
 
+    /// Whether nothing is left of the last entry, which is of this term.
+    fn ends_with_nothing(&self, term: u64) -> bool {
+        let last = match (self.recent.back(), self.segments.last()) {
+            (Some(recent), _) => Some(recent.meta),
+            (None, Some(last)) => {
+                let from = last.next_index.saturating_sub(1).max(last.base_index);
+                let metas = last.read_metas(from, last.next_index).unwrap_or_default();
+                metas.last().copied()
+            }
+            _ => None,
+        };
+        last.is_some_and(|last| last.term == term && last.kind.is_nothing())
+    }
+
     /// Drops from memory what is applied and written.
     fn trim_recent(&mut self) {
         let keep_from = self.applied_index.min(self.written_index.saturating_sub(1));
@@ -433,8 +448,9 @@ impl PartitionLog {
                 | EntryBody::Membership(_)
                 | EntryBody::Compacted { .. } => false,
             };
+            let rolls = rolls || roll::is_out_of_reach(&state, &entry);
             // The writer makes an entry without a trace durable before the batches after it.
-            let waits = job.is_traceless && matches!(&entry.body, EntryBody::Batch(_));
+            let waits = job.records.is_traceless() && matches!(&entry.body, EntryBody::Batch(_));
             if rolls || waits {
                 self.push_write(job);
                 if rolls {
@@ -451,13 +467,25 @@ impl PartitionLog {
     }
 
     /// A batch that has offsets already keeps them: a replica must not give it others than the
-    /// leader has.
+    /// leader has. It may begin further on where nothing is left of the entry before it.
     fn misplaced(&self, state: &State, entry: &Entry) -> Option<io::Error> {
-        let EntryBody::Batch(batch) = &entry.body else { return None };
-        let (header, end) = (batch.header(), state.next_offset);
-        let has_offsets = entry.ticket.is_none() && header.leader_epoch >= 0;
-        (has_offsets && header.base_offset != end).then(|| {
-            let (name, offset) = (&self.setup.name, header.base_offset);
+        let end = state.next_offset;
+        let (offset, follows) = match &entry.body {
+            EntryBody::Batch(batch) => {
+                let header = batch.header();
+                let has_offsets = entry.ticket.is_none() && header.leader_epoch >= 0;
+                let skips = header.base_offset > end;
+                let follows =
+                    header.base_offset == end || skips && state.ends_with_nothing(entry.id.term);
+                (header.base_offset, !has_offsets || follows)
+            }
+            EntryBody::Compacted { end_offset } => {
+                (*end_offset, (0..=end + i64::from(u32::MAX)).contains(end_offset))
+            }
+            _ => return None,
+        };
+        (!follows).then(|| {
+            let name = &self.setup.name;
             let text = format!("{name}: offset {offset} cannot follow, the log ends at {end}");
             io::Error::new(io::ErrorKind::InvalidData, text)
         })
@@ -485,11 +513,10 @@ impl PartitionLog {
             files: Arc::clone(&segment.files),
             log_position: segment.size,
             batches: Vec::new(),
-            raft_position: meta_position(segment.base_index, segment.next_index),
-            metas: Vec::new(),
+            raft_position: record_position(segment.records),
+            records: RecordBytes::new(segment.files.origin(segment.base_index)),
             sync: !config.write_caching,
             sync_raft: false,
-            is_traceless: false,
             written: Vec::new(),
             log: Arc::clone(self),
             end_index: segment.next_index,
@@ -497,8 +524,9 @@ impl PartitionLog {
         }
     }
 
-    fn push_write(&self, job: WriteJob) {
-        if !job.metas.is_empty() || job.done.is_some() {
+    fn push_write(&self, mut job: WriteJob) {
+        job.records.close();
+        if !job.records.is_empty() || job.done.is_some() {
             self.setup.writer.push(Job::Write(job));
         }
     }
@@ -524,9 +552,11 @@ impl PartitionLog {
                 delete_before = before;
                 (EntryKind::DeleteRecords, None)
             }
-            EntryBody::Compacted { last_offset_delta: delta } => {
-                last_offset_delta = delta;
-                (EntryKind::Compacted, None)
+            EntryBody::Compacted { end_offset } => {
+                // Here more of the offsets may be another entry's already.
+                let delta = u32::try_from(end_offset - 1 - state.next_offset).ok();
+                last_offset_delta = delta.unwrap_or(0);
+                (delta.map_or(EntryKind::Void, |_| EntryKind::Compacted), None)
             }
             EntryBody::Batch(batch) => {
                 marker = Marker::of(&batch);
@@ -551,6 +581,11 @@ impl PartitionLog {
             delete_before,
         };
         let batch = batch.map(|batch| {
+            if ticket.is_none() && batch.header().leader_epoch >= 0 {
+                // What is between is told by no other record.
+                job.sync_raft |= batch.header().base_offset != meta.base_offset;
+                meta.base_offset = batch.header().base_offset;
+            }
             outcome = AppendOutcome::Appended { base_offset: meta.base_offset };
             meta.size = u32::try_from(batch.size()).unwrap_or(u32::MAX);
             meta.last_offset_delta = batch.header().last_offset_delta.unsigned_abs();
@@ -562,10 +597,9 @@ impl PartitionLog {
         if let Some(batch) = &batch {
             state.unsynced.add(batch.header().record_count, job, config, now_ms);
         }
-        meta.encode(id.index, &mut job.metas);
+        state.active().records += u64::from(job.records.push(Run::of(id.index, meta)));
         job.batches.extend(batch.clone());
         job.sync_raft |= kind != EntryKind::Batch;
-        job.is_traceless |= !matches!(kind, EntryKind::Batch | EntryKind::Compacted);
         job.written.extend(ticket.and_then(|ticket| ticket.written).map(|tell| (tell, outcome)));
         state.next_offset = meta.next_offset();
         state.active().next_index += 1;

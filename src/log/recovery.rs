@@ -29,12 +29,13 @@ use crate::base::ids::Offset;
 use crate::base::kv::{Change, KeyValue};
 use crate::log::dir::deleted_name;
 use crate::log::entry::{EntryId, EntryMeta};
+use crate::log::metas;
 use crate::log::partition_log::retire::DELETED;
 use crate::log::partition_log::{LogSetup, State};
 use crate::log::producer_state::ProducerStates;
 use crate::log::segment::{
     DurableNote, EXTENSIONS, OWN_EXTENSIONS, RaftHead, Segment, SegmentFiles, file_name,
-    meta_position,
+    record_position,
 };
 use heads::Found;
 use state_file::Replay;
@@ -349,6 +350,7 @@ pub(crate) fn truncate(
     }
     if let Some(segment) = segments.get(kept - 1) {
         let next_index = next_index.max(segment.base_index);
+        let (records, last) = metas::cut(&segment.files, segment.base_index, next_index)?;
         let position = match next_index.checked_sub(1).filter(|last| *last >= segment.base_index) {
             None => 0,
             Some(last) => {
@@ -363,7 +365,10 @@ pub(crate) fn truncate(
         // The batches first: recovery makes lost records of the `.raft` file again from them.
         segment.files.log.set_len(u64::from(position))?;
         segment.files.log.sync()?;
-        segment.files.raft.set_len(meta_position(segment.base_index, next_index))?;
+        if let Some(last) = last {
+            segment.files.write_record(segment.base_index, records - 1, &last)?;
+        }
+        segment.files.raft.set_len(record_position(records))?;
         segment.files.raft.sync()?;
     }
     let unclean = LogSetup { clean: false, ..setup.clone() };

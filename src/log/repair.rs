@@ -16,6 +16,7 @@ use crate::log::metas;
 use crate::log::partition_log::PartitionLog;
 use crate::log::records::filter::Left;
 use crate::log::records::marker::{Ending, Marker};
+use crate::log::run::Run;
 use crate::log::segment::SegmentFiles;
 
 /// What is read at once.
@@ -74,18 +75,16 @@ pub fn drop_damaged(
         }
         let end_offset = Some(source.facts.end_offset);
         let mut salvaged = metas::salvage(&source.files, indexes.clone(), end_offset)?;
-        let without_record = salvaged.metas.iter_mut().zip(indexes.start..);
-        for (meta, index) in without_record.filter(|(_, index)| damage.contains(index)) {
-            meta.kind = without_batch(log, index, meta.kind);
+        for run in salvaged.runs.iter_mut().filter(|run| damage.contains(&run.index)) {
+            run.meta.kind = without_batch(log, run.index, run.meta.kind);
         }
-        let of = |(meta, index): (&EntryMeta, u64)| {
+        let of = |run: &Run| {
             let left =
-                || marker_again(log, &source.files, meta).map_or(Left::Nothing, Left::Changed);
-            damage.contains(&index).then(|| (index, left()))
+                || marker_again(log, &source.files, &run.meta).map_or(Left::Nothing, Left::Changed);
+            damage.contains(&run.index).then(|| (run.index, left()))
         };
-        let left: BTreeMap<u64, Left> =
-            salvaged.metas.iter().zip(indexes.start..).filter_map(of).collect();
-        if !rewrite(log, source, salvaged.metas, &left, &rewriting)? {
+        let left: BTreeMap<u64, Left> = salvaged.runs.iter().filter_map(of).collect();
+        if !rewrite(log, source, salvaged.runs, &left, &rewriting)? {
             return Err(in_use());
         }
         let mut replaced = damage.split_off(&indexes.start);
@@ -179,7 +178,7 @@ pub fn replace_damaged(
         if found.range(indexes.clone()).next().is_none() || source.facts.end_offset > committed {
             continue;
         }
-        let metas = metas::read_metas(&source.files, indexes.start, indexes.start, indexes.end)?;
+        let runs = metas::read_runs(&source.files, indexes.start, indexes.clone(), u64::MAX)?;
         let is_less = |meta: &EntryMeta, left: &Left| match left {
             Left::Nothing => true,
             Left::Changed(batch) => {
@@ -188,10 +187,10 @@ pub fn replace_damaged(
             }
             Left::Same => false,
         };
-        let fits = |(meta, index): (&EntryMeta, u64)| {
-            let left = found.get(&index)?;
+        let fits = |Run { index, meta, .. }: &Run| {
+            let left = found.get(index)?;
             if matches!(left, Left::Changed(batch) if meta.is_of(batch.header())) {
-                return Some((index, left.clone()));
+                return Some((*index, left.clone()));
             }
             let is_cleaned = meta.next_offset() <= cleaned_to;
             let is_marker = matches!(left, Left::Changed(batch) if Marker::of(batch).is_some());
@@ -199,14 +198,13 @@ pub fn replace_damaged(
                 Some(marker) => Some(Left::Changed(marker)),
                 None => is_less(meta, left).then(|| left.clone()),
             };
-            Some((index, left.filter(|_| is_cleaned)?))
+            Some((*index, left.filter(|_| is_cleaned)?))
         };
-        let left: BTreeMap<u64, Left> =
-            metas.iter().zip(indexes.clone()).filter_map(fits).collect();
+        let left: BTreeMap<u64, Left> = runs.iter().filter_map(fits).collect();
         if left.is_empty() || damage.range(indexes).any(|index| !left.contains_key(index)) {
             continue;
         }
-        if rewrite(log, source, metas, &left, &rewriting)? {
+        if rewrite(log, source, runs, &left, &rewriting)? {
             for index in left.into_keys() {
                 log.is_right_again(index)?;
                 replaced.push(index);

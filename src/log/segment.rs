@@ -1,5 +1,5 @@
-//! One segment: `NNN.log` with Kafka's batches, `NNN.raft` with one record per Raft entry, the two
-//! sparse indexes, and the index of aborted transactions if there are any.
+//! One segment: `NNN.log` with Kafka's batches, `NNN.raft` with the records of its Raft entries,
+//! the two sparse indexes, and the index of aborted transactions if there are any.
 //!
 //! Head of a `.raft` file, 64 bytes: magic 8, first Raft index 8, first offset 8, CRC-32C of these
 //! 4, zero 4, then the [`DurableNote`]: position 4, flags 4, end index 8, CRC-32C of the index
@@ -16,13 +16,14 @@ use bytes::{Buf, BufMut};
 use crate::base::disk::{self, Disk, DiskFile, OpenMode, read_exact_at};
 use crate::base::ids::Offset;
 use crate::log::batch::{BatchHeader, HEADER_BYTES};
-use crate::log::entry::{EntryMeta, META_BYTES};
+use crate::log::entry::EntryMeta;
 use crate::log::index::{OffsetIndex, TimeIndex};
 use crate::log::metas::{BLOCK_BYTES, read_metas};
 use crate::log::partition_log::LogConfig;
+use crate::log::run::{Origin, RECORD_BYTES, Run};
 use crate::log::transaction_index::{AbortedTransaction, TransactionIndex};
 
-const RAFT_MAGIC: &[u8; 8] = b"OTTLARF1";
+const RAFT_MAGIC: &[u8; 8] = b"OTTLARF2";
 /// Size of the head of a `.raft` file.
 pub const RAFT_HEAD_BYTES: u64 = 64;
 const NOTE_AT: u64 = 32;
@@ -30,7 +31,7 @@ const NOTE_BYTES: usize = 20;
 /// With its checksum.
 const NOTE_FIELD: std::ops::Range<usize> = 32..56;
 /// Records in the first block of a `.raft` file.
-pub(crate) const FIRST_BLOCK_COUNT: usize = (BLOCK_BYTES - 64) / META_BYTES;
+pub(crate) const FIRST_BLOCK_COUNT: usize = (BLOCK_BYTES - 64) / RECORD_BYTES;
 
 /// How far a segment is on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -74,6 +75,8 @@ pub struct Segment {
     pub base_index: u64,
     /// One past the Raft index of its last entry.
     pub next_index: u64,
+    /// Records in the `.raft` file.
+    pub records: u64,
     /// Bytes in the `.log` file.
     pub size: u32,
     pub offset_index: OffsetIndex,
@@ -139,22 +142,23 @@ impl SegmentFiles {
     }
 
     /// Writes the `.raft` file again up to these records, in whole blocks: part of a bad sector
-    /// cannot be written.
+    /// cannot be written. They may be `all` that it is to have.
     pub fn write_raft_again(
         &self,
         base_index: u64,
         note: &DurableNote,
-        metas: &[EntryMeta],
+        runs: &[Run],
+        all: bool,
     ) -> io::Result<()> {
         let mut content = self.raft_head(base_index);
         let note = encode_note(note);
         if let Some(field) = content.get_mut(NOTE_FIELD) {
             field.copy_from_slice(&note);
         }
-        for (meta, index) in metas.iter().zip(base_index..) {
-            meta.encode(index, &mut content);
-        }
-        let (size, len) = (content.len(), self.raft.len()?);
+        let origin = self.origin(base_index);
+        runs.iter().for_each(|run| run.encode(&origin, &mut content));
+        let size = content.len();
+        let len = if all { size as u64 } else { self.raft.len()? };
         content.resize(size.next_multiple_of(BLOCK_BYTES), 0);
         // What lies behind them in the last block stays, if it can be read.
         match self.raft.read_at(content.get_mut(size..).unwrap_or_default(), size as u64) {
@@ -162,7 +166,8 @@ impl SegmentFiles {
             read => drop(read?),
         }
         self.raft.write_all_at(&[IoSlice::new(&content)], 0)?;
-        if content.len() as u64 > len { self.raft.set_len(len) } else { Ok(()) }
+        let end = (content.len() as u64).max(self.raft.len()?);
+        if end > len { self.raft.set_len(len) } else { Ok(()) }
     }
 
     fn raft_head(&self, base_index: u64) -> Vec<u8> {
@@ -176,11 +181,16 @@ impl SegmentFiles {
         head
     }
 
-    /// Writes the record of an entry again.
-    pub fn write_meta(&self, base_index: u64, index: u64, meta: &EntryMeta) -> io::Result<()> {
-        let mut record = Vec::with_capacity(META_BYTES);
-        meta.encode(index, &mut record);
-        self.raft.write_all_at(&[IoSlice::new(&record)], meta_position(base_index, index))
+    /// Writes a record again.
+    pub fn write_record(&self, base_index: u64, slot: u64, run: &Run) -> io::Result<()> {
+        let mut record = Vec::with_capacity(RECORD_BYTES);
+        run.encode(&self.origin(base_index), &mut record);
+        self.raft.write_all_at(&[IoSlice::new(&record)], record_position(slot))
+    }
+
+    /// What its records count from, if its first entry has that index.
+    pub fn origin(&self, base_index: u64) -> Origin {
+        Origin { index: base_index, offset: self.base_offset }
     }
 
     /// Notes how far the segment is on disk.
@@ -197,9 +207,13 @@ impl SegmentFiles {
             read => read?,
         }
         let (covered, mut rest) = head.split_at(24);
-        let magic_differs = !covered.starts_with(RAFT_MAGIC);
-        if magic_differs || rest.get_u32() != crc32c::crc32c(covered) {
+        if rest.get_u32() != crc32c::crc32c(covered) {
             return Ok(None);
+        }
+        if !covered.starts_with(RAFT_MAGIC) {
+            let path = self.path("raft");
+            let text = format!("{}: of another version, in another format", path.display());
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
         }
         let mut numbers = covered.get(8..).unwrap_or_default();
         let (base_index, base_offset) = (numbers.get_u64(), numbers.get_i64());
@@ -289,9 +303,9 @@ fn decode_note(bytes: &[u8]) -> Option<DurableNote> {
     Some(DurableNote { position, end_index, closed, rolled, indexes_crc })
 }
 
-/// Where the record of an entry lies in its `.raft` file.
-pub fn meta_position(base_index: u64, index: u64) -> u64 {
-    RAFT_HEAD_BYTES + (index - base_index) * META_BYTES as u64
+/// Where a record lies in its `.raft` file.
+pub fn record_position(slot: u64) -> u64 {
+    RAFT_HEAD_BYTES + slot * RECORD_BYTES as u64
 }
 
 impl Segment {
@@ -302,6 +316,7 @@ impl Segment {
             files,
             base_index,
             next_index: base_index,
+            records: 0,
             size: 0,
             offset_index: OffsetIndex::default(),
             time_index: TimeIndex::default(),
@@ -414,7 +429,7 @@ impl Segment {
     /// Reads the records of entries `from..to`, which must be in the file.
     pub fn read_metas(&self, from: u64, to: u64) -> io::Result<Vec<EntryMeta>> {
         debug_assert!(self.base_index <= from && from <= to);
-        read_metas(&self.files, self.base_index, from, to)
+        read_metas(&self.files, self.base_index, from..to)
     }
 }
 

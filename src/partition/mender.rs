@@ -135,11 +135,13 @@ impl Mender {
                     cleaned = Some(Left::Changed(batch));
                     continue;
                 }
-                Ok(Told::Nothing(EntryKind::Compacted, _)) => {
+                Ok(Told::Nothing(kind, _)) if kind.is_nothing() && !is_unknown => {
                     cleaned = Some(Left::Nothing);
                     continue;
                 }
                 Ok(Told::Nothing(kind, delete_before)) => {
+                    // The offsets are told by others here.
+                    let kind = if kind.is_nothing() { EntryKind::Void } else { kind };
                     let meta = EntryMeta { kind, delete_before, ..stub.meta };
                     write_record(log, index, meta).await
                 }
@@ -150,7 +152,7 @@ impl Mender {
                 Err(error) => last = error,
             }
         }
-        cleaned.filter(|_| !is_unknown).map(Found::Left).ok_or(last)
+        cleaned.map(Found::Left).ok_or(last)
     }
 
     /// Who may have what is missing here, the leader first.

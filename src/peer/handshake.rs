@@ -14,7 +14,7 @@ use crate::peer::{Lane, Me};
 /// The first bytes of either side.
 const MAGIC: [u8; 6] = *b"ottlaP";
 /// Raised whenever frames or their meaning change.
-const VERSION: u16 = 2;
+const VERSION: u16 = 3;
 /// How long the first words may take.
 pub(super) const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(2);
 /// The largest first word.

@@ -78,8 +78,8 @@ fn to_log(entry: Entry) -> LogEntry {
             EntryBody::Batch(batch)
         }
         EntryPayload::Normal(Command::DeleteRecords { before }) => EntryBody::DeleteRecords(before),
-        EntryPayload::Normal(Command::Compacted { last_offset_delta }) => {
-            EntryBody::Compacted { last_offset_delta }
+        EntryPayload::Normal(Command::Compacted { end_offset }) => {
+            EntryBody::Compacted { end_offset }
         }
         // A stub is what a log hands out; nobody proposes one.
         EntryPayload::Normal(Command::Void | Command::Stub(_)) => EntryBody::Void,
@@ -92,8 +92,8 @@ fn from_log(entry: LogEntry) -> io::Result<Entry> {
         EntryBody::Blank => EntryPayload::Blank,
         EntryBody::Void => EntryPayload::Normal(Command::Void),
         EntryBody::DeleteRecords(before) => EntryPayload::Normal(Command::DeleteRecords { before }),
-        EntryBody::Compacted { last_offset_delta } => {
-            EntryPayload::Normal(Command::Compacted { last_offset_delta })
+        EntryBody::Compacted { end_offset } => {
+            EntryPayload::Normal(Command::Compacted { end_offset })
         }
         EntryBody::Membership(bytes) => membership_of(&bytes)?,
         EntryBody::Batch(batch) => EntryPayload::Normal(Command::Append { batch, ticket: None }),

@@ -59,7 +59,7 @@ pub(crate) enum Command {
     Void,
     /// A batch of which compaction has left nothing.
     Compacted {
-        last_offset_delta: u32,
+        end_offset: Offset,
     },
     /// An entry without its records: all that applying needs.
     Stub(EntryStub),

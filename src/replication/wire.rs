@@ -95,9 +95,9 @@ impl GroupTypes for PartitionTypes {
                 let before = Bytes::copy_from_slice(&before.to_be_bytes());
                 out.put_body(DELETE_RECORDS, &[before]);
             }
-            EntryPayload::Normal(Command::Compacted { last_offset_delta }) => {
-                let delta = Bytes::copy_from_slice(&last_offset_delta.to_be_bytes());
-                out.put_body(COMPACTED, &[delta]);
+            EntryPayload::Normal(Command::Compacted { end_offset }) => {
+                let end_offset = Bytes::copy_from_slice(&end_offset.to_be_bytes());
+                out.put_body(COMPACTED, &[end_offset]);
             }
             // A stub is what a log hands out for applying; nobody sends one.
             EntryPayload::Normal(Command::Void | Command::Stub(_)) => out.put_body(VOID, &[]),
@@ -120,8 +120,8 @@ impl GroupTypes for PartitionTypes {
             }
             VOID => EntryPayload::Normal(Command::Void),
             COMPACTED => {
-                let last_offset_delta = body.try_get_u32().map_err(damaged)?;
-                EntryPayload::Normal(Command::Compacted { last_offset_delta })
+                let end_offset = body.try_get_i64().map_err(damaged)?;
+                EntryPayload::Normal(Command::Compacted { end_offset })
             }
             _ => return Err(damaged(kind)),
         };

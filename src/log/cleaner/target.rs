@@ -6,11 +6,12 @@ use std::sync::Arc;
 use crate::base::disk::{Disk, OpenMode};
 use crate::log::batch::Batch;
 use crate::log::cleaner::source::SourceSegment;
-use crate::log::entry::{EntryKind, EntryMeta};
+use crate::log::entry::EntryKind;
 use crate::log::partition_log::PartitionLog;
 use crate::log::records::filter::Left;
 use crate::log::recovery::swap;
-use crate::log::segment::{DurableNote, Segment, SegmentFiles, meta_position};
+use crate::log::run::{RecordBytes, Run};
+use crate::log::segment::{DurableNote, Segment, SegmentFiles, record_position};
 use crate::log::transaction_index::AbortedTransaction;
 
 /// What gathers before it is written.
@@ -27,6 +28,7 @@ pub(super) struct Target {
     index_interval_bytes: u32,
     log: Output,
     raft: Output,
+    records: RecordBytes,
     changed: bool,
 }
 
@@ -49,6 +51,7 @@ impl Target {
         let (data, raft) = (open("log")?, open("raft")?);
         let files = SegmentFiles { base_offset, dir: dir.to_owned(), log: data, raft };
         files.write_raft_head(first.base_index)?;
+        let records = RecordBytes::new(files.origin(first.base_index));
         let mut segment = Segment::empty(Arc::new(files), first.base_index);
         // Its records are as old as before (`Cleaner.cleanSegments`).
         let written = sources.iter().filter_map(|source| source.files.log.modified_ms().ok()?);
@@ -58,7 +61,8 @@ impl Target {
             segment,
             index_interval_bytes: log.config().index_interval_bytes,
             log: Output { waiting: Vec::new(), position: 0, synced: 0 },
-            raft: Output { waiting: Vec::new(), position: meta_position(0, 0), synced: 0 },
+            raft: Output { waiting: Vec::new(), position: record_position(0), synced: 0 },
+            records,
             changed: false,
         })
     }
@@ -73,15 +77,10 @@ impl Target {
         self.changed
     }
 
-    /// Takes the next entry.
-    pub(super) fn put(
-        &mut self,
-        index: u64,
-        meta: EntryMeta,
-        batch: Option<Batch>,
-        left: Left,
-    ) -> io::Result<()> {
-        let mut meta = EntryMeta { position: self.segment.size, ..meta };
+    /// Takes the next entries.
+    pub(super) fn put(&mut self, mut run: Run, batch: Option<Batch>, left: Left) -> io::Result<()> {
+        let meta = &mut run.meta;
+        meta.position = self.segment.size;
         self.changed |= left != Left::Same;
         let batch = match left {
             Left::Same => batch,
@@ -97,8 +96,9 @@ impl Target {
             self.log.waiting.extend_from_slice(batch.head());
             self.log.waiting.extend_from_slice(batch.records());
         }
-        meta.encode(index, &mut self.raft.waiting);
-        self.segment.next_index = index + 1;
+        self.segment.records += u64::from(self.records.push(run));
+        self.segment.next_index = run.end_index();
+        self.raft.waiting.append(&mut self.records.take());
         if self.log.waiting.len() >= WRITE_BYTES || self.raft.waiting.len() >= WRITE_BYTES {
             self.flush()?;
         }
@@ -137,6 +137,7 @@ impl Target {
     }
 
     fn complete(&mut self) -> io::Result<()> {
+        self.raft.waiting.append(&mut self.records.take_all());
         self.flush()?;
         let segment = &mut self.segment;
         let indexes = segment.index_files();

@@ -16,11 +16,13 @@ use crate::base::disk::{self, read_exact_at};
 use crate::log::batch::{Batch, BatchHeader, HEADER_BYTES};
 use crate::log::entry::{EntryKind, EntryMeta};
 use crate::log::flusher::Completion;
+use crate::log::metas::slot_of;
 use crate::log::partition_log::find::Place;
 use crate::log::partition_log::read::{LogSlice, ReadError};
 use crate::log::partition_log::{LogSetup, PartitionLog, State};
 use crate::log::records::marker::Marker;
 use crate::log::recovery;
+use crate::log::run::Run;
 use crate::log::segment::SegmentFiles;
 use crate::metrics::damage as metrics;
 
@@ -51,19 +53,20 @@ impl PartitionLog {
         let mut reader = Reader::new(&slice.files, end);
         let (mut index, mut position) = (slice.first_index, slice.position);
         while position < end {
-            let metas = self.metas(&place, index)?;
-            if metas.is_empty() {
+            let runs = self.runs(&place, index)?;
+            if runs.is_empty() {
                 break;
             }
-            for meta in metas.iter().take_while(|meta| meta.end_position() <= end) {
+            for run in runs.iter().take_while(|run| run.meta.end_position() <= end) {
+                let meta = &run.meta;
                 if meta.size > 0 && !reader.is_right(meta)? {
-                    self.note_damage(index);
+                    self.note_damage(run.index);
                     return match position - slice.position {
                         0 => Err(ReadError::Damaged),
                         size => Ok(LogSlice { size, ..slice }),
                     };
                 }
-                (index, position) = (index + 1, meta.end_position());
+                (index, position) = (run.end_index(), meta.end_position());
             }
         }
         Ok(slice)
@@ -139,15 +142,17 @@ impl PartitionLog {
 
     fn mend_record_now(&self, index: u64, entry: &EntryMeta) -> io::Result<()> {
         if let Some(place) = self.place_of_entry(index) {
-            let metas = self.metas(&place, index)?;
-            let meta = metas.first().filter(|meta| meta.kind == EntryKind::Unknown);
+            let runs = self.runs(&place, index)?;
+            let meta = runs.first().map(|run| run.meta);
+            let meta = meta.filter(|meta| meta.kind == EntryKind::Unknown);
             let meta = meta.ok_or_else(|| io::Error::other("it is known what the entry was"))?;
             if entry.term != meta.term || entry.next_offset() != entry.base_offset {
                 return Err(io::Error::other("what was written is another entry"));
             }
             let (kind, delete_before) = (entry.kind, entry.delete_before);
-            let meta = EntryMeta { kind, delete_before, ..*meta };
-            in_place(place.files.write_meta(place.first_index(), index, &meta))?;
+            let run = Run::of(index, EntryMeta { kind, delete_before, ..meta });
+            let slot = slot_of(&place.files, place.first_index(), index)?;
+            in_place(place.files.write_record(place.first_index(), slot, &run))?;
             place.files.raft.sync()?;
             self.note_mend();
         }
@@ -165,14 +170,15 @@ impl PartitionLog {
 
     fn mend_now(&self, index: u64, batch: &Batch) -> io::Result<()> {
         if let Some(place) = self.place_of_entry(index) {
-            let metas = self.metas(&place, index)?;
-            let meta = metas.first().filter(|meta| meta.is_of(batch.header()));
+            let runs = self.runs(&place, index)?;
+            let meta = runs.first().map(|run| run.meta);
+            let meta = meta.filter(|meta| meta.is_of(batch.header()));
             let meta = meta.ok_or_else(|| io::Error::other("what was written is another batch"))?;
             let bytes = [IoSlice::new(batch.head()), IoSlice::new(batch.records())];
             in_place(place.files.log.write_all_at(&bytes, u64::from(meta.position)))?;
             place.files.log.sync()?;
             self.note_mend();
-            self.read_batch(&place.files, index, meta)?;
+            self.read_batch(&place.files, index, &meta)?;
         }
         self.is_right_again(index)
     }

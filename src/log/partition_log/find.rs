@@ -7,13 +7,14 @@ use std::sync::Arc;
 
 use crate::base::ids::Offset;
 use crate::log::entry::{EntryKind, EntryMeta};
-use crate::log::metas::{read_metas, search};
+use crate::log::metas::{first_not, read_runs, search};
 use crate::log::partition_log::read::{LogSlice, ReadError, visible_size};
 use crate::log::partition_log::{PartitionLog, State};
+use crate::log::run::Run;
 use crate::log::segment::{Segment, SegmentFiles};
 
-/// Metas looked at together.
-const METAS_COUNT: u64 = 64;
+/// Records looked at together.
+const RECORDS_COUNT: u64 = 64;
 
 /// A segment as far as readers may see, found under the lock; the rest needs the files only.
 #[derive(Debug, Clone)]
@@ -105,26 +106,26 @@ impl PartitionLog {
         mut index: u64,
     ) -> io::Result<Option<(u64, EntryMeta)>> {
         loop {
-            let metas = self.metas(place, index)?;
-            if metas.is_empty() {
+            let runs = self.runs(place, index)?;
+            if runs.is_empty() {
                 return Ok(None);
             }
-            for meta in metas {
-                if meta.end_position() > place.limit {
+            for run in runs {
+                if run.meta.end_position() > place.limit {
                     return Ok(None);
                 }
-                if meta.kind == EntryKind::Batch {
-                    return Ok(Some((index, meta)));
+                if run.meta.kind == EntryKind::Batch {
+                    return Ok(Some((run.index, run.meta)));
                 }
-                index += 1;
+                index = run.end_index();
             }
         }
     }
 
-    /// Some metas of the segment from entry `from` on, none at its end. Blocks on the file for what
-    /// is not in memory.
-    pub(super) fn metas(&self, place: &Place, from: u64) -> io::Result<Vec<EntryMeta>> {
-        let to = place.indexes.end.min(from.saturating_add(METAS_COUNT));
+    /// What the segment has from entry `from` on, as far as some records tell; none at its end.
+    /// Blocks on the file for what is not in memory.
+    pub(super) fn runs(&self, place: &Place, from: u64) -> io::Result<Vec<Run>> {
+        let to = place.indexes.end;
         if from >= to {
             return Ok(Vec::new());
         }
@@ -133,16 +134,16 @@ impl PartitionLog {
             let first = state.recent_first_of(place);
             if let Some(skip) = from.checked_sub(first) {
                 let skip = usize::try_from(skip).unwrap_or(usize::MAX);
+                let to = to.min(from.saturating_add(RECORDS_COUNT));
                 let recent = (from..to).zip(state.recent.iter().skip(skip));
-                return Ok(recent.map(|(_, recent)| recent.meta).collect());
+                return Ok(recent.map(|(index, recent)| Run::of(index, recent.meta)).collect());
             }
             to.min(first)
         };
-        let metas = read_metas(&place.files, place.indexes.start, from, to)?;
-        let entries = (from..).zip(&metas);
-        let unknown = entries.filter(|(_, meta)| meta.kind == EntryKind::Unknown);
-        unknown.for_each(|(index, _)| self.note_damage(index));
-        Ok(metas)
+        let runs = read_runs(&place.files, place.indexes.start, from..to, RECORDS_COUNT)?;
+        let unknown = runs.iter().filter(|run| run.meta.kind == EntryKind::Unknown);
+        unknown.for_each(|run| self.note_damage(run.index));
+        Ok(runs)
     }
 
     /// The first entry of the segment from `from` on that is not `before`, which are those at the
@@ -168,10 +169,8 @@ impl PartitionLog {
             }
             end = first;
         }
-        search(from, end, |index| {
-            let metas = read_metas(&place.files, place.indexes.start, index, index + 1)?;
-            Ok(metas.first().is_some_and(&before))
-        })
+        let found = first_not(&place.files, &(place.indexes.start..end), before)?;
+        Ok(found.map_or(end, |run| run.index.max(from)))
     }
 }
 

@@ -100,8 +100,8 @@ impl PartitionLog {
         } else {
             let fits = |meta: &EntryMeta| meta.end_position() <= end;
             let next = self.partition_point(&place, first_index, fits)?;
-            let last = self.metas(&place, next.saturating_sub(1))?;
-            let last = last.first().unwrap_or(&first);
+            let last = self.runs(&place, next.saturating_sub(1))?;
+            let last = last.first().map_or(first, |run| run.meta);
             (last.end_position() - position, Some(last.next_offset()))
         };
         let slice = (size > 0).then(|| place.slice(position, size, first_index));
@@ -141,7 +141,7 @@ impl PartitionLog {
         let (files, base_index) = (Arc::clone(&segment.files), segment.base_index);
         let to = to.min(segment.next_index);
         drop(state);
-        let metas = read_metas(&files, base_index, first, to)?;
+        let metas = read_metas(&files, base_index, first..to)?;
         let stub = |(index, meta): (u64, EntryMeta)| EntryStub {
             id: EntryId { term: meta.term, index },
             meta,
@@ -191,9 +191,7 @@ impl PartitionLog {
                 Some(batch) => EntryBody::Batch(batch),
                 None => return Ok(None),
             },
-            EntryKind::Compacted => {
-                EntryBody::Compacted { last_offset_delta: stub.meta.last_offset_delta }
-            }
+            EntryKind::Compacted => EntryBody::Compacted { end_offset: stub.meta.next_offset() },
         }))
     }
 

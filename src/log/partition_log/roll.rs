@@ -6,9 +6,11 @@ use std::sync::Arc;
 use crate::base::disk;
 use crate::base::ids::Offset;
 use crate::log::batch::Batch;
+use crate::log::entry::{Entry, EntryBody};
 use crate::log::flusher::Completion;
 use crate::log::partition_log::{LogConfig, PartitionLog, State, copy_of};
 use crate::log::recovery;
+use crate::log::run::SEGMENT_OFFSETS_MAX;
 use crate::log::segment::{Segment, SegmentFiles, file_name};
 
 /// Kafka's files address 31 bits.
@@ -121,6 +123,23 @@ impl PartitionLog {
             segment.sealed = true;
         }
     }
+}
+
+/// Whether the entry ends further from the beginning of the segment than its indexes can tell.
+pub(super) fn is_out_of_reach(state: &State, entry: &Entry) -> bool {
+    let Some(segment) = state.segments.last() else { return false };
+    let end_offset = match &entry.body {
+        EntryBody::Batch(batch) => {
+            let header = batch.header();
+            let has_offsets = entry.ticket.is_none() && header.leader_epoch >= 0;
+            let base_offset = if has_offsets { header.base_offset } else { state.next_offset };
+            base_offset + i64::from(header.last_offset_delta) + 1
+        }
+        EntryBody::Compacted { end_offset } => *end_offset,
+        _ => state.next_offset,
+    };
+    end_offset - segment.base_offset > SEGMENT_OFFSETS_MAX
+        && state.next_offset > segment.base_offset
 }
 
 /// Whether `batch` begins a new segment.

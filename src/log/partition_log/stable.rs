@@ -64,9 +64,9 @@ impl PartitionLog {
         }
         let is_below = |meta: &EntryMeta| meta.next_offset() <= end;
         let behind = self.partition_point(&place, first, is_below)?;
-        let metas = self.metas(&place, behind)?;
-        Ok(match metas.first() {
-            Some(meta) => place.limited(meta.position),
+        let runs = self.runs(&place, behind)?;
+        Ok(match runs.first() {
+            Some(run) => place.limited(run.meta.position),
             None => place,
         })
     }

@@ -11,6 +11,7 @@ mod transactions;
 use std::collections::BTreeSet;
 
 use crate::base::rng::Rng;
+use crate::log::batch::BatchHeader;
 use crate::log::batch::tests::Sample;
 use crate::log::entry::{Entry, EntryBody, EntryId, EntryKind};
 use crate::log::partition_log::LogConfig;
@@ -95,7 +96,14 @@ impl Run {
 
     fn truncate(&mut self) {
         let (from, to) = (self.model.applied, self.model.entries.len());
-        let next = from + usize::try_from(self.rng.below((to - from) as u64 + 1)).expect("small");
+        let mut next =
+            from + usize::try_from(self.rng.below((to - from) as u64 + 1)).expect("small");
+        // Those of which nothing is left are committed everywhere: a leader sends no others.
+        let is_nothing =
+            |at: usize| self.model.entries.get(at).is_some_and(|kept| kept.meta.kind.is_nothing());
+        while next > 0 && is_nothing(next - 1) && is_nothing(next) {
+            next += 1;
+        }
         if next == 0 {
             return;
         }
@@ -259,6 +267,35 @@ fn a_segment_is_as_old_as_its_first_batch() {
     let since_ms = state.active().since_ms.expect("it has a batch");
     let mut rolls = |age_ms| must_roll(state.active(), &age, since_ms + age_ms, 1_000, &at(-1));
     assert_eq!([1_000, 1_001].map(&mut rolls), [false, true]);
+}
+
+/// Whatever is left of it: a new replica of a log that is compacted gets next to nothing for many.
+#[test]
+fn a_segment_has_no_more_offsets_than_its_indexes_tell() {
+    let mut rig = Rig::new(1, config(1 << 20, false));
+    let last: i64 = 6 << 30;
+    let mut bodies: Vec<EntryBody> =
+        (1..=6).map(|end| EntryBody::Compacted { end_offset: end << 30 }).collect();
+    bodies.push(EntryBody::Batch(batch(1, 10, Sample::default())));
+    let entries = bodies.into_iter().zip(0..);
+    let entries = entries
+        .map(|(body, index)| Entry { id: EntryId { term: 1, index }, body, ticket: None })
+        .collect();
+    rig.append(entries).expect("appended");
+    for clean in [true, false] {
+        let stub = rig.log().stubs(6, 7).expect("stubs")[0];
+        rig.log().apply(6, &stub.meta);
+        assert_eq!(rig.log().offsets().log_end, last + 1);
+        let facts = rig.log().segment_facts();
+        let spans: Vec<i64> =
+            facts.iter().map(|one| (one.end_offset - one.base_offset) >> 30).collect();
+        assert_eq!(spans, [1, 1, 1, 1, 1, 1]);
+        let slice = rig.log().slice(0, 1000, true).expect("in range").expect("a batch");
+        let header = BatchHeader::parse(&slice.read().expect("readable")).expect("a header");
+        assert_eq!(header.base_offset, last);
+        rig.close().expect("closed");
+        rig.open(clean).expect("opened");
+    }
 }
 
 #[test]

@@ -7,9 +7,13 @@ use std::io;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use crate::log::entry::{EntryId, EntryMeta, META_BYTES};
+use crate::log::entry::EntryId;
 use crate::log::metas;
+use crate::log::run::{RECORD_BYTES, Run};
 use crate::log::segment::{DurableNote, RaftHead, SegmentFiles};
+
+/// Indexes that are tried for the first one of a log.
+const GUESSES_COUNT_MAX: u64 = 1 << 22;
 
 /// A segment that is found.
 #[derive(Debug)]
@@ -62,12 +66,17 @@ pub(super) fn restore(
         if count == 0 || !(was_relied_upon || is_closed) {
             continue;
         }
-        let bytes = metas::read_raw(&this.files, 0, 0, count)?;
+        let bytes = metas::read_raw(&this.files, 0, count)?;
+        // The last record says of how many entries they are, if it is not damaged itself.
+        let claimed = bytes.chunks_exact(RECORD_BYTES).last().and_then(Run::claimed_end);
+        let entries = claimed.filter(|claimed| *claimed >= count).unwrap_or(count);
         let ends = before.map(|before| before.note.end_index);
-        let begins = next.map(|next| next.base_index.saturating_sub(count));
+        let begins = |count| next.map(|next| next.base_index.saturating_sub(count));
         let first = purged.filter(|_| at == 0).map_or(0, |purged| purged.index + 1);
-        let guesses = ends.into_iter().chain(begins).map(|index| index..=index);
-        let guesses = guesses.chain((at == 0).then(|| first.saturating_sub(count)..=first));
+        let guesses = ends.into_iter().chain(begins(entries)).chain(begins(count));
+        let guesses = guesses.map(|index| index..=index);
+        let reach = entries.min(GUESSES_COUNT_MAX);
+        let guesses = guesses.chain((at == 0).then(|| first.saturating_sub(reach)..=first));
         let guesses: Vec<RangeInclusive<u64>> = guesses.collect();
         let known = guesses.iter().cloned().find_map(|guess| fits(guess, &bytes, &this.files));
         let base_index = match known {
@@ -90,15 +99,14 @@ pub(super) fn restore(
 
 /// The first index of those for which records are valid.
 fn fits(guesses: RangeInclusive<u64>, bytes: &[u8], files: &SegmentFiles) -> Option<u64> {
-    let records = bytes.chunks_exact(META_BYTES);
-    let count = records.len();
+    let count = bytes.len() / RECORD_BYTES;
     // Damage is seldom everywhere.
     let probes = [count - 1, count / 2, count / 4, 3 * count / 4, 0];
     let is_valid = |base_index: &u64| {
+        let origin = files.origin(*base_index);
         probes.iter().any(|at| {
-            let record = bytes.get(at * META_BYTES..).unwrap_or_default();
-            let meta = EntryMeta::decode(base_index + *at as u64, record);
-            meta.is_some_and(|meta| meta.base_offset >= files.base_offset)
+            let record = bytes.get(at * RECORD_BYTES..).unwrap_or_default();
+            Run::decode(&origin, record).is_some()
         })
     };
     guesses.rev().find(is_valid)
@@ -112,21 +120,25 @@ fn note(
     files: &SegmentFiles,
     is_whole: bool,
 ) -> io::Result<DurableNote> {
-    let records = bytes.chunks_exact(META_BYTES).zip(base_index..);
-    let metas: Vec<Option<EntryMeta>> =
-        records.map(|(record, index)| EntryMeta::decode(index, record)).collect();
-    let first = metas.iter().position(Option::is_some).unwrap_or(metas.len());
-    let valid = metas.iter().skip(first).take_while(|meta| meta.is_some()).count();
-    let position = metas.get(..first + valid).and_then(|metas| metas.last().copied().flatten());
+    let origin = files.origin(base_index);
+    let records = bytes.chunks_exact(RECORD_BYTES);
+    let runs: Vec<Option<Run>> = records.map(|record| Run::decode(&origin, record)).collect();
+    let first = runs.iter().position(Option::is_some).unwrap_or(runs.len());
+    let valid = runs.iter().skip(first).take_while(|run| run.is_some()).count();
+    let last = runs.get(..first + valid).and_then(|runs| runs.last().copied().flatten());
+    // Those of which nothing is known behind the last that is are one entry each.
+    let known = runs.iter().rposition(Option::is_some);
+    let behind = runs.len() - known.map_or(0, |at| at + 1);
+    let known = known.and_then(|at| runs.get(at).copied().flatten());
     Ok(match is_whole {
         true => DurableNote {
             position: u32::try_from(files.log.len()?).map_err(io::Error::other)?,
-            end_index: base_index + metas.len() as u64,
+            end_index: known.map_or(base_index, |run| run.end_index()) + behind as u64,
             ..DurableNote::default()
         },
         false => DurableNote {
-            position: position.map_or(0, |last| last.end_position()),
-            end_index: base_index + (first + valid) as u64,
+            position: last.map_or(0, |last| last.meta.end_position()),
+            end_index: last.map_or(base_index, |last| last.end_index()),
             ..DurableNote::default()
         },
     })

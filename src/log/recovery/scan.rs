@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use crate::base::disk::readable;
 use crate::base::ids::Offset;
-use crate::log::entry::{EntryKind, EntryMeta, META_BYTES};
+use crate::log::entry::EntryKind;
 use crate::log::index::{OffsetIndex, TimeIndex};
 use crate::log::metas::{self, Before, batch_after};
 use crate::log::partition_log::LogSetup;
 use crate::log::recovery::RecoveryError;
+use crate::log::run::{RECORD_BYTES, Run};
 use crate::log::segment::{
-    DurableNote, FIRST_BLOCK_COUNT, IndexFiles, Segment, SegmentFiles, meta_position,
+    DurableNote, FIRST_BLOCK_COUNT, IndexFiles, Segment, SegmentFiles, record_position,
 };
 use crate::log::transaction_index::TransactionIndex;
 
@@ -30,17 +31,18 @@ pub(super) fn quick_load(
         return Ok(None);
     };
     let size = note.position;
-    if note.end_index < base_index || files.raft.len()? != meta_position(base_index, note.end_index)
-    {
+    let records = metas::count(files)?;
+    if files.raft.len()? != record_position(records) {
         return Ok(None);
     }
     let mut segment = Segment::empty(Arc::clone(files), base_index);
-    (segment.next_index, segment.size) = (note.end_index, size);
-    let end = match segment.next_index.checked_sub(1).filter(|last| *last >= base_index) {
-        None => Some(0),
+    (segment.next_index, segment.records, segment.size) = (note.end_index, records, size);
+    // The last record must tell of the last entry.
+    let end = match records.checked_sub(1) {
+        None => Some((base_index, 0)),
         Some(last) => {
-            let metas = segment.read_metas(last, last + 1).ok();
-            metas.and_then(|metas| metas.first().map(EntryMeta::end_position))
+            let run = metas::run_at(files, base_index, last).ok();
+            run.map(|run| (run.end_index(), run.meta.end_position()))
         }
     };
     let (Some(offset_index), Some(time_index), Some(transaction_index)) = (
@@ -51,7 +53,7 @@ pub(super) fn quick_load(
         return Ok(None);
     };
     // The time index of a closed segment ends with its largest timestamp.
-    if end != Some(size) {
+    if end != Some((note.end_index, size)) {
         return Ok(None);
     }
     let newest = time_index.last(segment.base_offset);
@@ -76,19 +78,20 @@ pub(super) fn scan(
     head_is_damaged: bool,
 ) -> Result<Segment, RecoveryError> {
     let index_interval_bytes = setup.config.index_interval_bytes;
-    let known = known_metas(&files, base_index, note)?;
+    let known = known_runs(&files, base_index, note)?;
     let mut segment = Segment::empty(files, base_index);
     segment.modified_ms = segment.files.log.modified_ms()?;
     let mut before = Before::begin(&segment.files);
     let mut intact = true;
-    for meta in &known {
+    for run in &known {
+        let meta = &run.meta;
         // What was durable is not cut: its place is kept, and another replica may have it.
         let is_durable =
             meta.end_position() <= note.position && segment.next_index < note.end_index;
-        if (meta.position, meta.base_offset) != (before.position, before.offset) {
+        if !before.is_followed_by(meta) {
             intact = false;
         } else if meta.kind == EntryKind::Batch {
-            match batch_after(&segment.files, &before)? {
+            match batch_after(&segment.files, &before.up_to(meta.base_offset))? {
                 Some((_, batch)) if meta.is_of(batch.header()) => {
                     segment.note_batch(batch.header(), index_interval_bytes);
                 }
@@ -104,14 +107,17 @@ pub(super) fn scan(
         if !intact {
             break;
         }
-        segment.next_index += 1;
+        segment.next_index = run.end_index();
+        segment.records += 1;
         before = Before::after(meta);
     }
+    let origin = segment.files.origin(base_index);
     let mut made_again = Vec::new();
     while intact && let Some((meta, batch)) = batch_after(&segment.files, &before)? {
-        meta.encode(segment.next_index, &mut made_again);
+        Run::of(segment.next_index, meta).encode(&origin, &mut made_again);
         segment.note_batch(batch.header(), index_interval_bytes);
         segment.next_index += 1;
+        segment.records += 1;
         before = Before::after(&meta);
     }
     if segment.size < note.position || segment.next_index < note.end_index {
@@ -121,7 +127,7 @@ pub(super) fn scan(
     }
     if head_is_damaged {
         let first = known.get(..FIRST_BLOCK_COUNT).unwrap_or(&known);
-        segment.files.write_raft_again(base_index, note, first)?;
+        segment.files.write_raft_again(base_index, note, first, false)?;
     }
     finish_scan(setup, &mut segment, &made_again, note)?;
     Ok(segment)
@@ -142,7 +148,7 @@ fn finish_scan(
         files.log.set_len(u64::from(segment.size))?;
     }
     files.log.sync()?;
-    let end = meta_position(segment.base_index, segment.next_index);
+    let end = record_position(segment.records);
     let start = end - made_again.len() as u64;
     files.raft.set_len(start)?;
     files.raft.write_all_at(&[IoSlice::new(made_again)], start)?;
@@ -162,28 +168,27 @@ fn finish_scan(
 }
 
 /// The records of a `.raft` file up to the first invalid one. One that was durable is made again.
-fn known_metas(
-    files: &SegmentFiles,
-    base_index: u64,
-    note: &DurableNote,
-) -> io::Result<Vec<EntryMeta>> {
-    let count = metas::count(files)?;
-    let bytes = metas::read_raw(files, base_index, base_index, base_index + count)?;
-    let mut known = Vec::new();
-    for (chunk, index) in bytes.chunks(META_BYTES).zip(base_index..) {
-        let meta = match EntryMeta::decode(index, chunk) {
-            None if index < note.end_index => {
-                let meta = metas::placed(files, base_index, index)?;
-                if let Some(meta) = meta.filter(|meta| meta.kind != EntryKind::Unknown) {
+fn known_runs(files: &SegmentFiles, base_index: u64, note: &DurableNote) -> io::Result<Vec<Run>> {
+    let origin = files.origin(base_index);
+    let bytes = metas::read_raw(files, 0, metas::count(files)?)?;
+    let (mut known, mut next_index) = (Vec::new(), base_index);
+    for (chunk, slot) in bytes.chunks(RECORD_BYTES).zip(0..) {
+        let run = match Run::decode(&origin, chunk) {
+            None if next_index < note.end_index => {
+                let run = metas::placed(files, base_index, slot)?;
+                if let Some(run) = run.filter(|run| run.meta.kind != EntryKind::Unknown) {
                     // In a bad sector with others it stays; whoever reads it makes it again.
-                    let _ = readable(files.write_meta(base_index, index, &meta))?;
+                    let _ = readable(files.write_record(base_index, slot, &run))?;
                 }
-                meta
+                run
             }
             decoded => decoded,
         };
-        match meta {
-            Some(meta) => known.push(meta),
+        match run.filter(|run| run.index == next_index) {
+            Some(run) => {
+                next_index = run.end_index();
+                known.push(run);
+            }
             None => break,
         }
     }
@@ -197,8 +202,7 @@ pub(super) fn salvage(
     note: &DurableNote,
     end_offset: Option<Offset>,
 ) -> io::Result<Vec<u64>> {
-    let end = note.end_index.min(base_index + metas::count(files)?).max(base_index);
-    let salvaged = metas::salvage(files, base_index..end, end_offset)?;
-    files.write_raft_again(base_index, note, &salvaged.metas)?;
+    let salvaged = metas::salvage(files, base_index..note.end_index.max(base_index), end_offset)?;
+    files.write_raft_again(base_index, note, &salvaged.runs, true)?;
     Ok(salvaged.assumed)
 }

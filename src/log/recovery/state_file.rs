@@ -15,14 +15,15 @@ use crate::base::disk::{Disk, read_exact_at, readable};
 use crate::base::ids::Offset;
 use crate::log::batch::{Batch, BatchHeader};
 use crate::log::entry::{EntryId, EntryKind, EntryMeta};
-use crate::log::metas::{self, read_metas};
+use crate::log::metas::{first_not, read_runs};
 use crate::log::partition_log::{LogSetup, State, TermStart};
 use crate::log::producer_state::{BatchMeta, ProducerEntry, ProducerStates};
 use crate::log::records::marker::Marker;
+use crate::log::run::Run;
 use crate::log::segment::{Segment, file_name};
 use crate::log::transaction_index::{AbortedTransaction, TransactionIndex};
 
-/// Entries replayed at once.
+/// Records replayed at once.
 const REPLAY_COUNT: u64 = 4096;
 const STATE_MAGIC: u32 = 0x4f54_5302;
 /// Of files without transactions.
@@ -136,15 +137,13 @@ impl Replay {
         let mut from = self.next_index.max(segment.base_index);
         let end_index = end_index.min(segment.next_index);
         while from < end_index {
-            let to = end_index.min(from + REPLAY_COUNT);
-            for (index, meta) in
-                (from..).zip(read_metas(&segment.files, segment.base_index, from, to)?)
-            {
-                if let Some(found) = self.step(segment, index, &meta, now_ms)? {
+            let indexes = from..end_index;
+            for run in read_runs(&segment.files, segment.base_index, indexes, REPLAY_COUNT)? {
+                if let Some(found) = self.step(segment, &run, now_ms)? {
                     aborted.push(found);
                 }
+                from = run.end_index();
             }
-            from = to;
         }
         Ok(aborted)
     }
@@ -152,19 +151,19 @@ impl Replay {
     fn step(
         &mut self,
         segment: &mut Segment,
-        index: u64,
-        meta: &EntryMeta,
+        run: &Run,
         now_ms: i64,
     ) -> io::Result<Option<AbortedTransaction>> {
+        let Run { index, meta, .. } = *run;
         if self.terms.last().is_none_or(|last| last.first.term != meta.term) {
             let first = EntryId { term: meta.term, index };
             self.terms.push(TermStart { first, start_offset: meta.base_offset });
         }
-        self.next_index = index + 1;
+        self.next_index = run.end_index();
         if meta.kind != EntryKind::Batch || segment.damaged.contains(&index) {
             return Ok(None);
         }
-        match read_head(segment, meta)? {
+        match read_head(segment, &meta)? {
             Some((header, marker)) => {
                 if marker.is_some() {
                     self.begun.remove(&header.producer_id);
@@ -195,8 +194,11 @@ fn is_cleaned(
     let segments = after.checked_sub(1).and_then(|at| segments.get(at..)).unwrap_or_default();
     let Some(segment) = segments.first() else { return Ok(false) };
     let indexes = segment.base_index..segment.next_index.min(end_index);
-    let begin = match metas::holder(&segment.files, indexes, first)? {
-        Some((index, meta)) if meta.kind == EntryKind::Compacted => index,
+    let holder = first_not(&segment.files, &indexes, |meta| meta.next_offset() <= first)?;
+    let begin = match holder {
+        // A gap is behind entries of which nothing is left, too.
+        Some(run) if run.meta.kind == EntryKind::Compacted => run.index,
+        Some(run) if run.meta.base_offset > first => run.index,
         _ => return Ok(false),
     };
     let is_of = |header: BatchHeader| {
@@ -207,15 +209,14 @@ fn is_cleaned(
         let mut from = segment.base_index.max(begin);
         let to = segment.next_index.min(end_index);
         while from < to {
-            let next = to.min(from + REPLAY_COUNT);
-            let metas = segment.read_metas(from, next)?;
-            for meta in metas.iter().filter(|meta| meta.kind == EntryKind::Batch) {
+            let runs = read_runs(&segment.files, segment.base_index, from..to, REPLAY_COUNT)?;
+            for Run { meta, .. } in runs.iter().filter(|run| run.meta.kind == EntryKind::Batch) {
                 if readable(segment.files.batch_header(meta.position))?.flatten().is_some_and(is_of)
                 {
                     return Ok(false);
                 }
             }
-            from = next;
+            from = runs.last().map_or(to, Run::end_index);
         }
     }
     Ok(true)

@@ -94,12 +94,12 @@ async fn what_is_no_node_is_shown_out() {
     near.knows(&[(2, &far.endpoint)]);
     let (host, port) = (far.endpoint.host.as_str(), far.endpoint.port);
     let other_version = b"ottlaP\xff\xff\x00\x00".to_vec();
-    let long_word = b"ottlaP\x00\x02\xff\xff".to_vec();
-    let bad_word = b"ottlaP\x00\x02\x00\x02\x00\x07".to_vec();
+    let long_word = b"ottlaP\x00\x03\xff\xff".to_vec();
+    let bad_word = b"ottlaP\x00\x03\x00\x02\x00\x07".to_vec();
     for garbage in [b"GET / HTTP/1.1\r\n\r\n".to_vec(), other_version, long_word, bad_word] {
         let mut stream = env.net.connect(host, port).await.unwrap();
         stream.write_all(&garbage).await.unwrap();
-        assert!(rest(&mut stream).await.starts_with(b"ottlaP\x00\x02"));
+        assert!(rest(&mut stream).await.starts_with(b"ottlaP\x00\x03"));
     }
     assert_eq!(call(&near.peers, 2, "a").await, Ok("a".into()));
 }

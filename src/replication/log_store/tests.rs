@@ -20,7 +20,7 @@ use crate::log::flusher;
 use crate::log::health::Health;
 use crate::log::partition_log::tests::config;
 use crate::log::partition_log::{DamageBell, LogSetup};
-use crate::log::segment::{file_name, meta_position};
+use crate::log::segment::{file_name, record_position};
 use crate::metadata::publisher::Publisher;
 use crate::metrics::flush::FlushMetrics;
 use crate::replication::member::AppliedTerm;
@@ -158,7 +158,7 @@ async fn an_entry_of_which_nothing_is_known_is_waited_for_where_it_matters() {
     closed.await.expect("closed");
     let path = dir.path().join("t-0").join(file_name(0, "raft"));
     let mut raft = RealDisk.read(&path).expect("read");
-    raft[usize::try_from(meta_position(0, 2)).expect("small") + 9] ^= 1;
+    raft[usize::try_from(record_position(2)).expect("small") + 9] ^= 1;
     RealDisk.write(&path, &raft).expect("written");
 
     let log = open_log(&dir, kv);

@@ -57,10 +57,7 @@ fn partition_entry(
         (MEMBERSHIP, _) => EntryPayload::Membership(membership),
         (DATA, Some(batch)) => EntryPayload::Normal(Command::Append { batch, ticket: None }),
         (DELETE_RECORDS, _) => EntryPayload::Normal(Command::DeleteRecords { before }),
-        (COMPACTED, _) => {
-            let last_offset_delta = u32::try_from(before & 0xffff).expect("small");
-            EntryPayload::Normal(Command::Compacted { last_offset_delta })
-        }
+        (COMPACTED, _) => EntryPayload::Normal(Command::Compacted { end_offset: before }),
         _ => EntryPayload::Normal(Command::Void),
     };
     Entry::<PartitionTypes> { log_id, payload }

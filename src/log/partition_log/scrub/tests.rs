@@ -6,10 +6,11 @@ use std::path::PathBuf;
 
 use crate::base::disk::Disk;
 use crate::log::batch::tests::Sample;
-use crate::log::entry::{Entry, EntryBody, EntryId, META_BYTES};
+use crate::log::entry::{Entry, EntryBody, EntryId};
 use crate::log::partition_log::tests::{DIR, Rig, batch, bytes_of, config};
 use crate::log::records::filter::Left;
 use crate::log::repair::replace_damaged;
+use crate::log::run::RECORD_BYTES;
 use crate::log::segment::RAFT_HEAD_BYTES;
 use crate::sim::disk::SECTOR_BYTES;
 
@@ -56,7 +57,7 @@ fn every_wrong_bit_is_found() {
         for bit in (0..bits).step_by(37) {
             let mut copy = rig.copy();
             copy.open(true).expect("opened");
-            assert_eq!(scrub(&copy), rig.log().size_bytes() + COUNT * META_BYTES as u64);
+            assert_eq!(scrub(&copy), rig.log().size_bytes() + COUNT * RECORD_BYTES as u64);
             assert!(copy.log().damage().is_empty());
             copy.disk.flip_bit(&name, bit).expect("flipped");
             scrub(&copy);
@@ -111,7 +112,7 @@ fn what_cannot_be_read_is_damaged() {
             copy.open(true).expect("opened");
             copy.log().apply(applied.id.index, &applied.meta);
             copy.disk.spoil_sector(&name, sector).expect("spoilt");
-            assert_eq!(scrub(&copy), bytes + COUNT * META_BYTES as u64, "all is looked at");
+            assert_eq!(scrub(&copy), bytes + COUNT * RECORD_BYTES as u64, "all is looked at");
             let damage = copy.log().damage();
             assert!(!damage.is_empty());
             let mut found = BTreeMap::new();

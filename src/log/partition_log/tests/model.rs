@@ -124,9 +124,8 @@ impl Model {
                 (EntryBody::DeleteRecords(*before), None)
             }
             Wanted::Compacted(count) => {
-                let last_offset_delta = count - 1;
-                (meta.kind, meta.last_offset_delta) = (EntryKind::Compacted, last_offset_delta);
-                (EntryBody::Compacted { last_offset_delta }, None)
+                (meta.kind, meta.last_offset_delta) = (EntryKind::Compacted, count - 1);
+                (EntryBody::Compacted { end_offset: meta.next_offset() }, None)
             }
             Wanted::Batch(batch) => {
                 stored = Some(batch.clone());
