@@ -18,7 +18,7 @@ mod swap;
 mod throttles;
 pub mod validate;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -48,6 +48,8 @@ pub struct Partition {
     group: PartitionGroup,
     config: Mutex<Arc<TopicConfig>>,
     in_sync: AtomicUsize,
+    /// How far other replicas have said that they have cleaned.
+    cleaned: Mutex<BTreeMap<NodeId, Offset>>,
 }
 
 /// How often an append that waits for more than a majority looks who is in sync.
@@ -141,7 +143,15 @@ impl Partition {
         group: PartitionGroup,
         config: Arc<TopicConfig>,
     ) -> Self {
-        Self { id, topic, lineage, group, config: Mutex::new(config), in_sync: AtomicUsize::new(0) }
+        Self {
+            id,
+            topic,
+            lineage,
+            group,
+            config: Mutex::new(config),
+            in_sync: AtomicUsize::new(0),
+            cleaned: Mutex::default(),
+        }
     }
 
     pub fn config(&self) -> Arc<TopicConfig> {
@@ -340,7 +350,8 @@ impl Partition {
             return Ok(None);
         }
         if before > offsets.log_start {
-            self.group.propose_delete_records(before, epoch).await?.outcome().await?;
+            let proposal = self.group.propose_delete_records(before, epoch).await?;
+            self.committed(proposal).await?;
             self.group.drop_deleted_segments().await?;
         }
         Ok(Some(self.offsets().log_start))
@@ -403,23 +414,40 @@ impl Partition {
         self.group.log().bounds().1.map(|last| last.index)
     }
 
-    /// The offset below which every member of the group has every record; `None` if this node does
-    /// not lead.
+    /// A replica has cleaned so far.
+    pub(crate) fn note_cleaned(&self, node: NodeId, offset: Offset) {
+        self.cleaned.lock().unwrap_or_else(PoisonError::into_inner).insert(node, offset);
+    }
+
+    /// How far all replicas have cleaned, as far as this node knows.
+    fn cleaned_by_all(&self, others: &BTreeSet<NodeId>) -> Offset {
+        let mut cleaned = self.cleaned.lock().unwrap_or_else(PoisonError::into_inner);
+        cleaned.retain(|node, _| others.contains(node));
+        let of = |node| cleaned.get(node).copied().unwrap_or(0);
+        let own = self.group.log().cleaned_to().unwrap_or(0);
+        others.iter().map(of).fold(own, Offset::min)
+    }
+
+    /// The offset below which every member of the group has had every record and has nothing left
+    /// that a later one of the same key hides: who misses a tombstone from there on misses what it
+    /// hid as well, whoever it gets its records from. `None` if this node does not lead.
     pub(crate) fn had_by_all(&self) -> Option<Offset> {
         self.leader_epoch()?;
         let status = self.group.status();
-        let others = status.voters.union(&status.learners).count().saturating_sub(1);
-        if others == 0 {
+        let mut others: BTreeSet<NodeId> = status.voters.union(&status.learners).copied().collect();
+        others.remove(&self.group.node());
+        if others.is_empty() {
             return Some(Offset::MAX);
         }
         let progress = self.group.progress();
         let matched = progress.iter().map(|follower| follower.matched.map_or(0, |id| id.index));
         let log = self.group.log();
         // Whoever is not among them has nothing yet.
-        let index = matched.min().filter(|_| progress.len() >= others)?;
+        let index = matched.min().filter(|_| progress.len() >= others.len())?;
         let stubs = log.stubs(index, index + 1).ok()?;
         let offset = stubs.first().filter(|stub| stub.id.index == index);
-        Some(offset.map_or_else(|| log.offsets().log_start, |stub| stub.meta.next_offset()))
+        let had = offset.map_or_else(|| log.offsets().log_start, |stub| stub.meta.next_offset());
+        Some(had.min(self.cleaned_by_all(&others)))
     }
 
     /// Lets a node follow without a vote.

@@ -345,8 +345,8 @@ fn answer_others(
         std::future::ready(dirs::answer_room(&full, body)).boxed()
     });
     let cleaned = Arc::clone(&registry);
-    handlers.set_for_members(&[Kind::HadByAll], move |_, _, body| {
-        std::future::ready(cleaner::answer(&cleaned, body)).boxed()
+    handlers.set_for_members(&[Kind::HadByAll], move |from, _, body| {
+        std::future::ready(cleaner::answer(&cleaned, from, body)).boxed()
     });
     let threads = env.threads;
     handlers.set_for_members(&[Kind::Entry], move |_, _, body| {

@@ -5,7 +5,7 @@
 //! * A move is answered when it is begun; DescribeLogDirs tells how far it is. One that is altered
 //!   is given up, also back to where the replica is.
 //! * For a partition that is not here the log dir is remembered until the broker stops, and the
-//!   answer is REPLICA_NOT_AVAILABLE. So is the one for a topic that does not exist.
+//!   answer is REPLICA_NOT_AVAILABLE, or UNKNOWN_TOPIC_OR_PARTITION if there is none.
 //! * LOG_DIR_NOT_FOUND for a folder that is no log dir, KAFKA_STORAGE_ERROR for one that is offline
 //!   and for a replica whose log has failed.
 //! * A move that is under way when the broker stops is begun anew at the next start.
@@ -72,5 +72,11 @@ async fn alter(
         Some(Status::Absent) | None => None,
     };
     let moved = context.registry.move_to(topic, partition, id, dir).await;
-    moved.err().map(errors::of_move)
+    let is_known =
+        image.topic(topic).is_some_and(|topic| topic.partitions.contains_key(&partition));
+    moved.err().map(|error| match errors::of_move(error) {
+        // The log dir is remembered all the same.
+        Code::ReplicaNotAvailable if !is_known => Code::UnknownTopicOrPartition,
+        code => code,
+    })
 }

@@ -3,8 +3,8 @@
 //! Behaviour
 //! * Offset -1 stands for the high watermark.
 //! * A partition is answered with its new log start when that is durable.
-//! * Topics without `delete` in `cleanup.policy` are refused with POLICY_VIOLATION, the broker's
-//!   own topics with INVALID_TOPIC_EXCEPTION.
+//! * Topics that are compacted only are refused with POLICY_VIOLATION, the broker's own topics with
+//!   INVALID_TOPIC_EXCEPTION.
 //! * When a partition stands more than once in a request, the last offset counts.
 //!
 //! Versions: 2 flexible.
@@ -78,7 +78,8 @@ async fn delete(
         return Err(Code::InvalidTopicException);
     }
     let partition = context.led(topic, partition, -1)?;
-    if !partition.config().cleanup_policy.delete {
+    let policy = partition.config().cleanup_policy;
+    if policy.compact && !policy.delete {
         return Err(Code::PolicyViolation);
     }
     let log_start = partition.delete_records(before).await.map_err(errors::of_append)?;

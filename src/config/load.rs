@@ -98,6 +98,7 @@ fn check_keys(
     warnings: &mut Vec<String>,
 ) -> Result<GivenValues, ConfigError> {
     let mut given = GivenValues::new();
+    let mut names: BTreeMap<&str, String> = BTreeMap::new();
     for Setting { key: name, value, origin } in settings {
         let Some(key) = KEYS.get(canonical(&name)) else {
             warnings.extend(check_inert(&name, &value, &origin)?);
@@ -113,12 +114,25 @@ fn check_keys(
             warnings.push(format!("{origin}: {name} has no effect yet: {reason}"));
         }
         if let Some(first) = given.get(key.name) {
-            return Err(ConfigError::Duplicate {
-                key: key.name.to_owned(),
-                first: first.origin.to_string(),
-                second: origin.to_string(),
-            });
+            let is_other_name = names.get(key.name).is_some_and(|known| *known != name);
+            // Both names are in files that have a history: Kafka takes equal ids, and of log dirs
+            // the list.
+            let is_dir = is_other_name && key.name == "log.dirs";
+            if !(is_dir || is_other_name && first.value == value) {
+                return Err(ConfigError::Duplicate {
+                    key: key.name.to_owned(),
+                    first: first.origin.to_string(),
+                    second: origin.to_string(),
+                });
+            }
+            if first.value != value {
+                warnings.push(format!("{origin}: log.dirs is used, and log.dir is not"));
+            }
+            if name != key.name {
+                continue;
+            }
         }
+        names.insert(key.name, name);
         given.insert(key.name, Given { value, origin });
     }
     Ok(given)

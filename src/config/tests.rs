@@ -69,12 +69,19 @@ fn an_alias_is_the_key_itself() {
     let loaded = load("log.dir = '/a'\nbroker.id = 4").unwrap();
     assert_eq!(loaded.config.log_dirs, [std::path::PathBuf::from("/a")]);
     assert_eq!(loaded.config.node_id, Some(4));
-    // One place may not say it twice, but the environment still overrides the file.
-    let text = "log.dir = '/a'\nlog.dirs = '/b'";
+    // As Kafka has it: of both names of the log dirs the list counts, and ids may be the same.
+    for text in ["log.dir = '/a'\nlog.dirs = '/b'", "log.dirs = '/b'\nlog.dir = '/a'"] {
+        let loaded = load(text).unwrap();
+        assert_eq!(loaded.config.log_dirs, [std::path::PathBuf::from("/b")]);
+        let [warning] = &loaded.warnings[..] else { panic!("{:?}", loaded.warnings) };
+        assert!(warning.ends_with(": log.dirs is used, and log.dir is not"), "{warning}");
+    }
+    assert_eq!(load("broker.id = 4\nnode.id = 4").unwrap().config.node_id, Some(4));
     assert_eq!(
-        error(load(text)),
-        "file ottla.toml:2: log.dirs is given a second time, first in file ottla.toml:1"
+        error(load("broker.id = 4\nnode.id = 5")),
+        "file ottla.toml:2: node.id is given a second time, first in file ottla.toml:1"
     );
+    // The environment still overrides the file.
     let env = [("KAFKA_LOG_DIRS".to_owned(), "/c,/d".to_owned())];
     let loaded = Config::load(Some(("a.toml", "log.dir = '/a'")), &env).unwrap();
     assert_eq!(loaded.config.log_dirs.len(), 2);

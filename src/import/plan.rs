@@ -146,8 +146,10 @@ impl Plan {
         match TopicConfig::resolve(defaults, &overrides) {
             Ok(config) => (overrides, config),
             Err(error) => {
-                self.notes.push(format!("topic {name}: its configs are left out: {error}"));
-                (Configs::new(), defaults.clone())
+                // As that broker has kept them.
+                self.notes.push(format!("topic {name}: {error}"));
+                let config = TopicConfig::resolve_kept(defaults, &overrides);
+                (overrides, config)
             }
         }
     }

@@ -187,7 +187,12 @@ impl<'a> Builder<'a> {
     fn push_batch(&mut self, batch: &Batch) -> io::Result<()> {
         let header = batch.header();
         self.advance(header.base_offset)?;
-        self.term = self.term.max(u64::from(header.leader_epoch.unsigned_abs()));
+        let term = u64::from(header.leader_epoch.unsigned_abs());
+        if term > self.term {
+            // Each term begins with one, whether or not that broker has noted it.
+            self.term = term;
+            self.push(EntryKind::Blank, 0)?;
+        }
         self.push_meta(EntryMeta {
             term: self.term,
             kind: EntryKind::Batch,

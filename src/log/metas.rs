@@ -27,7 +27,7 @@ const DAMAGED_COUNT_MAX: u64 = 128;
 pub(crate) const BLOCK_BYTES: usize = 4096;
 
 /// Reads what the records tell of entries `indexes` of the segment that begins with `base_index`,
-/// at most so many records.
+/// at most so many records, and none from a damaged one on, unless that is the first.
 pub fn read_runs(
     files: &SegmentFiles,
     base_index: u64,
@@ -52,10 +52,15 @@ pub fn read_runs(
     for (chunk, slot) in raw.chunks(RECORD_BYTES).zip(slot..) {
         let run = match Run::decode(&origin, chunk) {
             Some(run) => run,
-            None => placed(files, base_index, slot)?.ok_or_else(|| damaged(files, next))?,
+            None => match placed(files, base_index, slot)? {
+                Some(run) => run,
+                // What is before it can be told.
+                None if !runs.is_empty() => return Ok(runs),
+                None => return Err(damaged(files, next)),
+            },
         };
         if !run.indexes().contains(&next) {
-            return Err(damaged(files, next));
+            return if runs.is_empty() { Err(damaged(files, next)) } else { Ok(runs) };
         }
         runs.push(run.within(&indexes));
         next = run.end_index();
@@ -249,7 +254,8 @@ impl Before {
 
     /// Whether the entry may be the one behind it.
     pub(crate) fn is_followed_by(self, meta: &EntryMeta) -> bool {
-        let after = if meta.kind == EntryKind::Batch { self.up_to(meta.base_offset) } else { self };
+        let may_skip = matches!(meta.kind, EntryKind::Batch | EntryKind::Compacted);
+        let after = if may_skip { self.up_to(meta.base_offset) } else { self };
         (after.position, after.offset) == (meta.position, meta.base_offset)
     }
 }
@@ -324,16 +330,20 @@ fn not_a_batch(index: u64, before: &Before, next: &Run) -> Option<Run> {
         delete_before: 0,
     };
     let run = |meta| Run { index, count, meta };
+    // Where terms change its term can be told only because each begins with a blank entry, which
+    // is never compacted.
+    let term = before.term;
+    let is_of_term = next.term == term || next.kind == EntryKind::Blank;
     if next.base_offset > before.offset {
         let delta = next.base_offset - before.offset - 1;
-        // Its term is not to be told where terms change.
-        let last_offset_delta = u32::try_from(delta).ok().filter(|_| next.term == before.term)?;
-        return Some(run(EntryMeta { kind: EntryKind::Compacted, last_offset_delta, ..meta }));
+        let last_offset_delta = u32::try_from(delta).ok().filter(|_| is_of_term)?;
+        let kind = EntryKind::Compacted;
+        return Some(run(EntryMeta { term, kind, last_offset_delta, ..meta }));
     }
     // Only of such are more than one together.
     if count > 1 {
         let kind = EntryKind::Void;
-        return (next.term == before.term).then(|| run(EntryMeta { kind, ..meta }));
+        return is_of_term.then(|| run(EntryMeta { term, kind, ..meta }));
     }
     // A new leader's first entry is a blank one, and the first of all is of term 0.
     if next.term > before.term && next.kind != EntryKind::Blank {

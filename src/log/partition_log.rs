@@ -42,7 +42,7 @@ use crate::log::partition_log::flush::Unsynced;
 use crate::log::producer_state::{AppendOutcome, ProducerStates};
 use crate::log::records::marker::Marker;
 use crate::log::recovery;
-use crate::log::run::{RecordBytes, Run};
+use crate::log::run::{RUN_OFFSETS_MAX, RecordBytes, Run, SEGMENT_OFFSETS_MAX};
 use crate::log::segment::{DurableNote, Segment, SegmentFiles, record_position};
 
 pub use check::DamageBell;
@@ -250,17 +250,20 @@ impl State {
     }
 
     /// Whether nothing is left of the last entry, which is of this term.
-    fn ends_with_nothing(&self, term: u64) -> bool {
-        let last = match (self.recent.back(), self.segments.last()) {
-            (Some(recent), _) => Some(recent.meta),
-            (None, Some(last)) => {
-                let from = last.next_index.saturating_sub(1).max(last.base_index);
-                let metas = last.read_metas(from, last.next_index).unwrap_or_default();
-                metas.last().copied()
+    fn ends_with_nothing(&self, term: u64) -> io::Result<bool> {
+        let is_it = |meta: &EntryMeta| meta.term == term && meta.kind.is_nothing();
+        if let Some(recent) = self.recent.back() {
+            return Ok(is_it(&recent.meta));
+        }
+        // The last segment may have just been begun.
+        let last = self.segments.iter().rfind(|segment| segment.next_index > segment.base_index);
+        match last {
+            Some(last) => {
+                let metas = last.read_metas(last.next_index - 1, last.next_index)?;
+                Ok(metas.last().is_some_and(is_it))
             }
-            _ => None,
-        };
-        last.is_some_and(|last| last.term == term && last.kind.is_nothing())
+            None => Ok(self.purged.is_some_and(|purged| purged.term == term)),
+        }
     }
 
     /// Drops from memory what is applied and written.
@@ -407,7 +410,8 @@ impl PartitionLog {
         self.begun.notify_waiters();
     }
 
-    fn set_closed(&self) {
+    /// Nothing is appended any more, and no snapshot of it is saved.
+    pub(crate) fn set_closed(&self) {
         self.closed.store(true, Ordering::Release);
         self.begun.notify_waiters();
     }
@@ -430,7 +434,7 @@ impl PartitionLog {
             #[cfg(test)]
             self.begin_at(&mut state, entry.id.index)?;
             assert_eq!(entry.id.index, state.next_index(), "entries follow each other");
-            if let Some(error) = self.misplaced(&state, &entry) {
+            if let Err(error) = self.check_place(&state, &entry) {
                 self.push_write(job);
                 return Err(error);
             }
@@ -468,27 +472,30 @@ impl PartitionLog {
 
     /// A batch that has offsets already keeps them: a replica must not give it others than the
     /// leader has. It may begin further on where nothing is left of the entry before it.
-    fn misplaced(&self, state: &State, entry: &Entry) -> Option<io::Error> {
+    fn check_place(&self, state: &State, entry: &Entry) -> io::Result<()> {
         let end = state.next_offset;
         let (offset, follows) = match &entry.body {
             EntryBody::Batch(batch) => {
                 let header = batch.header();
                 let has_offsets = entry.ticket.is_none() && header.leader_epoch >= 0;
-                let skips = header.base_offset > end;
-                let follows =
-                    header.base_offset == end || skips && state.ends_with_nothing(entry.id.term);
-                (header.base_offset, !has_offsets || follows)
+                // One run has no more offsets, and no more of them can be missing.
+                let skips = (end + 1..=end + RUN_OFFSETS_MAX).contains(&header.base_offset);
+                let follows = !has_offsets
+                    || header.base_offset == end
+                    || skips && state.ends_with_nothing(entry.id.term)?;
+                (header.base_offset, follows)
             }
             EntryBody::Compacted { end_offset } => {
-                (*end_offset, (0..=end + i64::from(u32::MAX)).contains(end_offset))
+                (*end_offset, (0..=end + SEGMENT_OFFSETS_MAX).contains(end_offset))
             }
-            _ => return None,
+            _ => return Ok(()),
         };
-        (!follows).then(|| {
-            let name = &self.setup.name;
-            let text = format!("{name}: offset {offset} cannot follow, the log ends at {end}");
-            io::Error::new(io::ErrorKind::InvalidData, text)
-        })
+        if follows {
+            return Ok(());
+        }
+        let name = &self.setup.name;
+        let text = format!("{name}: offset {offset} cannot follow, the log ends at {end}");
+        Err(io::Error::new(io::ErrorKind::InvalidData, text))
     }
 
     /// A log that has never had an entry begins with whatever index comes first, as openraft's

@@ -168,16 +168,31 @@ pub struct RecordBytes {
     /// The last one, which may still grow.
     open: Option<Run>,
     is_traceless: bool,
+    /// None of the entries will be taken back.
+    are_final: bool,
 }
 
 impl RecordBytes {
     pub fn new(origin: Origin) -> Self {
-        Self { origin, bytes: Vec::new(), open: None, is_traceless: false }
+        Self { origin, bytes: Vec::new(), open: None, is_traceless: false, are_final: false }
+    }
+
+    /// Of entries that are committed.
+    pub fn of_final(origin: Origin) -> Self {
+        Self { are_final: true, ..Self::new(origin) }
     }
 
     /// Takes the next entries; whether they take another record.
     pub fn push(&mut self, run: Run) -> bool {
-        if self.open.as_mut().is_some_and(|open| open.extend(&run)) {
+        // The offsets of one of which a leader has said that nothing is left, so that it is
+        // committed, must not go with one that may be taken back.
+        let may_grow = |open: &Run| {
+            let has_offsets = open.meta.kind == EntryKind::Compacted;
+            self.are_final || !has_offsets || run.meta.kind == EntryKind::Compacted
+        };
+        if self.open.as_ref().is_some_and(may_grow)
+            && self.open.as_mut().is_some_and(|open| open.extend(&run))
+        {
             return false;
         }
         self.close();
@@ -286,7 +301,7 @@ mod tests {
         fn runs_tell_what_their_entries_would(
             kinds in proptest::collection::vec((0..5u8, 0..3u32, 0..2u64), 1..40),
         ) {
-            let (mut records, mut expected) = (RecordBytes::new(ORIGIN), Vec::new());
+            let (mut records, mut expected) = (RecordBytes::of_final(ORIGIN), Vec::new());
             let (mut offset, mut term, mut count) = (ORIGIN.offset, 1, 0);
             for ((kind, delta, later), index) in kinds.into_iter().zip(ORIGIN.index..) {
                 term += u64::from(kind == 0) * later;

@@ -1,7 +1,7 @@
 //! Compacts the partitions of this node, the one with the largest dirty part first (Kafka's
 //! `LogCleaner`). Every replica cleans its own log.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -67,6 +67,8 @@ pub struct Cleaner {
 struct Claimed {
     busy: BTreeSet<TopicPartition>,
     uncleanable: BTreeSet<TopicPartition>,
+    /// For which there was no room, and until when others come first.
+    postponed: BTreeMap<TopicPartition, Instant>,
 }
 
 impl Cleaner {
@@ -118,12 +120,7 @@ impl Cleaner {
                 continue;
             };
             let cleaned = self.clean(&partition, dirty, &stopping).await;
-            let is_full = cleaned.as_ref().is_err_and(disk::is_full);
             self.release(&partition, cleaned);
-            if is_full {
-                // There may be room later; no other log is cleaned without any either.
-                let _ = tokio::time::timeout(self.settings().backoff, stopping.wait()).await;
-            }
         }
         number
     }
@@ -133,6 +130,10 @@ impl Cleaner {
         claimed.busy.remove(&partition.id);
         let Err(error) = cleaned else { return };
         let (topic, index) = (&partition.topic, partition.id.partition);
+        if disk::is_full(&error) {
+            // There may be room later; another log dir may have some now.
+            claimed.postponed.insert(partition.id, Instant::now() + self.settings().backoff);
+        }
         if partition.group().log().is_closed() && !disk::has_failed(&error) {
             // It has been deleted, or goes on in another log dir.
             tracing::debug!(%error, topic, partition = index, "a log went while it was cleaned");
@@ -157,9 +158,11 @@ impl Cleaner {
     /// The partition that is due with the largest part to clean.
     async fn claim_dirtiest(&self) -> Option<(Arc<Partition>, Dirty)> {
         let mut partitions = self.registry.partitions();
-        // What is damaged is mended first.
+        // What is damaged is mended first, and what is closed goes, or waits for the next start.
         partitions.retain(|partition| {
-            partition.config().cleanup_policy.compact && partition.group().log().damage().is_empty()
+            let log = partition.group().log();
+            let is_there = !log.is_closed() && log.damage().is_empty();
+            partition.config().cleanup_policy.compact && is_there
         });
         if partitions.is_empty() {
             metrics::dirty_ratio_max(0.0);
@@ -172,8 +175,12 @@ impl Cleaner {
         let ratios = found.iter().map(|(_, dirty, _)| dirty.ratio());
         metrics::dirty_ratio_max(ratios.fold(0.0, f64::max));
         let mut claimed = self.claimed();
-        let may =
-            |id: &TopicPartition| !claimed.busy.contains(id) && !claimed.uncleanable.contains(id);
+        let now = Instant::now();
+        claimed.postponed.retain(|_, until| *until > now);
+        let may = |id: &TopicPartition| {
+            let is_taken = claimed.busy.contains(id) || claimed.uncleanable.contains(id);
+            !is_taken && !claimed.postponed.contains_key(id)
+        };
         let due = found.into_iter().filter(|(partition, _, is_due)| *is_due && may(&partition.id));
         let dirtiest = due.max_by(|(_, a, _), (_, b, _)| a.ratio().total_cmp(&b.ratio()));
         let (partition, dirty, _) = dirtiest?;
@@ -203,6 +210,11 @@ impl Cleaner {
         let mut cleaning = task::blocking(threads, begin).await;
         let mut left_bytes = dirty.clean_bytes + 2 * dirty.dirty_bytes;
         loop {
+            if !partition.config().cleanup_policy.compact || log.is_closed() {
+                metrics::left_bytes(0);
+                task::blocking(threads, move || cleaning.abandon()).await;
+                return Ok(());
+            }
             let began = Instant::now();
             let work = move || {
                 let step = cleaning.step();
@@ -215,6 +227,10 @@ impl Cleaner {
                 metrics::left_bytes(0);
                 report(partition, &cleaning, is_over);
                 task::blocking(threads, move || cleaning.abandon()).await;
+                if is_over {
+                    // The leader hears how far it has come.
+                    self.had_by_all(partition).await;
+                }
                 return step.map(drop);
             }
             let step = step?;
@@ -249,15 +265,17 @@ impl Cleaner {
         }
     }
 
-    /// The offset below which every replica has had every record, so that none misses a tombstone;
-    /// 0 if that can not be learned now.
+    /// The offset below which every replica has had every record and has cleaned, so that none
+    /// misses a tombstone; 0 if that can not be learned now. The leader hears how far this one has
+    /// cleaned.
     async fn had_by_all(&self, partition: &Partition) -> Offset {
         if let Some(offset) = partition.had_by_all() {
             return offset;
         }
         let Some(leader) = partition.status().leader else { return 0 };
         let peers = self.registry.groups().peers();
-        match ask(peers, leader, partition.id).await {
+        let cleaned_to = partition.group().log().cleaned_to().unwrap_or(0);
+        match ask(peers, leader, partition.id, cleaned_to).await {
             Ok(offset) => offset,
             Err(error) => {
                 tracing::debug!(%leader, %error, "a leader did not say what all replicas have");
@@ -306,22 +324,33 @@ fn report(partition: &Partition, cleaning: &Cleaning, is_over: bool) {
     }
 }
 
-async fn ask(peers: &Peers, leader: NodeId, id: TopicPartition) -> io::Result<Offset> {
+async fn ask(
+    peers: &Peers,
+    leader: NodeId,
+    id: TopicPartition,
+    cleaned_to: Offset,
+) -> io::Result<Offset> {
     let mut body = BytesMut::new();
     body.put_slice(&id.topic_id.0);
     body.put_i32(id.partition);
+    body.put_i64(cleaned_to);
     let body = vec![body.freeze()];
     let told = peers.call(leader, Lane::Control, Kind::HadByAll, body, ASK_TIMEOUT).await;
     let mut told = told.map_err(io::Error::other)?;
     told.try_get_i64().map_err(io::Error::other)
 }
 
-/// Answers another node that asks up to where all replicas have a partition that is led here.
-pub fn answer(registry: &Registry, mut body: Bytes) -> Result<Body, String> {
+/// Answers another node that asks up to where all replicas have had and cleaned a partition that is
+/// led here, and says how far it has cleaned itself.
+pub fn answer(registry: &Registry, from: NodeId, mut body: Bytes) -> Result<Body, String> {
     let mut topic_id = TopicId::ZERO;
     body.try_copy_to_slice(&mut topic_id.0).map_err(|error| error.to_string())?;
     let partition = body.try_get_i32().map_err(|error| error.to_string())?;
+    let cleaned_to = body.try_get_i64().map_err(|error| error.to_string())?;
     let found = registry.get(TopicPartition { topic_id, partition });
+    if let Some(partition) = &found {
+        partition.note_cleaned(from, cleaned_to);
+    }
     let offset = found.and_then(|partition| partition.had_by_all());
     let offset = offset.ok_or("this node does not lead it")?;
     Ok(vec![Bytes::copy_from_slice(&offset.to_be_bytes())])

@@ -5,10 +5,17 @@ use std::time::Duration;
 /// While others wait for syncs, so many times as long as a step of work took is left to them.
 const GIVE_WAY_FACTOR: u32 = 3;
 
-/// How long so many bytes are to take.
+/// As good as for ever: who waits so long hears of other settings.
+const AGES: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// How long so many bytes are to take; at no bytes per second that has no end.
 #[expect(clippy::cast_precision_loss, reason = "a duration need not be exact")]
 pub(super) fn time_of(bytes: u64, bytes_per_second: f64) -> Duration {
-    Duration::try_from_secs_f64(bytes as f64 / bytes_per_second).unwrap_or_default()
+    if bytes == 0 {
+        return Duration::ZERO;
+    }
+    let time = Duration::try_from_secs_f64(bytes as f64 / bytes_per_second);
+    time.unwrap_or(AGES).min(AGES)
 }
 
 /// How far one piece of work is.
@@ -55,6 +62,15 @@ mod tests {
 
     const STRIDE: Stride =
         Stride { bytes: 1_000, took: Duration::from_millis(2), rounds: 5, grown_bytes: 0 };
+
+    #[test]
+    fn a_rate_of_nothing_has_no_end() {
+        assert_eq!(time_of(1_000, 500.0), Duration::from_secs(2));
+        for rate in [0.0, -1.0, f64::MIN_POSITIVE, f64::NAN] {
+            assert_eq!(time_of(1, rate), AGES, "{rate}");
+            assert_eq!(time_of(0, rate), Duration::ZERO, "{rate}");
+        }
+    }
 
     #[test]
     fn who_waits_for_the_disk_gets_most_of_it() {

@@ -39,17 +39,26 @@ impl Retention {
         })
     }
 
+    /// What waits for other nodes must not hold up what makes room here.
     async fn run(&self) {
-        let mut check = Instant::now() + self.check_interval.min(FIRST_CHECK);
-        let mut trash_due = check;
-        loop {
-            tokio::time::sleep_until(trash_due.min(check)).await;
-            if Instant::now() >= check {
+        let first = Instant::now() + self.check_interval.min(FIRST_CHECK);
+        let check = async {
+            let mut due = first;
+            loop {
+                tokio::time::sleep_until(due).await;
                 self.check_all().await;
-                check = Instant::now() + self.check_interval;
+                due = Instant::now() + self.check_interval;
             }
-            trash_due = self.empty_trash().await;
-        }
+        };
+        let empty = async {
+            let mut due = first;
+            loop {
+                let look = Instant::now() + self.check_interval;
+                tokio::time::sleep_until(due.min(look)).await;
+                due = self.empty_trash().await;
+            }
+        };
+        tokio::join!(check, empty);
     }
 
     async fn check_all(&self) {

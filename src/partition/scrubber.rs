@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::base::env::Env;
+use crate::base::ids::TopicPartition;
 use crate::base::task::{self, Fault, Stopping};
 use crate::config::Config;
 use crate::metrics::damage as metrics;
@@ -51,7 +52,11 @@ impl Scrubber {
             settings.pause(begun, wait).await;
             begun = Instant::now();
             interval_max = Duration::MAX;
-            for partition in self.registry.partitions() {
+            // Whoever holds a partition holds its files, also when they are deleted.
+            let ids: Vec<TopicPartition> =
+                self.registry.partitions().iter().map(|partition| partition.id).collect();
+            for id in ids {
+                let Some(partition) = self.registry.get(id) else { continue };
                 if let Err(error) = self.scrub(&partition).await {
                     let (topic, index) = (&partition.topic, partition.id.partition);
                     tracing::warn!(%error, topic, partition = index, "a log was not scrubbed");
@@ -65,6 +70,9 @@ impl Scrubber {
         let mut from = 0;
         loop {
             let log = Arc::clone(partition.group().log());
+            if log.is_closed() {
+                return Ok(());
+            }
             let work = move || log.scrub(from, STEP_BYTES);
             let step = task::blocking(self.env.threads, work).await?;
             metrics::scrubbed(step.bytes);

@@ -290,7 +290,11 @@ impl RaftLogStorage<PartitionTypes> for PartitionLogStore {
     }
 
     async fn purge(&mut self, log_id: LogId) -> io::Result<()> {
-        self.log.purge(codec::entry_id(&log_id))
+        let upto = codec::entry_id(&log_id);
+        if let Some(change) = self.log.purge_change(upto) {
+            self.votes.write(vec![change]).await?;
+        }
+        self.log.purge(upto)
     }
 }
 

@@ -127,6 +127,8 @@ pub(crate) struct Member<C: GroupTypes, SM: RaftStateMachine<C>> {
     applied_term: AppliedTerm,
     /// The term in which it stopped leading by itself; 0 is none.
     resigned_term: AtomicU64,
+    /// The term in which it has asked another node to lead.
+    handed_over_term: AtomicU64,
     heard: Arc<Mutex<Heard>>,
     confirmed: Arc<Confirmed>,
     preference: Mutex<Arc<[NodeId]>>,
@@ -176,6 +178,7 @@ where
             server,
             applied_term,
             resigned_term: AtomicU64::new(0),
+            handed_over_term: AtomicU64::new(0),
             heard: Arc::default(),
             confirmed,
             preference: Mutex::new(Arc::from([])),
@@ -208,7 +211,9 @@ where
         let now = self.server.borrow_watched();
         let term = now.vote.leader_id.term;
         let has_resigned = self.resigned_term.load(Ordering::Acquire) == term;
-        let leads = now.state == ServerState::Leader && !has_resigned;
+        // Whoever takes it over does not wait for the leases.
+        let hands_over = self.handed_over_term.load(Ordering::Acquire) == term;
+        let leads = now.state == ServerState::Leader && !has_resigned && !hands_over;
         if !leads || self.applied_term.get() != term {
             return None;
         }

@@ -69,6 +69,7 @@ pub struct PartitionGroup {
     member: Arc<Member<PartitionTypes, PartitionStateMachine>>,
     groups: Groups,
     log: Arc<PartitionLog>,
+    kv: KvWriter,
     room: Arc<Room>,
 }
 
@@ -230,7 +231,7 @@ impl PartitionGroup {
         let applied_term = AppliedTerm::default();
         let applied = applied_term.clone();
         let state_machine = PartitionStateMachine::open(Arc::clone(&log), kv.clone(), applied)?;
-        let store = PartitionLogStore::new(Arc::clone(&log), kv);
+        let store = PartitionLogStore::new(Arc::clone(&log), kv.clone());
         let config = raft_config(log.name())?;
         let peers = groups.peers().clone();
         let throttles = Arc::clone(groups.throttles());
@@ -259,7 +260,7 @@ impl PartitionGroup {
             member.campaign().await;
         }
         let (member, room) = (Arc::new(member), setup.room);
-        let group = Self { member, groups: groups.clone(), log, room };
+        let group = Self { member, groups: groups.clone(), log, kv, room };
         if is_only_voter || founds_alone {
             // Without any room it leads later, and others are opened and deleted meanwhile.
             tokio::select! {
@@ -433,12 +434,23 @@ impl PartitionGroup {
         self.member.lay_down();
     }
 
+    pub fn node(&self) -> NodeId {
+        self.member.node
+    }
+
     /// Stops the group and deletes its log.
     pub async fn delete(&self) -> io::Result<()> {
         self.groups.remove(self.member.address.id);
         // It may wait for a write that finds no room. Deleting the log ends that wait.
         let stopped = tokio::time::timeout(STOP, self.member.raft.shutdown()).await;
         stopped.unwrap_or(Ok(())).map_err(io::Error::other)?;
+        // A snapshot that is being saved must not come after the deletion: a replica that begins
+        // here later would take it for its own.
+        self.log.set_closed();
+        let written = tokio::time::timeout(STOP, self.kv.write(Vec::new())).await;
+        if let Ok(Err(error)) = written {
+            tracing::debug!(group = %self.member.address.id, %error, "the store has failed");
+        }
         let (done, deleted) = completion();
         self.log.delete(done);
         deleted.await

@@ -328,6 +328,9 @@ async fn save_snapshot(
     meta: &SnapshotMeta,
     snapshot: &[u8],
 ) -> io::Result<()> {
+    if log.is_closed() {
+        return Err(io::Error::other("the log is closed"));
+    }
     let mut value = Vec::new();
     codec::put_log_id(&mut value, meta.last_log_id.as_ref());
     codec::put_stored_membership(&mut value, &meta.last_membership);

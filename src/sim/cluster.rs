@@ -8,6 +8,7 @@
 mod clients;
 mod diary;
 mod faults;
+mod keys;
 mod ledger;
 mod node;
 mod replicas;
@@ -31,6 +32,7 @@ use crate::base::task::{self, Fault as OnPanic};
 use crate::sim::client::Place;
 use crate::sim::cluster::clients::{Committer, Consumer, Orders, Producer};
 use crate::sim::cluster::diary::Diary;
+use crate::sim::cluster::keys::Keys;
 use crate::sim::cluster::ledger::{Ledger, Verdict};
 use crate::sim::cluster::node::{Common, News, Node};
 use crate::sim::cluster::router::{Router, Wanted};
@@ -83,6 +85,8 @@ pub struct Summary {
     pub crashes: u32,
     /// Batches that are there at the end.
     pub kept: usize,
+    /// Acknowledged records that compaction has taken away.
+    pub compacted: usize,
     /// In the time of the simulation.
     pub duration: Duration,
 }
@@ -93,6 +97,7 @@ struct Clients {
     begun: Instant,
     tasks: Vec<task::Handle>,
     ledgers: Vec<(Place, Ledger)>,
+    keys: Keys,
 }
 
 struct World {
@@ -180,7 +185,13 @@ impl World {
             steps: 0,
             restarts: Vec::new(),
             power_cuts: Vec::new(),
-            clients: Clients { runtime, begun, tasks: Vec::new(), ledgers: Vec::new() },
+            clients: Clients {
+                runtime,
+                begun,
+                tasks: Vec::new(),
+                ledgers: Vec::new(),
+                keys: Keys::default(),
+            },
             orders,
             watch: Watch::default(),
             crashes: 0,
@@ -198,13 +209,14 @@ impl World {
         }
         self.recover()?;
         self.verify()?;
+        let compacted = self.verify_keys()?;
         self.compare_replicas()?;
         let disks = self.nodes.iter().map(|node| node.disk.trace().to_be_bytes());
         let trace = disks.fold(FNV_OFFSET, |trace, disk| fnv(trace, &disk));
         let trace = fnv(trace, &self.net.trace().to_be_bytes());
         self.end()?;
         let kept = self.clients.ledgers.iter().map(|(_, ledger)| ledger.lock().kept()).sum();
-        Ok(Summary { trace, crashes: self.crashes, kept, duration: self.now })
+        Ok(Summary { trace, crashes: self.crashes, kept, compacted, duration: self.now })
     }
 
     /// One step of time.
@@ -330,15 +342,32 @@ impl World {
         }
         let all_serve = |world: &Self| world.nodes.iter().all(|node| node.look(|_| ()).is_some());
         self.pass_until("the cluster", FORMS, all_serve)?;
-        let mut router = self.router(0);
         let segment = (2_000 + self.rng.below(20_000)).to_string();
+        self.make_topic(TOPIC, PARTITIONS_COUNT, vec![("internal.segment.bytes", segment)])?;
+        let segment = (1_000 + self.rng.below(5_000)).to_string();
+        let deleted = (500 + self.rng.below(5_000)).to_string();
+        let configs = vec![
+            ("internal.segment.bytes", segment),
+            ("cleanup.policy", "compact".to_owned()),
+            ("min.cleanable.dirty.ratio", "0.01".to_owned()),
+            ("delete.retention.ms", deleted),
+        ];
+        self.make_topic(keys::TOPIC, 1, configs)
+    }
+
+    fn make_topic(
+        &mut self,
+        topic: &'static str,
+        partitions: i32,
+        configs: Vec<(&'static str, String)>,
+    ) -> Result<(), String> {
+        let mut router = self.router(0);
         let made = async move {
-            let configs = [("internal.segment.bytes", segment)];
             let mut last = String::new();
             loop {
                 let made = async {
                     let client = router.connection(Wanted::Anybody).await?;
-                    client.create_topic(TOPIC, (PARTITIONS_COUNT, -1), &configs).await
+                    client.create_topic(topic, (partitions, -1), &configs).await
                 };
                 match made.await {
                     Ok(0 | TOPIC_ALREADY_EXISTS) => return,
@@ -390,6 +419,8 @@ impl World {
         let pen = orders.diary.pen(process + 1, &place);
         let committer = Committer::new("group", place, router(self), orders, pen);
         self.spawn(committer.run());
+        let routers = (router(self), router(self));
+        self.start_keys(routers);
     }
 
     fn spawn(&mut self, client: impl Future<Output = ()> + Send + 'static) {

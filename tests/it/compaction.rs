@@ -192,6 +192,34 @@ fn a_replica_that_was_away_misses_no_tombstone() {
     });
 }
 
+/// A cleaning goes as far as it may, also one that has begun; at no bytes per second that is not
+/// far.
+#[test]
+fn who_compacts_no_more_keeps_what_is_there() {
+    const RATE: &str = "log.cleaner.io.max.bytes.per.second";
+    run(async {
+        let settings = [OFTEN, METRICS, ("KAFKA_LOG_CLEANER_IO_MAX_BYTES_PER_SECOND", "0")];
+        let broker = Broker::start_with(&settings).await;
+        let topic = Topic::create(&broker, "t", 1, &COMPACT).await;
+        let mut client = broker.client().await;
+        for round in 0..15 {
+            for key in KEYS {
+                put(&mut client, &topic, key, Some(&format!("{key}{round}"))).await;
+            }
+        }
+        let all = read(&mut client, &topic).await;
+        eventually(async || metric(&broker, "ottla_log_cleaner_left_bytes").await > 0.0).await;
+        // The records are half a century old.
+        client.set_config((2, "t"), "retention.ms", "-1").await;
+        client.set_config((2, "t"), "cleanup.policy", "delete").await;
+        client.set_config((4, ""), RATE, "1000000000").await;
+        eventually(async || metric(&broker, "ottla_log_cleaner_left_bytes").await == 0.0).await;
+        assert_eq!(read(&mut client, &topic).await, all);
+        assert_eq!(metric(&broker, "ottla_log_cleaner_records_dropped_total").await, 0.0);
+        broker.stop().await;
+    });
+}
+
 /// What one replica holds, or nothing if it does not answer now.
 async fn read_replica(client: &mut Client, topic: &Topic) -> Vec<KeyValue> {
     let data = client.fetch(topic, 0).await;

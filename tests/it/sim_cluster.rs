@@ -20,7 +20,17 @@ const SEEDS_COUNT: u64 = 100;
 /// Of as many seeds one finds out what is planted.
 const PLANTED_SEEDS_COUNT: u64 = 10;
 /// Ways in which it is seen that something is not there any more.
-const LOST: [&str; 5] = ["is gone", "goes back", "not within", "lost-write", "stale-end"];
+const LOST: [&str; 7] = [
+    "is gone",
+    "goes back",
+    "not within",
+    "lost-write",
+    "stale-end",
+    "were acknowledged at",
+    "its latest is",
+];
+/// How a summary tells what compaction has taken.
+const COMPACTED: &str = "compacted: ";
 /// What a run says first if all is well.
 const KEPT: &str = "all was kept: ";
 
@@ -127,7 +137,7 @@ fn smoke() {
         Some(time_max) => started.elapsed() >= time_max,
         None => seed >= first + seeds,
     };
-    let next = AtomicU64::new(first);
+    let (next, compacted) = (AtomicU64::new(first), AtomicU64::new(0));
     let work = || {
         let mut broken = Vec::new();
         loop {
@@ -135,7 +145,13 @@ fn smoke() {
             if is_over(seed) {
                 return broken;
             }
-            broken.extend(run_apart(seed, None).err());
+            match run_apart(seed, None) {
+                Ok(kept) => compacted.fetch_add(compacted_in(&kept), Ordering::Relaxed),
+                Err(why) => {
+                    broken.push(why);
+                    continue;
+                }
+            };
         }
     };
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
@@ -146,6 +162,14 @@ fn smoke() {
     let last = next.into_inner() - threads as u64;
     eprintln!("seeds {first} to {last} in {} s", started.elapsed().as_secs());
     assert!(broken.is_empty(), "{}\nagain: make sim SEED=…", broken.join("\n"));
+    assert!(compacted.into_inner() > 0, "nothing is ever compacted");
+}
+
+/// How many records compaction took in a run, by its summary.
+fn compacted_in(summary: &str) -> u64 {
+    let behind = summary.split_once(COMPACTED).map(|(_, behind)| behind);
+    let count = behind.and_then(|behind| behind.split([',', ' ']).next()?.parse().ok());
+    count.unwrap_or_else(|| panic!("a run says how much was compacted: {summary}"))
 }
 
 #[test]

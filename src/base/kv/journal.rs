@@ -132,6 +132,10 @@ impl KeyValue for JournalKv {
     }
 
     fn write(&self, changes: &[Change]) -> io::Result<()> {
+        if changes.is_empty() {
+            // A batch of nothing looks like the end.
+            return Ok(());
+        }
         let batch = encode_batch(changes);
         let mut state = self.lock();
         self.file.write_all_at(&[IoSlice::new(&batch)], state.end)?;

@@ -16,6 +16,15 @@ use crate::base::kv::{Change, KeyValue, Pairs};
 const WRITE_BUFFER_BYTES: usize = 2 * 1024 * 1024;
 const BLOCK_CACHE_BYTES: usize = 1024 * 1024;
 
+/// Records of RocksDB's own logs lie in blocks of this size (`db/log_format.h`).
+const LOG_BLOCK_BYTES: usize = 32 * 1024;
+/// Checksum 4, length 2, little-endian, type 1; some types are followed by a log number.
+const LOG_HEADER_BYTES: usize = 7;
+const LOG_NUMBER_BYTES: usize = 4;
+const LOG_NUMBERED_TYPES: [u8; 5] = [5, 6, 7, 8, 11];
+/// Of a type that may be passed over.
+const LOG_IGNORED: u8 = 0x80;
+
 /// RocksDB goes on by itself when so much is free.
 const ROOM_BYTES: u64 = 16 * 1024 * 1024;
 
@@ -34,11 +43,48 @@ impl fmt::Debug for RocksKv {
 
 impl RocksKv {
     pub fn open(path: &Path) -> io::Result<Self> {
+        check_logs(path)?;
         let db = DB::open(&options(), path).map_err(io::Error::other)?;
         let mut synced = WriteOptions::default();
         synced.set_sync(true);
         Ok(Self { db, dir: path.to_owned(), synced })
     }
+}
+
+/// One wrong bit in the type of a record makes it one that RocksDB does not know and may pass over,
+/// and then opening never ends (`log::Reader::ReadRecord`). It writes no such records here.
+fn check_logs(path: &Path) -> io::Result<()> {
+    if !RealDisk.exists(path) {
+        return Ok(());
+    }
+    let names = RealDisk.list(path)?.into_iter();
+    for name in names.filter(|name| name.starts_with("MANIFEST-") || name.ends_with(".log")) {
+        let file = path.join(name);
+        if has_ignored(&RealDisk.read(&file)?) {
+            let text = format!("{}: a record is damaged", file.display());
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        }
+    }
+    Ok(())
+}
+
+/// Whether there is such a record. Whatever else is wrong RocksDB finds out.
+fn has_ignored(content: &[u8]) -> bool {
+    content.chunks(LOG_BLOCK_BYTES).any(|mut block| {
+        while let Some(&[_, _, _, _, low, high, kind]) = block.first_chunk::<LOG_HEADER_BYTES>() {
+            if kind & LOG_IGNORED != 0 {
+                return true;
+            }
+            let is_numbered = LOG_NUMBERED_TYPES.contains(&kind);
+            let number = if is_numbered { LOG_NUMBER_BYTES } else { 0 };
+            let size = LOG_HEADER_BYTES + number + usize::from(u16::from_le_bytes([low, high]));
+            match block.get(size..) {
+                Some(behind) if kind != 0 => block = behind,
+                _ => break,
+            }
+        }
+        false
+    })
 }
 
 fn options() -> Options {
@@ -112,5 +158,34 @@ impl KeyValue for RocksKv {
 
     fn has_room(&self) -> bool {
         RealDisk.space(&self.dir).is_ok_and(|space| space.usable_bytes >= ROOM_BYTES)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The first record of one of RocksDB's logs gets a type that it would pass over, for ever.
+    #[test]
+    fn a_record_of_an_unlikely_type_is_damage() {
+        for kind in ["MANIFEST", "log"] {
+            let dir = tempfile::tempdir().expect("a folder");
+            let path = dir.path().join("kv");
+            let open = || RocksKv::open(&path);
+            let put = Change::Put { key: b"k".to_vec(), value: vec![7; 70_000] };
+            open().expect("opened").write(&[put]).expect("written");
+            assert!(open().expect("opened").get(b"k").expect("read").is_some());
+            let put = Change::Put { key: b"l".to_vec(), value: vec![7; 70_000] };
+            open().expect("opened").write(&[put]).expect("written");
+            let names = RealDisk.list(&path).expect("listed");
+            let is_it = |name: &&String| name.starts_with(kind) || name.ends_with(".log");
+            let name = names.iter().filter(is_it).find(|name| name.contains(kind));
+            let file = path.join(name.expect("a log"));
+            let mut content = RealDisk.read(&file).expect("read");
+            content[6] ^= LOG_IGNORED;
+            RealDisk.write(&file, &content).expect("written");
+            let error = open().expect_err("damaged");
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{error}");
+        }
     }
 }

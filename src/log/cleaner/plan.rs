@@ -32,7 +32,7 @@ impl Dirty {
         if all > 0.0 { dirty / all } else { 0.0 }
     }
 
-    /// Whether it is time to clean. `since_ms` is when the first dirty batch was made.
+    /// Whether it is time to clean. `since_ms` is when the oldest of it was made.
     pub fn is_due(&self, policy: &Policy, since_ms: Option<i64>, now_ms: i64) -> bool {
         let latest_ms = now_ms.saturating_sub(policy.max_lag_ms);
         self.ratio() > policy.min_dirty_ratio || since_ms.is_some_and(|since| since < latest_ms)

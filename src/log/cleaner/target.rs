@@ -4,6 +4,7 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 
 use crate::base::disk::{Disk, OpenMode};
+use crate::base::ids::Offset;
 use crate::log::batch::Batch;
 use crate::log::cleaner::source::SourceSegment;
 use crate::log::entry::EntryKind;
@@ -29,6 +30,7 @@ pub(super) struct Target {
     log: Output,
     raft: Output,
     records: RecordBytes,
+    next_offset: Offset,
     changed: bool,
 }
 
@@ -51,7 +53,7 @@ impl Target {
         let (data, raft) = (open("log")?, open("raft")?);
         let files = SegmentFiles { base_offset, dir: dir.to_owned(), log: data, raft };
         files.write_raft_head(first.base_index)?;
-        let records = RecordBytes::new(files.origin(first.base_index));
+        let records = RecordBytes::of_final(files.origin(first.base_index));
         let mut segment = Segment::empty(Arc::new(files), first.base_index);
         // Its records are as old as before (`Cleaner.cleanSegments`).
         let written = sources.iter().filter_map(|source| source.files.log.modified_ms().ok()?);
@@ -63,6 +65,7 @@ impl Target {
             log: Output { waiting: Vec::new(), position: 0, synced: 0 },
             raft: Output { waiting: Vec::new(), position: record_position(0), synced: 0 },
             records,
+            next_offset: base_offset,
             changed: false,
         })
     }
@@ -96,6 +99,13 @@ impl Target {
             self.log.waiting.extend_from_slice(batch.head());
             self.log.waiting.extend_from_slice(batch.records());
         }
+        if meta.kind.is_nothing() && meta.base_offset > self.next_offset {
+            // What no other record tells is gone as well.
+            let count = meta.next_offset() - self.next_offset;
+            meta.last_offset_delta = u32::try_from(count - 1).map_err(io::Error::other)?;
+            (meta.kind, meta.base_offset) = (EntryKind::Compacted, self.next_offset);
+        }
+        self.next_offset = meta.next_offset();
         self.segment.records += u64::from(self.records.push(run));
         self.segment.next_index = run.end_index();
         self.raft.waiting.append(&mut self.records.take());

@@ -9,6 +9,7 @@ use crate::base::disk::{DiskFile, OpenMode, read_exact_at};
 use crate::base::ids::Offset;
 use crate::log::batch::{Batch, BatchError, BatchHeader, HEADER_BYTES};
 use crate::log::import::{Builder, Source};
+use crate::log::run::SEGMENT_OFFSETS_MAX;
 use crate::log::segment::file_name;
 
 /// What is read at once, unless a batch is larger.
@@ -93,6 +94,8 @@ fn misplaced(builder: &Builder<'_>, batch: &Batch) -> Option<&'static str> {
     let term = term.unwrap_or(0).max(builder.term);
     if header.base_offset < builder.next_offset {
         Some("a batch whose offset goes back")
+    } else if header.base_offset - builder.segment.base_offset > SEGMENT_OFFSETS_MAX {
+        Some("a batch whose offset is out of its segment's reach")
     } else if header.last_offset_delta < 0 || header.record_count < 0 {
         Some("a batch whose counts are wrong")
     } else if u64::try_from(header.leader_epoch).is_ok_and(|epoch| epoch >= term) {

@@ -86,11 +86,12 @@ impl Builder<'_> {
                 }
                 Some(batch) if has_room || surplus > 0 => {
                     let (position, offset) = (self.before.position, Some(batch.base_offset));
-                    self.push_nothing(&mut surplus, &Bound { position, offset, ..*bound });
+                    let bound = Bound { position, offset, ..*bound };
+                    self.push_nothing(end, &mut surplus, &bound);
                 }
                 _ => {
                     self.salvaged.assumed.push(self.next_index);
-                    self.push_nothing(&mut surplus, bound);
+                    self.push_nothing(end, &mut surplus, bound);
                 }
             }
         }
@@ -98,8 +99,9 @@ impl Builder<'_> {
     }
 
     /// An entry that says nothing, and with it those that have no record of their own.
-    fn push_nothing(&mut self, surplus: &mut u64, bound: &Bound) {
+    fn push_nothing(&mut self, end: u64, surplus: &mut u64, bound: &Bound) {
         self.push(Run::of(self.next_index, nothing(&self.before, bound)));
+        *surplus = (*surplus).min(end - self.next_index);
         while *surplus > 0 {
             let count = u32::try_from(*surplus).unwrap_or(RUN_COUNT_MAX).min(RUN_COUNT_MAX);
             let place = Bound { position: self.before.position, offset: None, ..*bound };

@@ -6,7 +6,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::base::disk::{self, Disk};
+use crate::base::disk::{self, Disk, readable};
 use crate::base::ids::Offset;
 use crate::base::kv::Change;
 use crate::log::cleaner::SourceSegment;
@@ -38,7 +38,7 @@ impl PartitionLog {
         self.setup.kv.write(&[Change::Put { key: self.cleaned_to_key(), value }])
     }
 
-    /// What there is to clean, and when its first batch was made, in ms. Blocks.
+    /// What there is to clean, and when the oldest of it was made, in ms. Blocks.
     pub fn dirty(&self, now_ms: i64, policy: &Policy) -> io::Result<Option<(Dirty, Option<i64>)>> {
         let (facts, decided) = {
             let state = self.lock();
@@ -54,9 +54,23 @@ impl PartitionLog {
         // Nobody else needs to know, and it has to be read.
         let since_ms = match policy.max_lag_ms {
             i64::MAX => None,
-            _ => self.timestamp_at(dirty.first)?,
+            _ => self.oldest_of(&dirty)?,
         };
         Ok(Some((dirty, since_ms)))
+    }
+
+    /// The earliest of the times of the first batches of segments
+    /// (`LogCleanerManager.maxCompactionDelay`).
+    fn oldest_of(&self, dirty: &Dirty) -> io::Result<Option<i64>> {
+        let mut oldest_ms = None;
+        for source in self.closed_segments(dirty.end) {
+            if source.facts.end_offset > dirty.first && source.facts.bytes > 0 {
+                let first = readable(source.files.batch_header(0))?.flatten();
+                let first_ms = first.map(|header| header.max_timestamp_ms).filter(|ms| *ms > 0);
+                oldest_ms = oldest_ms.into_iter().chain(first_ms).min();
+            }
+        }
+        Ok(oldest_ms)
     }
 
     /// The segments that begin before `end`, of those that are wholly on disk.

@@ -184,14 +184,16 @@ impl PartitionLog {
                 return Err(damaged());
             }
             EntryKind::Blank => EntryBody::Blank,
-            EntryKind::Void => EntryBody::Void,
             EntryKind::DeleteRecords => EntryBody::DeleteRecords(stub.meta.delete_before),
             EntryKind::Membership => EntryBody::Membership(self.membership(stub.id.index)?),
             EntryKind::Batch => match self.batch(stub, swaps)? {
                 Some(batch) => EntryBody::Batch(batch),
                 None => return Ok(None),
             },
-            EntryKind::Compacted => EntryBody::Compacted { end_offset: stub.meta.next_offset() },
+            // Whoever has others of a run from elsewhere must hear where the log ends behind it.
+            EntryKind::Void | EntryKind::Compacted => {
+                EntryBody::Compacted { end_offset: stub.meta.next_offset() }
+            }
         }))
     }
 

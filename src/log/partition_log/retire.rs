@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use crate::base::ids::Offset;
+use crate::base::kv::Change;
 use crate::log::entry::EntryId;
 use crate::log::flusher::Completion;
 use crate::log::partition_log::{PartitionLog, State};
@@ -18,7 +19,7 @@ pub(crate) const DELETED: &str = "deleted";
 
 impl PartitionLog {
     /// The last entry of the last segment that holds nothing but records below the log start, and
-    /// the offset at which the entries behind it begin.
+    /// the offset at which the entries behind it begin at the earliest.
     pub fn last_below_log_start(&self) -> Option<(EntryId, Offset)> {
         let state = self.lock();
         let below = |pair: &&[Segment]| match pair {
@@ -40,6 +41,15 @@ impl PartitionLog {
         Some((EntryId { term: start.first.term, index }, end))
     }
 
+    /// The change that keeps that entries up to `upto` are forgotten. It must be durable before
+    /// they are. `None`: nothing changes.
+    pub fn purge_change(&self, upto: EntryId) -> Option<Change> {
+        let state = self.lock();
+        let is_new = state.purged.is_none_or(|purged| purged.index < upto.index);
+        let is_here = is_new && upto.index < state.next_index();
+        is_here.then(|| recovery::purged_change(&self.setup.key, upto, None))
+    }
+
     /// Forgets entries up to `upto`: whole segments below it are deleted. The log start offset is
     /// never behind the first kept segment. Blocks for the deletion of the names only.
     pub fn purge(self: &Arc<Self>, upto: EntryId) -> io::Result<()> {
@@ -52,7 +62,6 @@ impl PartitionLog {
             let base_offset = state.next_offset;
             return self.begin_behind_now(state, upto, base_offset);
         }
-        self.setup.kv.write(&[recovery::purged_change(&self.setup.key, upto, None)])?;
         state.purged = Some(upto);
         let dropped = state.segments.iter().take_while(|s| s.next_index <= upto.index + 1).count();
         // The active segment stays, even if it is empty of entries that count.
@@ -96,12 +105,9 @@ impl PartitionLog {
         upto: EntryId,
         base_offset: Offset,
     ) -> io::Result<()> {
-        if base_offset < state.high_watermark {
-            let (name, there) = (self.name(), state.high_watermark);
-            let text =
-                format!("{name} cannot go on at {base_offset}: it has records up to {there}");
-            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
-        }
+        // The leader may not know all offsets of what it has compacted; what is committed here has
+        // them.
+        let base_offset = base_offset.max(state.high_watermark);
         let fresh = recovery::begin_behind(&self.setup, upto, base_offset)?;
         let old = std::mem::replace(&mut *state, fresh);
         (state.waiters, state.swaps) = (old.waiters, old.swaps + 1);

@@ -130,7 +130,7 @@ impl Run {
             upto = below;
         }
         self.model.maybe_purged = Some(upto);
-        if self.did(&self.rig.log().purge(upto)) {
+        if self.did(&self.rig.purge(upto)) {
             (self.model.purged, self.model.maybe_purged) = (Some(upto), None);
         }
     }

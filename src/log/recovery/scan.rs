@@ -202,7 +202,14 @@ pub(super) fn salvage(
     note: &DurableNote,
     end_offset: Option<Offset>,
 ) -> io::Result<Vec<u64>> {
-    let salvaged = metas::salvage(files, base_index..note.end_index.max(base_index), end_offset)?;
+    // What is known behind that stays as it is.
+    let origin = files.origin(base_index);
+    let raw = metas::read_raw(files, 0, metas::count(files)?)?;
+    let known = raw.chunks(RECORD_BYTES).filter_map(|record| Run::decode(&origin, record));
+    let end_index = known.fold(note.end_index.max(base_index), |end, run| {
+        if run.index <= end { end.max(run.end_index()) } else { end }
+    });
+    let salvaged = metas::salvage(files, base_index..end_index, end_offset)?;
     files.write_raft_again(base_index, note, &salvaged.runs, true)?;
     Ok(salvaged.assumed)
 }

@@ -193,7 +193,7 @@ fn is_cleaned(
     let after = segments.partition_point(|segment| segment.base_offset <= first);
     let segments = after.checked_sub(1).and_then(|at| segments.get(at..)).unwrap_or_default();
     let Some(segment) = segments.first() else { return Ok(false) };
-    let indexes = segment.base_index..segment.next_index.min(end_index);
+    let indexes = segment.base_index..segment.next_index;
     let holder = first_not(&segment.files, &indexes, |meta| meta.next_offset() <= first)?;
     let begin = match holder {
         // A gap is behind entries of which nothing is left, too.

@@ -418,7 +418,7 @@ fn a_wrong_bit_in_the_head_of_the_first_segment_that_is_kept_does_no_harm() {
         let rig = rig(700, true);
         rig.apply_first(COUNT);
         let id = rig.log().stubs(upto, upto + 1).expect("stubs")[0].id;
-        rig.log().purge(id).expect("purged");
+        rig.purge(id).expect("purged");
         let expected: Vec<(EntryId, Option<Bytes>)> = {
             let entries = rig.entries(upto + 1);
             entries.iter().map(|entry| (entry.id, bytes_of(&entry.body))).collect()

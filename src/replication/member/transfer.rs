@@ -35,6 +35,7 @@ where
         if !is_fit || !liveness.is_staying(node) {
             return Err(io::Error::other(format!("node {node} can not take the leadership over")));
         }
+        self.handed_over_term.store(status.term, Ordering::Release);
         let mut server = self.raft.server_metrics();
         let deadline = Instant::now() + TRANSFER;
         // A node that stops meanwhile takes nothing over any more.

@@ -38,13 +38,13 @@ pub(super) struct Orders {
 }
 
 impl Orders {
-    fn finish(&self) -> bool {
+    pub(super) fn finish(&self) -> bool {
         self.finish.load(Ordering::Relaxed)
     }
 }
 
 /// How a round went.
-enum Round {
+pub(super) enum Round {
     Done,
     /// With another broker, perhaps.
     Again,
@@ -55,7 +55,7 @@ fn retried(code: i16) -> bool {
 }
 
 /// Whether the answer makes the client try again, and otherwise what is wrong.
-fn judge(code: i16) -> Result<Round, String> {
+pub(super) fn judge(code: i16) -> Result<Round, String> {
     match code {
         NONE => Ok(Round::Done),
         code if retried(code) => Ok(Round::Again),

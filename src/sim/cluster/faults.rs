@@ -7,7 +7,7 @@ use crate::base::net::sim::Path;
 use crate::sim::client::Place;
 use crate::sim::cluster::node::Node;
 use crate::sim::cluster::router::Wanted;
-use crate::sim::cluster::{STEP, TOPIC, World, client_address, millis};
+use crate::sim::cluster::{STEP, TOPIC, World, client_address, keys, millis};
 use crate::sim::disk::Faults as DiskFaults;
 
 /// Clients that may be cut off; there are never more.
@@ -202,15 +202,20 @@ impl World {
     }
 
     fn move_partition(&mut self) {
-        let partition = i32::try_from(self.rng.below(2)).unwrap_or(0);
+        let place = match self.rng.below(3) {
+            2 => keys::place(),
+            partition => {
+                let partition = i32::try_from(partition).unwrap_or(0);
+                Place { topic: TOPIC.to_owned(), partition }
+            }
+        };
         let mut left: Vec<i32> = self.nodes.iter().map(|node| node.id).collect();
         let mut replicas = Vec::new();
         while replicas.len() < REPLICAS_COUNT && !left.is_empty() {
             let at = usize::try_from(self.rng.below(left.len() as u64)).unwrap_or(0);
             replicas.push(left.swap_remove(at));
         }
-        tracing::info!(partition, ?replicas, "sim: a partition is to move");
-        let place = Place { topic: TOPIC.to_owned(), partition };
+        tracing::info!(?place, ?replicas, "sim: a partition is to move");
         let mut router = self.router(ADMIN);
         self.order(async move {
             let client = router.connection(Wanted::Anybody).await?;

@@ -120,6 +120,7 @@ impl Node {
             ("KAFKA_OFFSETS_TOPIC_REPLICATION_FACTOR", "3".to_owned()),
             // Replicas that have not heard of a deletion look for it now and then.
             ("KAFKA_LOG_RETENTION_CHECK_INTERVAL_MS", "700".to_owned()),
+            ("KAFKA_LOG_CLEANER_BACKOFF_MS", "300".to_owned()),
             ("OTTLA_METRICS_LISTENER", String::new()),
         ];
         let env = env.map(|(key, value)| (key.to_owned(), value));

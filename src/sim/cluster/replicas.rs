@@ -17,7 +17,8 @@ type Batches = BTreeMap<i64, Batch>;
 fn batches(node: &Node) -> BTreeMap<String, Batches> {
     let mut found: BTreeMap<String, Batches> = BTreeMap::new();
     for (path, _) in node.disk.files() {
-        let Some(partition) = partition_of(&path) else { continue };
+        let partition = partition_of(&path).filter(|partition| partition.starts_with(TOPIC));
+        let Some(partition) = partition else { continue };
         let content = node.disk.content(&path).unwrap_or_default();
         let batches = found.entry(partition).or_default();
         let mut rest = Bytes::from(content);
@@ -30,10 +31,10 @@ fn batches(node: &Node) -> BTreeMap<String, Batches> {
 }
 
 /// The partition, if this is one of its segments.
-fn partition_of(path: &Path) -> Option<String> {
+pub(super) fn partition_of(path: &Path) -> Option<String> {
     let folder = path.parent()?.file_name()?.to_str()?;
     let is_segment = path.extension().is_some_and(|extension| extension == "log");
-    (is_segment && folder.starts_with(TOPIC)).then(|| folder.to_owned())
+    is_segment.then(|| folder.to_owned())
 }
 
 /// The first difference between two replicas.

@@ -9,7 +9,7 @@ use crate::harness::records::Topic;
 use crate::harness::{Broker, Client, batch, eventually, run, text, topic_name};
 
 const TWO_DIRS: (&str, &str) = ("KAFKA_LOG_DIRS", "{dir}/one,{dir}/two");
-const REPLICA_NOT_AVAILABLE: i16 = 9;
+const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
 const LOG_DIR_NOT_FOUND: i16 = 57;
 
 /// The codes of one topic's partitions.
@@ -96,7 +96,7 @@ fn refusals_are_kafkas() {
         let nowhere = broker.dir.path().display().to_string();
         assert_eq!(alter(&mut client, 2, &nowhere, "t", &[0, 1]).await, [LOG_DIR_NOT_FOUND; 2]);
         assert_eq!(alter(&mut client, 2, &nowhere, "none", &[0]).await, [LOG_DIR_NOT_FOUND]);
-        assert_eq!(alter(&mut client, 2, &one, "t", &[7]).await, [REPLICA_NOT_AVAILABLE]);
+        assert_eq!(alter(&mut client, 2, &one, "t", &[7]).await, [UNKNOWN_TOPIC_OR_PARTITION]);
         broker.stop().await;
     });
 }
@@ -109,7 +109,7 @@ fn a_log_dir_is_remembered_for_a_partition_that_is_not_there_yet() {
         let two = broker.dir.path().join("two").display().to_string();
         let wanted = [0, 1, 2];
         let told = alter(&mut client, 2, &two, "later", &wanted).await;
-        assert_eq!(told, [REPLICA_NOT_AVAILABLE; 3]);
+        assert_eq!(told, [UNKNOWN_TOPIC_OR_PARTITION; 3]);
         Topic::create(&broker, "later", 3, &[]).await;
         for partition in wanted {
             assert_eq!(places(&mut client, "later", partition).await, [(two.clone(), false)]);

@@ -53,6 +53,18 @@ fn every_version_raises_the_log_start() {
     });
 }
 
+/// Whose records stay for ever may still have them deleted (`cleanup.policy` may be empty).
+#[test]
+fn a_topic_without_a_policy_may_be_deleted_from() {
+    run(async {
+        let broker = Broker::start().await;
+        let topic = Topic::create(&broker, "t", 1, &[("cleanup.policy", "")]).await;
+        let mut client = broker.client().await;
+        client.produce(&topic, batch::of(&[b"a"])).await;
+        assert_eq!(delete(&mut client, 2, "t", (0, 1)).await, (0, 1));
+    });
+}
+
 #[test]
 fn refusals_are_kafkas() {
     run(async {

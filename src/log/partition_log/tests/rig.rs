@@ -242,6 +242,12 @@ impl Rig {
         self.wait(|done| self.log().truncate_after(Some(index), done))
     }
 
+    pub(crate) fn purge(&self, upto: EntryId) -> std::io::Result<()> {
+        let change = self.log().purge_change(upto);
+        self.log().kv().write(change.as_slice())?;
+        self.log().purge(upto)
+    }
+
     pub(crate) fn begin_behind(&self, upto: EntryId, base_offset: Offset) -> std::io::Result<()> {
         self.wait(|done| self.log().begin_behind(upto, base_offset, done))
     }
