@@ -2,14 +2,16 @@
 //! away meanwhile.
 
 use std::collections::BTreeMap;
+use std::process::Stdio;
 
 use bytes::Bytes;
 use ottla::log::batch::Batch;
 use ottla::log::records::{KeyValue, key_values};
 
 use crate::harness::cluster::Cluster;
+use crate::harness::process::{Process, address_in, field};
 use crate::harness::records::Topic;
-use crate::harness::{Broker, Client, batch, eventually, run};
+use crate::harness::{Broker, Client, batch, eventually, run, scrape};
 
 const OFTEN: (&str, &str) = ("KAFKA_LOG_CLEANER_BACKOFF_MS", "10");
 const METRICS: (&str, &str) = ("OTTLA_METRICS_LISTENER", "127.0.0.1:0");
@@ -55,7 +57,10 @@ fn latest(records: &[KeyValue]) -> BTreeMap<String, Option<String>> {
 }
 
 async fn metric(broker: &Broker, name: &str) -> f64 {
-    let page = broker.scrape().await;
+    value_in(&broker.scrape().await, name)
+}
+
+fn value_in(page: &str, name: &str) -> f64 {
     let line = page.lines().find(|line| line.starts_with(name));
     line.unwrap().rsplit_once(' ').unwrap().1.parse().unwrap()
 }
@@ -198,25 +203,29 @@ fn a_replica_that_was_away_misses_no_tombstone() {
 fn who_compacts_no_more_keeps_what_is_there() {
     const RATE: &str = "log.cleaner.io.max.bytes.per.second";
     run(async {
-        let settings = [OFTEN, METRICS, ("KAFKA_LOG_CLEANER_IO_MAX_BYTES_PER_SECOND", "0")];
-        let broker = Broker::start_with(&settings).await;
-        let topic = Topic::create(&broker, "t", 1, &COMPACT).await;
-        let mut client = broker.client().await;
+        // What is counted is so for a whole process.
+        let dir = tempfile::tempdir().unwrap();
+        let settings = [OFTEN, ("KAFKA_LOG_CLEANER_IO_MAX_BYTES_PER_SECOND", "0")];
+        let mut process = Process::spawn(dir.path(), &settings, Stdio::null());
+        let line = process.ready();
+        let metrics = field(&line, "metrics=").parse().unwrap();
+        let counted = async |name: &str| value_in(&scrape(metrics).await, name);
+        let mut client = Client::connect(address_in(&line)).await;
+        let topic = Topic { name: "t", id: client.create_topic("t", 1, &COMPACT).await };
         for round in 0..15 {
             for key in KEYS {
                 put(&mut client, &topic, key, Some(&format!("{key}{round}"))).await;
             }
         }
         let all = read(&mut client, &topic).await;
-        eventually(async || metric(&broker, "ottla_log_cleaner_left_bytes").await > 0.0).await;
+        eventually(async || counted("ottla_log_cleaner_left_bytes").await > 0.0).await;
         // The records are half a century old.
         client.set_config((2, "t"), "retention.ms", "-1").await;
         client.set_config((2, "t"), "cleanup.policy", "delete").await;
         client.set_config((4, ""), RATE, "1000000000").await;
-        eventually(async || metric(&broker, "ottla_log_cleaner_left_bytes").await == 0.0).await;
+        eventually(async || counted("ottla_log_cleaner_left_bytes").await == 0.0).await;
         assert_eq!(read(&mut client, &topic).await, all);
-        assert_eq!(metric(&broker, "ottla_log_cleaner_records_dropped_total").await, 0.0);
-        broker.stop().await;
+        assert_eq!(counted("ottla_log_cleaner_records_dropped_total").await, 0.0);
     });
 }
 

@@ -104,12 +104,7 @@ impl Broker {
 
     /// The page of metrics.
     pub async fn scrape(&self) -> String {
-        let mut stream = TcpStream::connect(self.metrics()).await.unwrap();
-        let request = b"GET /metrics HTTP/1.1\r\nHost: it\r\nConnection: close\r\n\r\n";
-        stream.write_all(request).await.unwrap();
-        let mut page = String::new();
-        stream.read_to_string(&mut page).await.unwrap();
-        page
+        scrape(self.metrics()).await
     }
 
     /// Stops in order and starts again; every partition has its leader when this returns.
@@ -287,6 +282,16 @@ pub fn frame<R: Request>(id: i32, version: i16, request: &R) -> Bytes {
     let size = i32::try_from(out.len() - 4).unwrap();
     out[..4].copy_from_slice(&size.to_be_bytes());
     out.freeze()
+}
+
+/// The page of metrics of whoever listens there.
+pub async fn scrape(metrics: SocketAddr) -> String {
+    let mut stream = TcpStream::connect(metrics).await.unwrap();
+    let request = b"GET /metrics HTTP/1.1\r\nHost: it\r\nConnection: close\r\n\r\n";
+    stream.write_all(request).await.unwrap();
+    let mut page = String::new();
+    stream.read_to_string(&mut page).await.unwrap();
+    page
 }
 
 /// Asks again and again; [`run`] has the deadline.
