@@ -48,8 +48,8 @@ pub struct Partition {
     group: PartitionGroup,
     config: Mutex<Arc<TopicConfig>>,
     in_sync: AtomicUsize,
-    /// How far other replicas have said that they have cleaned.
-    cleaned: Mutex<BTreeMap<NodeId, Offset>>,
+    /// How far other replicas have said that they have cleaned, and in which term.
+    cleaned: Mutex<BTreeMap<NodeId, (u64, Offset)>>,
 }
 
 /// How often an append that waits for more than a majority looks who is in sync.
@@ -248,13 +248,18 @@ impl Partition {
         })
     }
 
+    /// Whether what was proposed may still be committed under this leader, who may be handing over.
+    fn still_leads(&self) -> bool {
+        self.leader_epoch().is_some() || self.group.hands_over()
+    }
+
     /// What became of a proposal, and its index.
     async fn committed(&self, proposal: Proposal) -> Result<(AppendOutcome, u64), AppendError> {
         let mut committed = std::pin::pin!(proposal.committed());
         loop {
             match tokio::time::timeout(LEADER_CHECK, &mut committed).await {
                 Ok(committed) => return Ok(committed?),
-                Err(_) if self.leader_epoch().is_some() => {}
+                Err(_) if self.still_leads() => {}
                 Err(_) => return Err(AppendError::CutOffAfterAppend),
             }
         }
@@ -268,7 +273,8 @@ impl Partition {
             if 1 + self.progress().iter().filter(|follower| has(follower)).count() >= count {
                 return Ok(());
             }
-            if self.leader_epoch().is_none() || self.in_sync_count() < count {
+            let serves = self.leader_epoch().is_some();
+            if !self.still_leads() || serves && self.in_sync_count() < count {
                 return Err(AppendError::NotEnoughReplicasAfterAppend);
             }
             // Replicas that are gone do not show in the progress.
@@ -416,14 +422,19 @@ impl Partition {
 
     /// A replica has cleaned so far.
     pub(crate) fn note_cleaned(&self, node: NodeId, offset: Offset) {
-        self.cleaned.lock().unwrap_or_else(PoisonError::into_inner).insert(node, offset);
+        let report = (self.status().term, offset);
+        self.cleaned.lock().unwrap_or_else(PoisonError::into_inner).insert(node, report);
+    }
+
+    /// Whoever comes, comes without anything.
+    fn forget_cleaned(&self) {
+        self.cleaned.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// How far all replicas have cleaned, as far as this node knows.
-    fn cleaned_by_all(&self, others: &BTreeSet<NodeId>) -> Offset {
-        let mut cleaned = self.cleaned.lock().unwrap_or_else(PoisonError::into_inner);
-        cleaned.retain(|node, _| others.contains(node));
-        let of = |node| cleaned.get(node).copied().unwrap_or(0);
+    fn cleaned_by_all(&self, others: &BTreeSet<NodeId>, term: u64) -> Offset {
+        let cleaned = self.cleaned.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = |node| cleaned.get(node).filter(|(of, _)| *of == term).map_or(0, |(_, to)| *to);
         let own = self.group.log().cleaned_to().unwrap_or(0);
         others.iter().map(of).fold(own, Offset::min)
     }
@@ -447,11 +458,12 @@ impl Partition {
         let stubs = log.stubs(index, index + 1).ok()?;
         let offset = stubs.first().filter(|stub| stub.id.index == index);
         let had = offset.map_or_else(|| log.offsets().log_start, |stub| stub.meta.next_offset());
-        Some(had.min(self.cleaned_by_all(&others)))
+        Some(had.min(self.cleaned_by_all(&others, status.term)))
     }
 
     /// Lets a node follow without a vote.
     pub async fn add_learner(&self, node: NodeId) -> io::Result<()> {
+        self.forget_cleaned();
         self.group.add_learner(node).await
     }
 

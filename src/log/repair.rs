@@ -179,6 +179,12 @@ pub fn replace_damaged(
             continue;
         }
         let runs = metas::read_runs(&source.files, indexes.start, indexes.clone(), u64::MAX)?;
+        let known_to = runs.last().map_or(indexes.start, Run::end_index);
+        if known_to < indexes.end {
+            // What is behind that must not get lost.
+            log.note_damage(known_to);
+            continue;
+        }
         let is_less = |meta: &EntryMeta, left: &Left| match left {
             Left::Nothing => true,
             Left::Changed(batch) => {

@@ -210,7 +210,7 @@ impl Cleaner {
         let mut cleaning = task::blocking(threads, begin).await;
         let mut left_bytes = dirty.clean_bytes + 2 * dirty.dirty_bytes;
         loop {
-            if !partition.config().cleanup_policy.compact || log.is_closed() {
+            if is_vain(partition) {
                 metrics::left_bytes(0);
                 task::blocking(threads, move || cleaning.abandon()).await;
                 return Ok(());
@@ -242,13 +242,19 @@ impl Cleaner {
                 rounds: log.sync_rounds(),
                 grown_bytes: log.bytes_after(dirty.end).saturating_sub(new_bytes),
             });
-            self.rest(&step, gives_way, &mut stopping.clone()).await;
+            self.rest(partition, &step, gives_way, &mut stopping.clone()).await;
         }
     }
 
     /// Waits as long as the step should have taken, by the rate that holds meanwhile, and longer
     /// where it gives way to others.
-    async fn rest(&self, step: &Step, gives_way: Duration, stopping: &mut Stopping) {
+    async fn rest(
+        &self,
+        partition: &Partition,
+        step: &Step,
+        gives_way: Duration,
+        stopping: &mut Stopping,
+    ) {
         let bytes = step.read_bytes + step.written_bytes;
         let wait = |config: &Config| {
             let settings = Settings::of(config);
@@ -259,9 +265,13 @@ impl Cleaner {
         if wait(&self.registry.settings().current().config) < Some(REST_MIN) {
             return;
         }
-        tokio::select! {
-            () = stopping.wait() => {}
-            () = self.registry.settings().pause(Instant::now(), wait) => {}
+        let (begun, mut changes) = (Instant::now(), self.registry.changes());
+        while !is_vain(partition) {
+            tokio::select! {
+                () = stopping.wait() => return,
+                () = self.registry.settings().pause(begun, wait) => return,
+                _ = changes.changed() => {}
+            }
         }
     }
 
@@ -283,6 +293,11 @@ impl Cleaner {
             }
         }
     }
+}
+
+/// Whether there is no use in cleaning it any more.
+fn is_vain(partition: &Partition) -> bool {
+    !partition.config().cleanup_policy.compact || partition.group().log().is_closed()
 }
 
 /// What there is to clean of a partition, and whether it is time. Blocks.

@@ -226,6 +226,13 @@ where
         quorum(now.membership_config.membership(), &is_near).then_some(term)
     }
 
+    /// Whether this node leads and has asked another one to take that over.
+    pub(crate) fn hands_over(&self) -> bool {
+        let now = self.server.borrow_watched();
+        let term = now.vote.leader_id.term;
+        now.state == ServerState::Leader && self.handed_over_term.load(Ordering::Acquire) == term
+    }
+
     /// Resolves when this node leads and has applied its first entry, so that all that was
     /// acknowledged before is visible.
     pub(crate) async fn wait_to_lead(&self) -> io::Result<()> {

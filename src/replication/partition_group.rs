@@ -438,6 +438,11 @@ impl PartitionGroup {
         self.member.node
     }
 
+    /// Whether this node leads and has asked another one to take that over.
+    pub fn hands_over(&self) -> bool {
+        self.member.hands_over()
+    }
+
     /// Stops the group and deletes its log.
     pub async fn delete(&self) -> io::Result<()> {
         self.groups.remove(self.member.address.id);

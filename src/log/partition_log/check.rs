@@ -53,7 +53,13 @@ impl PartitionLog {
         let mut reader = Reader::new(&slice.files, end);
         let (mut index, mut position) = (slice.first_index, slice.position);
         while position < end {
-            let runs = self.runs(&place, index)?;
+            let runs = match self.runs(&place, index) {
+                // What is before damage is right.
+                Err(_) if position > slice.position => {
+                    return Ok(LogSlice { size: position - slice.position, ..slice });
+                }
+                runs => runs?,
+            };
             if runs.is_empty() {
                 break;
             }

@@ -112,6 +112,12 @@ impl PartitionLog {
     pub(crate) fn replace(&self, sources: &[SourceSegment], new: Segment) -> io::Result<bool> {
         let (disk, dir) = (self.setup.disk.as_ref(), &self.setup.dir);
         let bases: Vec<Offset> = sources.iter().map(|source| source.facts.base_offset).collect();
+        let ends =
+            (sources.first().map(|one| one.base_index), sources.last().map(|one| one.next_index));
+        if ends != (Some(new.base_index), Some(new.next_index)) {
+            swap::remove_cleaned(disk, dir, new.base_offset)?;
+            return Err(io::Error::other("a segment that is written anew has not all entries"));
+        }
         let mut state = self.lock();
         let place = place_of(&state, sources);
         let Some(at) = place.filter(|_| !self.closed.load(Ordering::Acquire)) else {

@@ -158,7 +158,11 @@ impl PartitionLog {
         let mut next = from;
         while next < to && (entries.is_empty() || size < size_max) {
             let swaps = self.lock().swaps;
-            let stubs = self.stubs(next, to)?;
+            let stubs = match self.stubs(next, to) {
+                // What is before damage is given.
+                Err(_) if !entries.is_empty() => break,
+                stubs => stubs?,
+            };
             if stubs.is_empty() {
                 break;
             }
@@ -167,7 +171,11 @@ impl PartitionLog {
                     break;
                 }
                 // What has been moved meanwhile is looked for again.
-                let Some(body) = self.body(&stub, swaps)? else { break };
+                let body = match self.body(&stub, swaps) {
+                    Err(_) if !entries.is_empty() => return Ok(entries),
+                    body => body?,
+                };
+                let Some(body) = body else { break };
                 size += stub.meta.size as usize;
                 next = stub.id.index + 1;
                 entries.push(Entry { id: stub.id, body, ticket: None });

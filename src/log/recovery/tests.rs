@@ -240,8 +240,11 @@ fn a_damaged_raft_record_is_made_again_unless_another_replica_has_to_tell() {
             let copy = flip(&rig, "raft", (RAFT_HEAD_BYTES + index * 32 + 9) * 8).expect("opened");
             // A blank entry that does not begin a term could as well be another kind.
             let can = !mixed || ![3, 17].contains(&index);
-            let read = copy.log().entries(0, u64::MAX, usize::MAX);
+            let read = copy.log().entries(index, u64::MAX, usize::MAX);
             assert_eq!(read.is_ok(), can, "entry {index}");
+            // What is before it can be had all the same.
+            let before = if can { COUNT } else { usize::try_from(index).expect("small") };
+            assert_eq!(copy.log().entries(0, u64::MAX, usize::MAX).expect("some").len(), before);
             if can {
                 assert!(copy.log().damage().is_empty());
             } else {

@@ -20,6 +20,17 @@ const TRANSFER: Duration = Duration::from_secs(2);
 /// A node that has not taken a leadership over is asked again after this time.
 const TRANSFER_REPEAT: Duration = Duration::from_millis(30);
 
+/// What is done in the end, unless it is not needed.
+struct OnDrop<F: FnOnce()>(Option<F>);
+
+impl<F: FnOnce()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        if let Some(run) = self.0.take() {
+            run();
+        }
+    }
+}
+
 impl<C, SM> Member<C, SM>
 where
     C: GroupTypes,
@@ -27,7 +38,7 @@ where
 {
     /// Hands the leadership to another voter; resolves when this node does not lead any more. While
     /// that is under way openraft takes no proposals, and it never gives up by itself: after
-    /// `TRANSFER` whoever can may lead.
+    /// `TRANSFER`, or if this is cancelled, whoever can may lead.
     pub(crate) async fn transfer_to(&self, node: NodeId) -> io::Result<()> {
         let status = self.status();
         let is_fit = status.leads && node != self.node && status.voters.contains(&node);
@@ -36,6 +47,8 @@ where
             return Err(io::Error::other(format!("node {node} can not take the leadership over")));
         }
         self.handed_over_term.store(status.term, Ordering::Release);
+        // Whoever asked may have gone before it is over.
+        let mut or_else = OnDrop(Some(|| self.resign(&status)));
         let mut server = self.raft.server_metrics();
         let deadline = Instant::now() + TRANSFER;
         // A node that stops meanwhile takes nothing over any more.
@@ -50,6 +63,7 @@ where
                     now.state != ServerState::Leader || now.vote.leader_id.term != status.term
                 };
                 if is_over {
+                    or_else.0 = None;
                     return Ok(());
                 }
                 if tokio::time::timeout_at(again, server.changed()).await.is_err() {
@@ -57,7 +71,6 @@ where
                 }
             }
         }
-        self.resign(&status);
         Err(io::Error::other(format!("node {node} did not take the leadership over")))
     }
 

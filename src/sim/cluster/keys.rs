@@ -25,6 +25,8 @@ const KEYS_COUNT: u64 = 8;
 const RECORDS_COUNT_MAX: u64 = 4;
 const VALUE_BYTES_MAX: u64 = 200;
 const FETCH_BYTES_MAX: u64 = 8_000;
+/// So many records may have been sent before one that came first.
+const LATE_COUNT_MAX: usize = 40;
 /// How often all is read before it is believed that something is wrong: what a reader has got may
 /// be cleaned away before it comes to what took its place.
 const READS_COUNT: u32 = 3;
@@ -106,9 +108,14 @@ impl Keys {
             (next, _) = (offset + 1, latest.insert(key, offset));
         }
         for (key, floor) in floor {
-            let deletes =
-                |one: &Sent| one.is_tombstone && one.offset.is_none_or(|offset| offset >= *floor);
-            let is_deleted = sent.iter().any(|one| one.key == *key && deletes(one));
+            // What was sent a little before may have come later.
+            let sent_at = by_offset.get(floor).copied().unwrap_or(0);
+            let deletes = |(at, one): (usize, &Sent)| {
+                let may_be_later = at + LATE_COUNT_MAX > sent_at;
+                let is_later = one.offset.map_or(may_be_later, |offset| offset >= *floor);
+                one.key == *key && one.is_tombstone && is_later
+            };
+            let is_deleted = sent.iter().enumerate().any(deletes);
             match latest.get(key) {
                 Some(offset) if offset >= floor => {}
                 None if is_deleted => {}
