@@ -3,8 +3,6 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use crate::harness::cluster::Cluster;
 use crate::harness::records::Topic;
 use crate::harness::{Broker, Client, batch, eventually, run};
@@ -178,16 +176,6 @@ async fn records(client: &mut Client, topic: &Topic) -> Vec<(i64, Vec<u8>)> {
     found
 }
 
-/// Produces as clients do: to whoever leads, and again if that changes.
-async fn put(cluster: &Cluster, away: usize, topic: &Topic, records: Bytes) {
-    eventually(async || {
-        let leader = cluster.leader(topic.name, away).await;
-        let mut client = cluster.client(leader).await;
-        client.produce(topic, records.clone()).await.error_code == 0
-    })
-    .await;
-}
-
 /// Whose segments are gone, replicas get a snapshot in their place: a new one, and one that was
 /// away for too long. They go on at the same offsets.
 #[test]
@@ -208,11 +196,11 @@ fn replicas_begin_where_the_log_does() {
         let leader = cluster.leader("t", 0).await;
         let is_follower = |id: &&i32| usize::try_from(**id).unwrap() != leader;
         let away = usize::try_from(*members.iter().find(is_follower).unwrap()).unwrap();
-        put(&cluster, away, &topic, batch::of(&[b"first"])).await;
+        cluster.put(&topic, away, batch::of(&[b"first"])).await;
         cluster.stop_node(away).await;
         for _ in 0..2 * BATCHES {
             let records = batch::with(&[b"0123456789"], batch::NO_PRODUCER, 1_000);
-            put(&cluster, away, &topic, records).await;
+            cluster.put(&topic, away, records).await;
         }
         let leader = cluster.leader("t", away).await;
         let mut client = cluster.client(leader).await;
@@ -226,7 +214,7 @@ fn replicas_begin_where_the_log_does() {
         }
         client.set_config((2, "t"), "retention.ms", "-1").await;
         for value in [b"a", b"b", b"c"] {
-            put(&cluster, away, &topic, batch::of(&[value])).await;
+            cluster.put(&topic, away, batch::of(&[value])).await;
         }
         let leader = cluster.leader("t", away).await;
         let mut client = cluster.client(leader).await;

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
+use bytes::Bytes;
 use futures_util::future::join_all;
 use kafka_protocol::messages::{DescribeClusterRequest, DescribeClusterResponse};
 use ottla::base::env::Env;
 use ottla::server::Server;
 use tempfile::TempDir;
 
+use super::records::Topic;
 use super::{Broker, Client, eventually, settings_in};
 
 /// What a node is started with.
@@ -143,6 +145,17 @@ impl Cluster {
         })
         .await;
         leader
+    }
+
+    /// Produces as clients do: to whoever leads partition 0, other than `away`, and again if that
+    /// changes. A leader may stop serving for a moment on a machine that has much to do.
+    pub async fn put(&self, topic: &Topic, away: usize, records: Bytes) {
+        eventually(async || {
+            let leader = self.leader(topic.name, away).await;
+            let mut client = self.client(leader).await;
+            client.produce(topic, records.clone()).await.error_code == 0
+        })
+        .await;
     }
 
     /// Stops a node in order.
