@@ -198,6 +198,7 @@ fn a_replica_whose_folder_is_lost_is_made_again_by_moving_it_away_and_back() {
     run(async {
         let settings = [
             ("KAFKA_DEFAULT_REPLICATION_FACTOR", "3"),
+            ("KAFKA_REPLICA_LAG_TIME_MAX_MS", "3000"),
             ("OTTLA_AUTO_REPLICA_REBALANCE_ENABLE", "false"),
         ];
         let mut cluster = Cluster::start_with(3, &settings).await;
