@@ -18,12 +18,12 @@ const BLOCK_CACHE_BYTES: usize = 1024 * 1024;
 
 /// Records of RocksDB's own logs lie in blocks of this size (`db/log_format.h`).
 const LOG_BLOCK_BYTES: usize = 32 * 1024;
-/// Checksum 4, length 2, little-endian, type 1; some types are followed by a log number.
+/// Checksum 4, length 2, little-endian, type 1.
 const LOG_HEADER_BYTES: usize = 7;
-const LOG_NUMBER_BYTES: usize = 4;
-const LOG_NUMBERED_TYPES: [u8; 5] = [5, 6, 7, 8, 11];
-/// Of a type that may be passed over.
-const LOG_IGNORED: u8 = 0x80;
+/// Types of records in logs that take the place of older ones, of which there are none here.
+const LOG_RECYCLED_TYPES: [u8; 5] = [5, 6, 7, 8, 11];
+/// Types from here on may be passed over; there are none here either.
+const LOG_IGNORED_TYPES_MIN: u8 = 0x80;
 
 /// RocksDB goes on by itself when so much is free.
 const ROOM_BYTES: u64 = 16 * 1024 * 1024;
@@ -51,8 +51,9 @@ impl RocksKv {
     }
 }
 
-/// One wrong bit in the type of a record makes it one that RocksDB does not know and may pass over,
-/// and then opening never ends (`log::Reader::ReadRecord`). It writes no such records here.
+/// One wrong bit in the type of a record makes it one of a recycled log. In the midst of others it
+/// is a bad one for RocksDB, which looks at it again and again
+/// (`log::Reader::ReadPhysicalRecord`): the opening never ends.
 fn check_logs(path: &Path) -> io::Result<()> {
     if !RealDisk.exists(path) {
         return Ok(());
@@ -60,7 +61,7 @@ fn check_logs(path: &Path) -> io::Result<()> {
     let names = RealDisk.list(path)?.into_iter();
     for name in names.filter(|name| name.starts_with("MANIFEST-") || name.ends_with(".log")) {
         let file = path.join(name);
-        if has_ignored(&RealDisk.read(&file)?) {
+        if has_unlikely(&RealDisk.read(&file)?) {
             let text = format!("{}: a record is damaged", file.display());
             return Err(io::Error::new(io::ErrorKind::InvalidData, text));
         }
@@ -69,15 +70,13 @@ fn check_logs(path: &Path) -> io::Result<()> {
 }
 
 /// Whether there is such a record. Whatever else is wrong RocksDB finds out.
-fn has_ignored(content: &[u8]) -> bool {
+fn has_unlikely(content: &[u8]) -> bool {
     content.chunks(LOG_BLOCK_BYTES).any(|mut block| {
         while let Some(&[_, _, _, _, low, high, kind]) = block.first_chunk::<LOG_HEADER_BYTES>() {
-            if kind & LOG_IGNORED != 0 {
+            if kind >= LOG_IGNORED_TYPES_MIN || LOG_RECYCLED_TYPES.contains(&kind) {
                 return true;
             }
-            let is_numbered = LOG_NUMBERED_TYPES.contains(&kind);
-            let number = if is_numbered { LOG_NUMBER_BYTES } else { 0 };
-            let size = LOG_HEADER_BYTES + number + usize::from(u16::from_le_bytes([low, high]));
+            let size = LOG_HEADER_BYTES + usize::from(u16::from_le_bytes([low, high]));
             match block.get(size..) {
                 Some(behind) if kind != 0 => block = behind,
                 _ => break,
@@ -165,10 +164,12 @@ impl KeyValue for RocksKv {
 mod tests {
     use super::*;
 
-    /// The first record of one of RocksDB's logs gets a type that it would pass over, for ever.
+    /// A record of one of RocksDB's logs gets another type; with the second of a manifest that of a
+    /// recycled log it would be looked at for ever.
     #[test]
     fn a_record_of_an_unlikely_type_is_damage() {
-        for kind in ["MANIFEST", "log"] {
+        let cases = [("MANIFEST", 0, 0x80), ("MANIFEST", 1, 4), ("log", 0, 0x80), ("log", 0, 4)];
+        for (kind, nth, bit) in cases {
             let dir = tempfile::tempdir().expect("a folder");
             let path = dir.path().join("kv");
             let open = || RocksKv::open(&path);
@@ -182,7 +183,8 @@ mod tests {
             let name = names.iter().filter(is_it).find(|name| name.contains(kind));
             let file = path.join(name.expect("a log"));
             let mut content = RealDisk.read(&file).expect("read");
-            content[6] ^= LOG_IGNORED;
+            let size = usize::from(u16::from_le_bytes([content[4], content[5]]));
+            content[6 + nth * (LOG_HEADER_BYTES + size)] ^= bit;
             RealDisk.write(&file, &content).expect("written");
             let error = open().expect_err("damaged");
             assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{error}");
