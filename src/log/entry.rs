@@ -32,12 +32,17 @@ pub enum EntryBody {
     Batch(Batch),
     /// Records below this offset are deleted.
     DeleteRecords(Offset),
-    /// A batch that was not appended: a duplicate, or one that the producer's state refuses. It
-    /// holds its place in the Raft log and takes no offset.
-    Void,
     /// A batch of which compaction has left nothing. It keeps its place and its offsets: what
     /// follows it begins at `end_offset`, or later, if more of the batches before that are gone.
+    /// Or a batch that was not appended: a duplicate, or one that the producer's state refuses. It
+    /// holds its place in the Raft log and takes no offset, so `end_offset` is no further on.
     Compacted { end_offset: Offset },
+}
+
+#[cfg(test)]
+impl EntryBody {
+    /// A batch that was not appended, wherever that may be.
+    pub(crate) const VOID: Self = Self::Compacted { end_offset: 0 };
 }
 
 /// An entry to append.
@@ -47,6 +52,15 @@ pub struct Entry {
     pub body: EntryBody,
     /// Set where the entry was proposed: who wants to know what became of it.
     pub ticket: Option<Ticket>,
+}
+
+impl Entry {
+    /// The first offset of its batch, if it comes from a leader; a proposer's is yet to get one.
+    pub fn given_offset(&self) -> Option<Offset> {
+        let EntryBody::Batch(batch) = &self.body else { return None };
+        let header = batch.header();
+        (self.ticket.is_none() && header.leader_epoch >= 0).then_some(header.base_offset)
+    }
 }
 
 /// The proposer's handle on its own batch. Its presence says that the producer's state decides

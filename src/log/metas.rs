@@ -49,8 +49,8 @@ pub fn read_runs(
         raw = raw_from(slot.min(count))?;
     }
     let mut next = indexes.start;
-    for (chunk, slot) in raw.chunks(RECORD_BYTES).zip(slot..) {
-        let run = match Run::decode(&origin, chunk) {
+    for (decoded, slot) in Run::decode_all(origin, &raw).zip(slot..) {
+        let run = match decoded {
             Some(run) => run,
             None => match placed(files, base_index, slot)? {
                 Some(run) => run,
@@ -138,21 +138,20 @@ pub fn count(files: &SegmentFiles) -> io::Result<u64> {
 /// be known, or the first of those beside it that are.
 pub(crate) fn slot_of(files: &SegmentFiles, base_index: u64, index: u64) -> io::Result<u64> {
     let count = count(files)?;
-    // The last valid one that does not begin behind the entry.
-    let mut last = None;
-    let (mut low, mut high) = (0, count.min(index - base_index + 1));
-    while low < high {
-        let middle = low + (high - low) / 2;
-        match first_valid(files, base_index, middle..high)? {
-            Some((slot, run)) if run.index <= index => (last, low) = (Some((slot, run)), slot + 1),
-            _ => high = middle,
-        }
-    }
-    let (slot, begin) = match last {
-        Some((slot, run)) if index < run.end_index() => return Ok(slot),
-        Some((slot, run)) => (slot + 1, run.end_index()),
-        None => (0, base_index),
+    let high = count.min(index - base_index + 1);
+    let has_earlier = |slot| -> io::Result<bool> {
+        let valid = first_valid(files, base_index, slot..high)?;
+        Ok(valid.is_some_and(|(_, run)| run.index <= index))
     };
+    // Behind the last valid one that does not begin behind the entry.
+    let slot = search(0, high, has_earlier)?;
+    let begin = match slot.checked_sub(1) {
+        Some(last) => run_at(files, base_index, last)?.end_index(),
+        None => base_index,
+    };
+    if index < begin {
+        return Ok(slot - 1);
+    }
     let next = first_valid(files, base_index, slot..count)?;
     let has_own = next.is_none_or(|(next, run)| next - slot == run.index - begin);
     Ok(if has_own { slot + (index - begin) } else { slot })
@@ -169,8 +168,8 @@ fn first_valid(
     while from < slots.end {
         let to = slots.end.min(from + size);
         let raw = read_raw(files, from, to)?;
-        let mut runs = raw.chunks(RECORD_BYTES).zip(from..);
-        let found = runs.find_map(|(chunk, slot)| Some((slot, Run::decode(&origin, chunk)?)));
+        let mut runs = Run::decode_all(origin, &raw).zip(from..);
+        let found = runs.find_map(|(run, slot)| Some((slot, run?)));
         if found.is_some() {
             return Ok(found);
         }
@@ -179,20 +178,11 @@ fn first_valid(
     Ok(None)
 }
 
-/// Which records stay if the entries from `next_index` on go: so many, and the last of them as it
-/// is then, if that is to be another.
-pub(crate) fn cut(
-    files: &SegmentFiles,
-    base_index: u64,
-    next_index: u64,
-) -> io::Result<(u64, Option<Run>)> {
-    let Some(last) = next_index.checked_sub(1).filter(|last| *last >= base_index) else {
-        return Ok((0, None));
-    };
-    let slot = slot_of(files, base_index, last)?;
+/// The record that tells of an entry, and its slot.
+pub(crate) fn find(files: &SegmentFiles, base_index: u64, index: u64) -> io::Result<(u64, Run)> {
+    let slot = slot_of(files, base_index, index)?;
     let run = run_at(files, base_index, slot)?;
-    let is_cut = run.end_index() > next_index;
-    Ok((slot + 1, is_cut.then(|| run.within(&(base_index..next_index)))))
+    if run.indexes().contains(&index) { Ok((slot, run)) } else { Err(damaged(files, index)) }
 }
 
 /// The bytes of the records in these slots, whatever they are: zeroes where the disk cannot read.
@@ -269,12 +259,10 @@ pub fn made_again(files: &SegmentFiles, base_index: u64, slot: u64) -> io::Resul
 /// has left nothing, but its place can be told.
 pub(crate) fn placed(files: &SegmentFiles, base_index: u64, slot: u64) -> io::Result<Option<Run>> {
     let (origin, mut before) = (files.origin(base_index), Before::begin(files));
-    let decoded = |raw: Vec<u8>, from: u64| -> Vec<(u64, Run)> {
-        let runs = raw.chunks(RECORD_BYTES).zip(from..);
-        runs.filter_map(|(chunk, at)| Some((at, Run::decode(&origin, chunk)?))).collect()
-    };
     let begin = slot.saturating_sub(DAMAGED_COUNT_MAX);
-    let known = decoded(read_raw(files, begin, slot)?, begin).pop();
+    let earlier = read_raw(files, begin, slot)?;
+    let known = Run::decode_all(origin, &earlier).zip(begin..);
+    let known = known.filter_map(|(run, at)| Some((at, run?))).last();
     // Which term the first entry of a log has is known, that of another segment's is not.
     let (mut at, mut index, mut knows_term) = (0, base_index, base_index == 0);
     if let Some((known_at, known)) = known {
@@ -284,7 +272,7 @@ pub(crate) fn placed(files: &SegmentFiles, base_index: u64, slot: u64) -> io::Re
         return Ok(None);
     }
     let end = count(files)?.min(slot + 1 + DAMAGED_COUNT_MAX);
-    let next = decoded(read_raw(files, slot + 1, end)?, slot + 1).into_iter().next();
+    let next = first_valid(files, base_index, slot + 1..end)?;
     let missing = next.map_or(end, |(at, _)| at) - at;
     let next = next.map(|(_, next)| next);
     if let (1, true, Some(next)) = (missing, knows_term, &next)

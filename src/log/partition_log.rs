@@ -447,10 +447,7 @@ impl PartitionLog {
                 EntryBody::DeleteRecords(before) => {
                     *before >= state.next_offset && state.active().size > 0
                 }
-                EntryBody::Blank
-                | EntryBody::Void
-                | EntryBody::Membership(_)
-                | EntryBody::Compacted { .. } => false,
+                EntryBody::Blank | EntryBody::Membership(_) | EntryBody::Compacted { .. } => false,
             };
             let rolls = rolls || roll::is_out_of_reach(&state, &entry);
             // The writer makes an entry without a trace durable before the batches after it.
@@ -475,15 +472,11 @@ impl PartitionLog {
     fn check_place(&self, state: &State, entry: &Entry) -> io::Result<()> {
         let end = state.next_offset;
         let (offset, follows) = match &entry.body {
-            EntryBody::Batch(batch) => {
-                let header = batch.header();
-                let has_offsets = entry.ticket.is_none() && header.leader_epoch >= 0;
+            EntryBody::Batch(_) => {
+                let Some(offset) = entry.given_offset() else { return Ok(()) };
                 // One run has no more offsets, and no more of them can be missing.
-                let skips = (end + 1..=end + RUN_OFFSETS_MAX).contains(&header.base_offset);
-                let follows = !has_offsets
-                    || header.base_offset == end
-                    || skips && state.ends_with_nothing(entry.id.term)?;
-                (header.base_offset, follows)
+                let skips = (end + 1..=end + RUN_OFFSETS_MAX).contains(&offset);
+                (offset, offset == end || skips && state.ends_with_nothing(entry.id.term)?)
             }
             EntryBody::Compacted { end_offset } => {
                 (*end_offset, (0..=end + SEGMENT_OFFSETS_MAX).contains(end_offset))
@@ -546,13 +539,13 @@ impl PartitionLog {
         config: &LogConfig,
         now_ms: i64,
     ) {
+        let given_offset = entry.given_offset();
         let Entry { id, body, ticket } = entry;
         state.note_term(id);
         let (mut outcome, mut marker) = (AppendOutcome::None, None);
         let (mut delete_before, mut last_offset_delta) = (0, 0);
         let (kind, batch) = match body {
             EntryBody::Blank => (EntryKind::Blank, None),
-            EntryBody::Void => (EntryKind::Void, None),
             // Its bytes are in the store already: see `put_membership`.
             EntryBody::Membership(_) => (EntryKind::Membership, None),
             EntryBody::DeleteRecords(before) => {
@@ -588,10 +581,10 @@ impl PartitionLog {
             delete_before,
         };
         let batch = batch.map(|batch| {
-            if ticket.is_none() && batch.header().leader_epoch >= 0 {
+            if let Some(given_offset) = given_offset {
                 // What is between is told by no other record.
-                job.sync_raft |= batch.header().base_offset != meta.base_offset;
-                meta.base_offset = batch.header().base_offset;
+                job.sync_raft |= given_offset != meta.base_offset;
+                meta.base_offset = given_offset;
             }
             outcome = AppendOutcome::Appended { base_offset: meta.base_offset };
             meta.size = u32::try_from(batch.size()).unwrap_or(u32::MAX);

@@ -350,13 +350,12 @@ pub(crate) fn truncate(
     }
     if let Some(segment) = segments.get(kept - 1) {
         let next_index = next_index.max(segment.base_index);
-        let (records, last) = metas::cut(&segment.files, segment.base_index, next_index)?;
-        let position = match next_index.checked_sub(1).filter(|last| *last >= segment.base_index) {
-            None => 0,
-            Some(last) => {
-                segment.read_metas(last, last + 1)?.first().map_or(0, EntryMeta::end_position)
-            }
+        let base_index = segment.base_index;
+        let last = match next_index.checked_sub(1).filter(|last| *last >= base_index) {
+            None => None,
+            Some(last) => Some(metas::find(&segment.files, base_index, last)?),
         };
+        let position = last.map_or(0, |(_, run)| run.meta.end_position());
         let note = DurableNote { position, end_index: next_index, ..DurableNote::default() };
         // The note may rise, too: what is kept need not be durable yet.
         segment.files.log.sync()?;
@@ -365,9 +364,11 @@ pub(crate) fn truncate(
         // The batches first: recovery makes lost records of the `.raft` file again from them.
         segment.files.log.set_len(u64::from(position))?;
         segment.files.log.sync()?;
-        if let Some(last) = last {
-            segment.files.write_record(segment.base_index, records - 1, &last)?;
+        if let Some((slot, run)) = last.filter(|(_, run)| run.end_index() > next_index) {
+            let run = run.within(&(base_index..next_index));
+            segment.files.write_record(base_index, slot, &run)?;
         }
+        let records = last.map_or(0, |(slot, _)| slot + 1);
         segment.files.raft.set_len(record_position(records))?;
         segment.files.raft.sync()?;
     }
@@ -395,10 +396,14 @@ pub(crate) fn delete(setup: &LogSetup) -> io::Result<()> {
     delete_all(setup.disk.as_ref(), setup.kv.as_ref(), &setup.dir, &setup.key)
 }
 
+/// The change that deletes what the store knows of a log.
+pub(crate) fn forget_change(key: &[u8]) -> Change {
+    Change::DeleteRange { from: key.to_vec(), to: [key, &[0xff]].concat() }
+}
+
 /// Deletes what the store knows of a log.
 pub(crate) fn forget(kv: &dyn KeyValue, key: &[u8]) -> io::Result<()> {
-    let to = [key, &[0xff]].concat();
-    kv.write(&[Change::DeleteRange { from: key.to_vec(), to }])
+    kv.write(&[forget_change(key)])
 }
 
 /// Deletes a log that is not open: what the store knows of it, then its folder.

@@ -151,6 +151,11 @@ impl Run {
         Some(Self { index, count, meta })
     }
 
+    /// What each of these records tells; `None` where the checksum differs.
+    pub fn decode_all(origin: Origin, bytes: &[u8]) -> impl Iterator<Item = Option<Self>> {
+        bytes.chunks(RECORD_BYTES).map(move |record| Self::decode(&origin, record))
+    }
+
     /// How far behind the first entry of the segment a record says that it ends, whether or not it
     /// is valid.
     pub fn claimed_end(bytes: &[u8]) -> Option<u64> {

@@ -159,11 +159,8 @@ impl Cleaner {
     async fn claim_dirtiest(&self) -> Option<(Arc<Partition>, Dirty)> {
         let mut partitions = self.registry.partitions();
         // What is damaged is mended first, and what is closed goes, or waits for the next start.
-        partitions.retain(|partition| {
-            let log = partition.group().log();
-            let is_there = !log.is_closed() && log.damage().is_empty();
-            partition.config().cleanup_policy.compact && is_there
-        });
+        partitions
+            .retain(|partition| !is_vain(partition) && partition.group().log().damage().is_empty());
         if partitions.is_empty() {
             metrics::dirty_ratio_max(0.0);
             return None;

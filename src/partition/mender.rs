@@ -194,7 +194,6 @@ impl Told {
             EntryBody::Blank => (EntryKind::Blank, 0),
             EntryBody::Membership(_) => (EntryKind::Membership, 0),
             EntryBody::DeleteRecords(before) => (EntryKind::DeleteRecords, before),
-            EntryBody::Void => (EntryKind::Void, 0),
             EntryBody::Compacted { .. } => (EntryKind::Compacted, 0),
         };
         let mut told = BytesMut::new();

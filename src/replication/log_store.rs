@@ -82,7 +82,9 @@ fn to_log(entry: Entry) -> LogEntry {
             EntryBody::Compacted { end_offset }
         }
         // A stub is what a log hands out; nobody proposes one.
-        EntryPayload::Normal(Command::Void | Command::Stub(_)) => EntryBody::Void,
+        EntryPayload::Normal(Command::Stub(stub)) => {
+            EntryBody::Compacted { end_offset: stub.meta.next_offset() }
+        }
     };
     LogEntry { id, body, ticket }
 }
@@ -90,7 +92,6 @@ fn to_log(entry: Entry) -> LogEntry {
 fn from_log(entry: LogEntry) -> io::Result<Entry> {
     let payload = match entry.body {
         EntryBody::Blank => EntryPayload::Blank,
-        EntryBody::Void => EntryPayload::Normal(Command::Void),
         EntryBody::DeleteRecords(before) => EntryPayload::Normal(Command::DeleteRecords { before }),
         EntryBody::Compacted { end_offset } => {
             EntryPayload::Normal(Command::Compacted { end_offset })

@@ -21,6 +21,7 @@ use crate::log::entry::{Entry, EntryBody, EntryId, Ticket};
 use crate::log::flusher::completion;
 use crate::log::partition_log::{PartitionLog, membership_key};
 use crate::log::producer_state::AppendOutcome;
+use crate::log::recovery;
 use crate::log::room::Room;
 use crate::peer::Liveness;
 use crate::replication::codec;
@@ -452,7 +453,8 @@ impl PartitionGroup {
         // A snapshot that is being saved must not come after the deletion: a replica that begins
         // here later would take it for its own.
         self.log.set_closed();
-        let written = tokio::time::timeout(STOP, self.kv.write(Vec::new())).await;
+        let forget = vec![recovery::forget_change(self.log.key())];
+        let written = tokio::time::timeout(STOP, self.kv.write(forget)).await;
         if let Ok(Err(error)) = written {
             tracing::debug!(group = %self.member.address.id, %error, "the store has failed");
         }

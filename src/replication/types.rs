@@ -55,9 +55,7 @@ pub(crate) enum Command {
     DeleteRecords {
         before: Offset,
     },
-    /// A batch that was not appended.
-    Void,
-    /// A batch of which compaction has left nothing.
+    /// A batch of which compaction has left nothing, or that was not appended.
     Compacted {
         end_offset: Offset,
     },
@@ -70,7 +68,6 @@ impl fmt::Display for Command {
         match self {
             Self::Append { batch, .. } => write!(f, "append {} bytes", batch.size()),
             Self::DeleteRecords { before } => write!(f, "delete records before {before}"),
-            Self::Void => f.write_str("void"),
             Self::Compacted { .. } => f.write_str("compacted"),
             Self::Stub(stub) => write!(f, "entry {}", stub.id.index),
         }

@@ -12,7 +12,7 @@ use openraft::raft::{
 };
 use openraft::{RaftTypeConfig, Vote};
 
-use crate::base::ids::{TopicId, TopicPartition};
+use crate::base::ids::{Offset, TopicId, TopicPartition};
 use crate::log::batch::Batch;
 use crate::peer::Body;
 use crate::replication::codec;
@@ -26,8 +26,7 @@ const BLANK: u8 = 0;
 const MEMBERSHIP: u8 = 1;
 const DATA: u8 = 2;
 const DELETE_RECORDS: u8 = 3;
-const VOID: u8 = 4;
-const COMPACTED: u8 = 5;
+const COMPACTED: u8 = 4;
 
 const SUCCESS: u8 = 0;
 const PARTIAL_SUCCESS: u8 = 1;
@@ -96,11 +95,12 @@ impl GroupTypes for PartitionTypes {
                 out.put_body(DELETE_RECORDS, &[before]);
             }
             EntryPayload::Normal(Command::Compacted { end_offset }) => {
-                let end_offset = Bytes::copy_from_slice(&end_offset.to_be_bytes());
-                out.put_body(COMPACTED, &[end_offset]);
+                put_compacted(*end_offset, out);
             }
             // A stub is what a log hands out for applying; nobody sends one.
-            EntryPayload::Normal(Command::Void | Command::Stub(_)) => out.put_body(VOID, &[]),
+            EntryPayload::Normal(Command::Stub(stub)) => {
+                put_compacted(stub.meta.next_offset(), out);
+            }
         }
     }
 
@@ -118,7 +118,6 @@ impl GroupTypes for PartitionTypes {
                 let before = body.try_get_i64().map_err(damaged)?;
                 EntryPayload::Normal(Command::DeleteRecords { before })
             }
-            VOID => EntryPayload::Normal(Command::Void),
             COMPACTED => {
                 let end_offset = body.try_get_i64().map_err(damaged)?;
                 EntryPayload::Normal(Command::Compacted { end_offset })
@@ -127,6 +126,10 @@ impl GroupTypes for PartitionTypes {
         };
         Ok(Self::Entry { log_id, payload })
     }
+}
+
+fn put_compacted(end_offset: Offset, out: &mut Pieces) {
+    out.put_body(COMPACTED, &[Bytes::copy_from_slice(&end_offset.to_be_bytes())]);
 }
 
 impl GroupTypes for MetadataTypes {

@@ -11,7 +11,7 @@ use ottla::log::records::{KeyValue, key_values};
 use crate::harness::cluster::Cluster;
 use crate::harness::process::{Process, address_in, field};
 use crate::harness::records::Topic;
-use crate::harness::{Broker, Client, batch, eventually, run, scrape};
+use crate::harness::{Broker, Client, batch, eventually, run, scrape, value};
 
 const OFTEN: (&str, &str) = ("KAFKA_LOG_CLEANER_BACKOFF_MS", "10");
 const METRICS: (&str, &str) = ("OTTLA_METRICS_LISTENER", "127.0.0.1:0");
@@ -65,12 +65,7 @@ fn latest(records: &[KeyValue]) -> BTreeMap<String, Option<String>> {
 }
 
 async fn metric(broker: &Broker, name: &str) -> f64 {
-    value_in(&broker.scrape().await, name)
-}
-
-fn value_in(page: &str, name: &str) -> f64 {
-    let line = page.lines().find(|line| line.starts_with(name));
-    line.unwrap().rsplit_once(' ').unwrap().1.parse().unwrap()
+    value(&broker.scrape().await, name).unwrap()
 }
 
 /// Records of the log but for those of the active segment and the one before, which may not have
@@ -215,7 +210,7 @@ fn who_compacts_no_more_keeps_what_is_there() {
         let mut process = Process::spawn(dir.path(), &settings, Stdio::null());
         let line = process.ready();
         let metrics = field(&line, "metrics=").parse().unwrap();
-        let counted = async |name: &str| value_in(&scrape(metrics).await, name);
+        let counted = async |name: &str| value(&scrape(metrics).await, name).unwrap();
         let mut client = Client::connect(address_in(&line)).await;
         let topic = Topic { name: "t", id: client.create_topic("t", 1, &COMPACT).await };
         for round in 0..15 {

@@ -9,7 +9,7 @@ use ottla::log::batch::HEADER_BYTES;
 
 use crate::harness::cluster::Cluster;
 use crate::harness::records::Topic;
-use crate::harness::{Broker, Client, batch, eventually, run};
+use crate::harness::{Broker, Client, batch, eventually, run, value};
 
 const METRICS: (&str, &str) = ("OTTLA_METRICS_LISTENER", "127.0.0.1:0");
 const NOT_LEADER: i16 = 6;
@@ -65,9 +65,7 @@ async fn served(client: &mut Client, topic: &Topic, from: i64) -> (Vec<i64>, i16
 }
 
 async fn metric(broker: &Broker, name: &str) -> f64 {
-    let page = broker.scrape().await;
-    let line = page.lines().find(|line| line.starts_with(&format!("{name} ")));
-    line.unwrap().rsplit_once(' ').unwrap().1.parse().unwrap()
+    value(&broker.scrape().await, name).unwrap()
 }
 
 #[test]

@@ -294,6 +294,12 @@ pub async fn scrape(metrics: SocketAddr) -> String {
     page
 }
 
+/// The value of a series on a page of metrics; `None` if there is none.
+pub fn value(page: &str, series: &str) -> Option<f64> {
+    let line = page.lines().find_map(|line| line.strip_prefix(&format!("{series} ")));
+    line.map(|value| value.parse().unwrap())
+}
+
 /// Asks again and again; [`run`] has the deadline.
 pub async fn eventually(mut is_so: impl AsyncFnMut() -> bool) {
     while !is_so().await {

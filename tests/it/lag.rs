@@ -11,7 +11,7 @@ use crate::harness::cluster::Cluster;
 use crate::harness::groups::group_id;
 use crate::harness::offsets::SETTINGS;
 use crate::harness::records::{PRODUCE, Topic, produce as produce_request};
-use crate::harness::{Broker, Client, batch, eventually, run, text, topic_name};
+use crate::harness::{Broker, Client, batch, eventually, run, text, topic_name, value};
 
 const METRICS: (&str, &str) = ("OTTLA_METRICS_LISTENER", "127.0.0.1:0");
 
@@ -21,12 +21,6 @@ async fn produce(client: &mut Client, topic: &Topic, values: &[&[u8]], age_s: u6
     let timestamp_ms = i64::try_from(now_ms).unwrap() - i64::try_from(age_s * 1_000).unwrap();
     let records = batch::with(values, batch::NO_PRODUCER, timestamp_ms);
     assert_eq!(client.produce(topic, records).await.error_code, 0);
-}
-
-/// The value of a series; `None` if there is none.
-fn value(page: &str, series: &str) -> Option<f64> {
-    let line = page.lines().find_map(|line| line.strip_prefix(&format!("{series} ")));
-    line.map(|value| value.parse().unwrap())
 }
 
 #[track_caller]

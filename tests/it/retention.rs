@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::harness::cluster::Cluster;
 use crate::harness::records::Topic;
-use crate::harness::{Broker, Client, batch, eventually, run};
+use crate::harness::{self, Broker, Client, batch, eventually, run};
 use crate::moves::{moved, numbers, partition, reassign};
 
 const SOON: (&str, &str) = ("KAFKA_LOG_RETENTION_CHECK_INTERVAL_MS", "20");
@@ -137,8 +137,7 @@ fn files_stay_for_their_delay_and_not_over_a_restart() {
 
 /// The value of a partition's series.
 fn value(page: &str, name: &str) -> Option<f64> {
-    let series = format!("{name}{{topic=\"t\",partition=\"0\"}} ");
-    page.lines().find_map(|line| line.strip_prefix(&series))?.parse().ok()
+    harness::value(page, &format!("{name}{{topic=\"t\",partition=\"0\"}}"))
 }
 
 #[test]

@@ -111,7 +111,7 @@ impl Seeded {
             let base_offset = self.next_offset();
             let body = match self.rng.below(10) {
                 0 => EntryBody::Blank,
-                1 => EntryBody::Void,
+                1 => EntryBody::VOID,
                 _ => EntryBody::Batch(self.choose(base_offset)),
             };
             let count = match &body {

@@ -7,7 +7,7 @@ use crate::base::disk::readable;
 use crate::base::ids::Offset;
 use crate::log::entry::{EntryKind, EntryMeta};
 use crate::log::metas::{Before, batch_after, count, made_again, read_raw};
-use crate::log::run::{RECORD_BYTES, RUN_COUNT_MAX, Run};
+use crate::log::run::{RUN_COUNT_MAX, Run};
 use crate::log::segment::SegmentFiles;
 
 /// All records of a segment.
@@ -36,8 +36,8 @@ pub(crate) fn salvage(
     };
     let raw = read_raw(files, 0, count(files)?)?;
     let mut lost = 0;
-    for (chunk, slot) in raw.chunks(RECORD_BYTES).zip(0..) {
-        let known = match Run::decode(&origin, chunk) {
+    for (decoded, slot) in Run::decode_all(origin, &raw).zip(0..) {
+        let known = match decoded {
             Some(run) => Some(run),
             None => made_again(files, base_index, slot)?,
         };

@@ -21,7 +21,7 @@ fn rig() -> Rig {
         let sample = Sample { producer: (5, 0, sequence), timestamp_ms: 1000, attributes: 0 };
         let body = match index % 10 {
             0 => EntryBody::Blank,
-            4 => EntryBody::Void,
+            4 => EntryBody::VOID,
             7 => EntryBody::Compacted { end_offset: rig.log().offsets().log_end + 4 },
             _ => EntryBody::Batch(batch(2, 30, sample)),
         };
@@ -81,7 +81,7 @@ fn with_runs() -> Rig {
         let entry = |kind| {
             let body = match kind {
                 'b' => EntryBody::Blank,
-                'v' => EntryBody::Void,
+                'v' => EntryBody::VOID,
                 'c' => {
                     end += 3;
                     EntryBody::Compacted { end_offset: end }

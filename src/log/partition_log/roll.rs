@@ -130,10 +130,8 @@ pub(super) fn is_out_of_reach(state: &State, entry: &Entry) -> bool {
     let Some(segment) = state.segments.last() else { return false };
     let end_offset = match &entry.body {
         EntryBody::Batch(batch) => {
-            let header = batch.header();
-            let has_offsets = entry.ticket.is_none() && header.leader_epoch >= 0;
-            let base_offset = if has_offsets { header.base_offset } else { state.next_offset };
-            base_offset + i64::from(header.last_offset_delta) + 1
+            let base_offset = entry.given_offset().unwrap_or(state.next_offset);
+            base_offset + i64::from(batch.header().last_offset_delta) + 1
         }
         EntryBody::Compacted { end_offset } => *end_offset,
         _ => state.next_offset,

@@ -121,8 +121,7 @@ fn note(
     is_whole: bool,
 ) -> io::Result<DurableNote> {
     let origin = files.origin(base_index);
-    let records = bytes.chunks_exact(RECORD_BYTES);
-    let runs: Vec<Option<Run>> = records.map(|record| Run::decode(&origin, record)).collect();
+    let runs: Vec<Option<Run>> = Run::decode_all(origin, bytes).collect();
     let first = runs.iter().position(Option::is_some).unwrap_or(runs.len());
     let valid = runs.iter().skip(first).take_while(|run| run.is_some()).count();
     let last = runs.get(..first + valid).and_then(|runs| runs.last().copied().flatten());

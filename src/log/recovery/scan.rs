@@ -10,7 +10,7 @@ use crate::log::index::{OffsetIndex, TimeIndex};
 use crate::log::metas::{self, Before, batch_after};
 use crate::log::partition_log::LogSetup;
 use crate::log::recovery::RecoveryError;
-use crate::log::run::{RECORD_BYTES, Run};
+use crate::log::run::Run;
 use crate::log::segment::{
     DurableNote, FIRST_BLOCK_COUNT, IndexFiles, Segment, SegmentFiles, record_position,
 };
@@ -172,8 +172,8 @@ fn known_runs(files: &SegmentFiles, base_index: u64, note: &DurableNote) -> io::
     let origin = files.origin(base_index);
     let bytes = metas::read_raw(files, 0, metas::count(files)?)?;
     let (mut known, mut next_index) = (Vec::new(), base_index);
-    for (chunk, slot) in bytes.chunks(RECORD_BYTES).zip(0..) {
-        let run = match Run::decode(&origin, chunk) {
+    for (decoded, slot) in Run::decode_all(origin, &bytes).zip(0..) {
+        let run = match decoded {
             None if next_index < note.end_index => {
                 let run = metas::placed(files, base_index, slot)?;
                 if let Some(run) = run.filter(|run| run.meta.kind != EntryKind::Unknown) {
@@ -205,7 +205,7 @@ pub(super) fn salvage(
     // What is known behind that stays as it is.
     let origin = files.origin(base_index);
     let raw = metas::read_raw(files, 0, metas::count(files)?)?;
-    let known = raw.chunks(RECORD_BYTES).filter_map(|record| Run::decode(&origin, record));
+    let known = Run::decode_all(origin, &raw).flatten();
     let end_index = known.fold(note.end_index.max(base_index), |end, run| {
         if run.index <= end { end.max(run.end_index()) } else { end }
     });

@@ -24,7 +24,7 @@ fn rig() -> Rig {
         let sample = Sample { producer: (5, 0, sequence), timestamp_ms: 1000, attributes: 0 };
         let body = match index % 10 {
             0 => EntryBody::Blank,
-            4 => EntryBody::Void,
+            4 => EntryBody::VOID,
             _ => EntryBody::Batch(batch(2, 30, sample)),
         };
         let entry = Entry { id: EntryId { term: 1 + index / 10, index }, body, ticket: None };
@@ -288,7 +288,7 @@ fn the_record_of_a_membership_is_made_again_in_a_log_without_records() {
     let rig = Rig::new(5, config(300, false));
     let membership = Bytes::from_static(b"members");
     rig.log().kv().write(&[rig.log().put_membership(0, &membership)]).expect("written");
-    append(&rig, vec![EntryBody::Membership(membership), EntryBody::Blank, EntryBody::Void]);
+    append(&rig, vec![EntryBody::Membership(membership), EntryBody::Blank, EntryBody::VOID]);
     rig.close().expect("closed");
     let mut copy = rig.copy();
     let raft = PathBuf::from(DIR).join(file_name(0, "raft"));

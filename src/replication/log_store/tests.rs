@@ -140,7 +140,7 @@ fn the_partition_log_passes_openrafts_suite() {
 /// Entries 0 to 3, the third of which takes no offsets.
 fn four_entries() -> Vec<LogEntry> {
     let batch = || EntryBody::Batch(batch(1, Sample::default()));
-    let bodies = [EntryBody::Blank, batch(), EntryBody::Void, batch()];
+    let bodies = [EntryBody::Blank, batch(), EntryBody::VOID, batch()];
     let entry = |(body, index)| LogEntry { id: EntryId { term: 1, index }, body, ticket: None };
     bodies.into_iter().zip(0..).map(entry).collect()
 }

@@ -45,7 +45,7 @@ fn any_batch() -> impl Strategy<Value = Batch> {
 type Entry<C> = <C as RaftTypeConfig>::Entry;
 
 fn any_partition_entry() -> impl Strategy<Value = (u8, Option<Batch>, Membership, i64)> {
-    (0_u8..6, prop::option::of(any_batch()), any_membership(), any::<i64>())
+    (0_u8..5, prop::option::of(any_batch()), any_membership(), any::<i64>())
 }
 
 fn partition_entry(
@@ -57,8 +57,7 @@ fn partition_entry(
         (MEMBERSHIP, _) => EntryPayload::Membership(membership),
         (DATA, Some(batch)) => EntryPayload::Normal(Command::Append { batch, ticket: None }),
         (DELETE_RECORDS, _) => EntryPayload::Normal(Command::DeleteRecords { before }),
-        (COMPACTED, _) => EntryPayload::Normal(Command::Compacted { end_offset: before }),
-        _ => EntryPayload::Normal(Command::Void),
+        _ => EntryPayload::Normal(Command::Compacted { end_offset: before }),
     };
     Entry::<PartitionTypes> { log_id, payload }
 }

@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -16,7 +15,7 @@ use crate::log::records::{KeyValue, key_values};
 use crate::sim::client::Place;
 use crate::sim::cluster::clients::{Orders, Round, judge};
 use crate::sim::cluster::node::Node;
-use crate::sim::cluster::replicas::partition_of;
+use crate::sim::cluster::replicas;
 use crate::sim::cluster::router::{Router, Wanted};
 use crate::sim::cluster::{RECOVERS, World};
 
@@ -140,36 +139,26 @@ impl Keys {
     pub(super) fn difference(&self, nodes: &[Node]) -> Option<String> {
         let floor = self.floor();
         for node in nodes {
-            let mut found: Vec<KeyValue> = Vec::new();
-            let mut is_here = false;
-            for (path, _) in node.disk.files().into_iter().filter(|(path, _)| is_of_topic(path)) {
-                is_here = true;
-                let content = node.disk.content(&path).unwrap_or_default();
-                let read = records_of(content.into());
-                found.extend(read.map(|(records, _)| records).unwrap_or_default());
-            }
-            found.sort_by_key(|record| record.offset);
-            if is_here && let Err(why) = self.check(&found, &floor, true) {
-                return Some(format!("{TOPIC} on node {}: {why}", node.id));
+            for batches in replicas::segments(node, TOPIC).into_values() {
+                let checked = records_of(&batches).and_then(|mut found| {
+                    found.sort_by_key(|record| record.offset);
+                    self.check(&found, &floor, true)
+                });
+                if let Err(why) = checked {
+                    return Some(format!("{TOPIC} on node {}: {why}", node.id));
+                }
             }
         }
         None
     }
 }
 
-fn is_of_topic(path: &Path) -> bool {
-    partition_of(path).is_some_and(|folder| folder.starts_with(TOPIC))
-}
-
-/// The records of these batches, and the offset behind the last one.
-fn records_of(mut content: Bytes) -> io::Result<(Vec<KeyValue>, Option<Offset>)> {
-    let (mut found, mut end) = (Vec::new(), None);
-    while !content.is_empty() {
-        let Ok(batch) = Batch::take(&mut content) else { break };
-        end = Some(batch.header().last_offset() + 1);
-        found.extend(key_values(&batch.to_bytes())?);
+fn records_of(batches: &[Batch]) -> Result<Vec<KeyValue>, String> {
+    let mut found = Vec::new();
+    for batch in batches {
+        found.extend(key_values(&batch.to_bytes()).map_err(|error| error.to_string())?);
     }
-    Ok((found, end))
+    Ok(found)
 }
 
 impl World {
@@ -296,9 +285,11 @@ async fn read_all(router: &mut Router) -> io::Result<Vec<KeyValue>> {
         if data.error_code != 0 {
             return Err(io::Error::other(format!("fetch: error {}", data.error_code)));
         }
-        let (read, end) = records_of(data.records.unwrap_or_default())?;
-        let Some(end) = end else { return Ok(found) };
+        let batches: Vec<Batch> =
+            replicas::whole_batches(data.records.unwrap_or_default()).collect();
+        let Some(last) = batches.last() else { return Ok(found) };
+        let read = records_of(&batches).map_err(io::Error::other)?;
         found.extend(read.into_iter().filter(|record| record.offset >= offset));
-        offset = end;
+        offset = last.header().last_offset() + 1;
     }
 }

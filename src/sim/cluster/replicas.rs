@@ -13,28 +13,35 @@ use crate::sim::cluster::node::Node;
 /// The batches of one replica by base offset.
 type Batches = BTreeMap<i64, Batch>;
 
-/// The batches that lie in the segments of each partition.
-fn batches(node: &Node) -> BTreeMap<String, Batches> {
-    let mut found: BTreeMap<String, Batches> = BTreeMap::new();
+/// The batches that lie in the segments of each partition of a topic, segment by segment.
+pub(super) fn segments(node: &Node, topic: &str) -> BTreeMap<String, Vec<Batch>> {
+    let mut found: BTreeMap<String, Vec<Batch>> = BTreeMap::new();
     for (path, _) in node.disk.files() {
-        let partition = partition_of(&path).filter(|partition| partition.starts_with(TOPIC));
-        let Some(partition) = partition else { continue };
+        let Some(partition) = partition_of(&path, topic) else { continue };
         let content = node.disk.content(&path).unwrap_or_default();
-        let batches = found.entry(partition).or_default();
-        let mut rest = Bytes::from(content);
-        while !rest.is_empty() {
-            let Ok(batch) = Batch::take(&mut rest) else { break };
-            batches.insert(batch.header().base_offset, batch);
-        }
+        found.entry(partition).or_default().extend(whole_batches(content.into()));
     }
     found
 }
 
+/// The batches up to the first that is not whole.
+pub(super) fn whole_batches(mut bytes: Bytes) -> impl Iterator<Item = Batch> {
+    std::iter::from_fn(move || Batch::take(&mut bytes).ok())
+}
+
+fn batches(node: &Node) -> BTreeMap<String, Batches> {
+    let by_offset = |batches: Vec<Batch>| {
+        batches.into_iter().map(|batch| (batch.header().base_offset, batch)).collect()
+    };
+    let found = segments(node, TOPIC).into_iter();
+    found.map(|(partition, batches)| (partition, by_offset(batches))).collect()
+}
+
 /// The partition, if this is one of its segments.
-pub(super) fn partition_of(path: &Path) -> Option<String> {
+fn partition_of(path: &Path, topic: &str) -> Option<String> {
     let folder = path.parent()?.file_name()?.to_str()?;
     let is_segment = path.extension().is_some_and(|extension| extension == "log");
-    is_segment.then(|| folder.to_owned())
+    (is_segment && folder.starts_with(topic)).then(|| folder.to_owned())
 }
 
 /// The first difference between two replicas.

@@ -23,7 +23,7 @@ fn rig() -> Rig {
         let timestamp_ms = 1000 + i64::try_from(index * 7 % 31).expect("small");
         let body = match index % 9 {
             4 => EntryBody::Blank,
-            6 => EntryBody::Void,
+            6 => EntryBody::VOID,
             _ => {
                 let sample = Sample { producer, timestamp_ms, attributes: 0 };
                 EntryBody::Batch(batch(2, 30, sample))

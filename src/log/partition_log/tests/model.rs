@@ -117,7 +117,7 @@ impl Model {
             Wanted::Blank => (EntryBody::Blank, None),
             Wanted::Void => {
                 meta.kind = EntryKind::Void;
-                (EntryBody::Void, None)
+                (EntryBody::VOID, None)
             }
             Wanted::DeleteRecords(before) => {
                 (meta.kind, meta.delete_before) = (EntryKind::DeleteRecords, *before);
